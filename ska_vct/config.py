@@ -1,0 +1,209 @@
+"""Every key SKA-VCT adds to Detectron2's configuration, with its default and what it means.
+
+Defaults are the paper's (spec: model.md, training.md). Sizes are pixels of the network's input unless said otherwise.
+"""
+
+from detectron2.config import CfgNode as CN
+from detectron2.config import get_cfg as get_detectron2_cfg
+
+
+def add_ska_vct_config(cfg: CN) -> None:
+    """Add SKA-VCT's keys to ``cfg`` in place."""
+    _add_data_config(cfg)
+    _add_model_config(cfg)
+    _add_criterion_config(cfg)
+    _add_solver_config(cfg)
+
+
+def get_cfg() -> CN:
+    """Detectron2's default configuration with SKA-VCT's keys."""
+    cfg = get_detectron2_cfg()
+    add_ska_vct_config(cfg)
+    return cfg
+
+
+def _add_data_config(cfg: CN) -> None:
+    # s4, ms3 or avss: the facts of the subset come from ska_vct.data.subsets.
+    cfg.DATASETS.SUBSET = "ms3"
+    # Folder that holds AVSBench_object and AVSBench_semantic. Empty: $DETECTRON2_DATASETS, else "datasets".
+    cfg.DATASETS.ROOT = ""
+    # Validation set during training (best checkpoint); DATASETS.TEST is scored by --eval-only.
+    cfg.DATASETS.VAL = ()
+    # Use COMBO's / VCT's rebuilt 384 px folders where they exist.
+    cfg.DATASETS.PREFER_REBUILT = True
+
+    # Height and width that the network sees.
+    cfg.INPUT.SIZE = (384, 384)
+    # Size at which ground truth is compared and predictions are resized (the literature's 224 x 224).
+    cfg.INPUT.EVAL_SIZE = (224, 224)
+    cfg.INPUT.FORMAT = "RGB"
+    # Training: the short side becomes int(scale * min(INPUT.SIZE)) for one of these scales.
+    cfg.INPUT.SCALES = [0.1 * x for x in range(5, 21)]
+    # Training: the long side never exceeds this.
+    cfg.INPUT.MAX_LONG_SIDE = 896
+    # Training: probability of a horizontal flip.
+    cfg.INPUT.FLIP_PROB = 0.5
+    # Training: Detectron2's SSD colour jitter.
+    cfg.INPUT.COLOR_AUG_SSD = True
+    # Training: random crop to INPUT.SIZE; without it the resized picture must fit.
+    cfg.INPUT.RANDOM_CROP = True
+    # Value of padding pixels in the picture.
+    cfg.INPUT.PAD_VALUE = 128
+    # Training: load and compute only frames that carry a loss.
+    cfg.INPUT.ONLY_ANNOTATED = True
+
+    cfg.INPUT.AUDIO = CN()
+    # auto (first of the following that exists), pickle, npy or wav.
+    cfg.INPUT.AUDIO.SOURCE = "auto"
+    # Training: gain drawn uniformly from +- this many decibels; 0 = off.
+    cfg.INPUT.AUDIO.GAIN_DB = 0.0
+
+    cfg.INPUT.FLOW = CN()
+    # Folder of the flow files; empty: <dataset root>/flow.
+    cfg.INPUT.FLOW.ROOT = ""
+    # Unit: frame (divide by the frame's own maximum, as published), clip (by the clip's maximum) or
+    # diagonal (by DIAGONAL_SHARE times the diagonal of the picture).
+    cfg.INPUT.FLOW.NORM = "frame"
+    cfg.INPUT.FLOW.DIAGONAL_SHARE = 0.25
+    # Flow fields per second handed to the model; the store may keep more (they are averaged in groups).
+    cfg.INPUT.FLOW.SERIES = 1
+    # Side of the flow grid handed to the model.
+    cfg.INPUT.FLOW.SIZE = (24, 24)
+    # error or zero: what to do for a clip without a flow file.
+    cfg.INPUT.FLOW.MISSING = "error"
+
+    cfg.INPUT.PRE_MASK = CN()
+    # Folder of the class-agnostic segment pictures; empty: the published place inside the release.
+    cfg.INPUT.PRE_MASK.ROOT = ""
+
+
+def _add_model_config(cfg: CN) -> None:
+    cfg.MODEL.META_ARCHITECTURE = "SKAVCT"
+    cfg.MODEL.NUM_CLASSES = 2  # background included
+    cfg.MODEL.HIDDEN_DIM = 256
+    cfg.MODEL.PIXEL_MEAN = [123.675, 116.280, 103.530]
+    cfg.MODEL.PIXEL_STD = [58.395, 57.120, 57.375]
+    # Checkpoint of the visual backbone alone; MODEL.WEIGHTS holds whole models.
+    cfg.MODEL.BACKBONE_WEIGHTS = ""
+
+    # Visual backbone: build_swin_backbone (MODEL.SWIN) or build_timm_backbone (MODEL.TIMM).
+    cfg.MODEL.BACKBONE.NAME = "build_swin_backbone"
+    cfg.MODEL.BACKBONE.FREEZE_AT = -1
+    cfg.MODEL.SWIN = CN()
+    cfg.MODEL.SWIN.EMBED_DIM = 128
+    cfg.MODEL.SWIN.DEPTHS = [2, 2, 18, 2]
+    cfg.MODEL.SWIN.NUM_HEADS = [4, 8, 16, 32]
+    cfg.MODEL.SWIN.WINDOW_SIZE = 12
+    cfg.MODEL.SWIN.PATCH_SIZE = 4
+    cfg.MODEL.SWIN.PRETRAIN_IMG_SIZE = 384
+    cfg.MODEL.SWIN.MLP_RATIO = 4.0
+    cfg.MODEL.SWIN.QKV_BIAS = True
+    cfg.MODEL.SWIN.APE = False
+    cfg.MODEL.SWIN.PATCH_NORM = True
+    cfg.MODEL.SWIN.DROP_PATH_RATE = 0.3
+    cfg.MODEL.SWIN.USE_CHECKPOINT = False
+    cfg.MODEL.TIMM = CN()
+    cfg.MODEL.TIMM.NAME = "resnet50"
+    cfg.MODEL.TIMM.DROP_PATH_RATE = 0.0
+    # Further keyword arguments of the timm model, e.g. {"embed_dims": [16, 32, 40, 64]}.
+    cfg.MODEL.TIMM.KWARGS = CN(new_allowed=True)
+
+    # Siamese encoder of class-agnostic segment pictures (COMBO); the backbone's architecture, own weights.
+    cfg.MODEL.PRE_MASK = CN()
+    cfg.MODEL.PRE_MASK.ENABLED = False
+    cfg.MODEL.PRE_MASK.REDUCTION = 16
+    cfg.MODEL.PRE_MASK.WEIGHTS = ""
+
+    cfg.MODEL.AUDIO = CN()
+    # Output channels of VGGish's six convolutions.
+    cfg.MODEL.AUDIO.CHANNELS = [64, 128, 256, 256, 512, 512]
+    # Hidden widths of the per-cell MLP.
+    cfg.MODEL.AUDIO.MLP_DIMS = [4096, 4096]
+    # Frozen needs MODEL.AUDIO.WEIGHTS; unfrozen trains from scratch.
+    cfg.MODEL.AUDIO.FREEZE = True
+    cfg.MODEL.AUDIO.WEIGHTS = ""
+
+    cfg.MODEL.PIXEL_DECODER = CN()
+    cfg.MODEL.PIXEL_DECODER.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.PIXEL_DECODER.ENC_LAYERS = 6
+    cfg.MODEL.PIXEL_DECODER.NUM_HEADS = 8
+    cfg.MODEL.PIXEL_DECODER.NUM_POINTS = 4
+    cfg.MODEL.PIXEL_DECODER.FEEDFORWARD_DIM = 1024
+    cfg.MODEL.PIXEL_DECODER.DROPOUT = 0.0
+    # Width of the mask features; 0 = MODEL.HIDDEN_DIM.
+    cfg.MODEL.PIXEL_DECODER.MASK_DIM = 0
+
+    cfg.MODEL.SKA = CN()
+    cfg.MODEL.SKA.ENABLED = True
+    # Class of SKA_REGISTRY: SKA is the published form.
+    cfg.MODEL.SKA.NAME = "SKA"
+    # magnitude (published) or uvm (u, v and magnitude).
+    cfg.MODEL.SKA.CHANNELS = "magnitude"
+    cfg.MODEL.SKA.GRID = (24, 24)
+    cfg.MODEL.SKA.FLOW_DIM = 64
+    cfg.MODEL.SKA.NUM_HEADS = 4
+
+    cfg.MODEL.MPQG = CN()
+    # Whether the motion map reweights the features queries are made from; off it is VCT's PPQG.
+    cfg.MODEL.MPQG.MOTION = True
+    # Start of the learnt gate: 1 as published, 0 for KEVA's residual gate.
+    cfg.MODEL.MPQG.GATE_INIT = 1.0
+    cfg.MODEL.MPQG.PRE_DIM = 256
+    cfg.MODEL.MPQG.MIXER_DIM = 256
+    # Height and width of the query mixer's grid; (0, 0) = INPUT.SIZE / 4. Other features are resized to it.
+    cfg.MODEL.MPQG.MIXER_GRID = (0, 0)
+    cfg.MODEL.MPQG.NUM_PROTOTYPES = 0
+    cfg.MODEL.MPQG.NUM_HEADS = 4
+    cfg.MODEL.MPQG.GUMBEL_TAU = 1.0
+
+    cfg.MODEL.DECODER = CN()
+    cfg.MODEL.DECODER.NUM_QUERIES = 100
+    cfg.MODEL.DECODER.NUM_LAYERS = 9
+    cfg.MODEL.DECODER.NUM_HEADS = 8
+    cfg.MODEL.DECODER.FEEDFORWARD_DIM = 2048
+
+    cfg.MODEL.BRM = CN()
+    cfg.MODEL.BRM.ENABLED = True
+    cfg.MODEL.BRM.DIM = 128
+    cfg.MODEL.BRM.POS_WEIGHT = 5.0
+    cfg.MODEL.BRM.LOSS_WEIGHT = 0.5
+
+
+def _add_criterion_config(cfg: CN) -> None:
+    cfg.MODEL.CRITERION = CN()
+    cfg.MODEL.CRITERION.CLASS_WEIGHT = 2.0
+    cfg.MODEL.CRITERION.MASK_WEIGHT = 5.0
+    cfg.MODEL.CRITERION.DICE_WEIGHT = 5.0
+    cfg.MODEL.CRITERION.PROTO_WEIGHT = 1.0
+    cfg.MODEL.CRITERION.NO_OBJECT_WEIGHT = 0.1
+    cfg.MODEL.CRITERION.DEEP_SUPERVISION = True
+    # Points per mask; 0 = every cell of the mask grid, no sampling.
+    cfg.MODEL.CRITERION.NUM_POINTS = 12544
+    cfg.MODEL.CRITERION.OVERSAMPLE_RATIO = 3.0
+    cfg.MODEL.CRITERION.IMPORTANCE_RATIO = 0.75
+
+
+def _add_solver_config(cfg: CN) -> None:
+    cfg.VERSION = 2
+    cfg.SEED = 8434882
+    cfg.SOLVER.OPTIMIZER = "ADAMW"
+    cfg.SOLVER.BASE_LR = 1e-4
+    cfg.SOLVER.WEIGHT_DECAY = 0.05
+    cfg.SOLVER.WEIGHT_DECAY_NORM = 0.0
+    cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0
+    # Learning rate factor of every backbone: visual, pre-mask, audio.
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
+    # WarmupPolyLR as published, or WarmupCosineLR.
+    cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupPolyLR"
+    cfg.SOLVER.POLY_LR_POWER = 0.9
+    cfg.SOLVER.POLY_LR_CONSTANT_ENDING = 0.0
+    cfg.SOLVER.WARMUP_ITERS = 0
+    # The gradient norm of the whole model is clipped at this value; 0 = off.
+    cfg.SOLVER.CLIP_FULL_MODEL_NORM = 0.01
+    # Clips, over all GPUs.
+    cfg.SOLVER.IMS_PER_BATCH = 8
+    cfg.SOLVER.AMP.ENABLED = False
+    # Clips per step and GPU in validation and testing.
+    cfg.TEST.BATCH_SIZE = 1
+    # Also return what one wants to look at: motion map and boundary.
+    cfg.TEST.RETURN_EXTRAS = False

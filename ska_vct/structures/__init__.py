@@ -1,0 +1,3 @@
+from .clip import CLIP_FIELDS, IGNORE_LABEL, UNKNOWN_CATEGORY, ClipError, validate_clip
+
+__all__ = ["CLIP_FIELDS", "IGNORE_LABEL", "UNKNOWN_CATEGORY", "ClipError", "validate_clip"]

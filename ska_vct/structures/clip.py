@@ -1,0 +1,95 @@
+"""What one clip is on its way from the mapper to the model, the criterion and the evaluator.
+
+A clip is a plain ``dict`` (Detectron2's convention for a dataset item) whose tensors share their first axis.
+
+Shape legend
+    T     frames of the clip that are present, one per second of video
+    H, W  what the network sees, pixels
+    S     flow fields over a frame's second, 1 or more
+    h, w  resolution of the stored flow field, any
+    E, F  size of the label maps: H, W in training, the evaluation size (224, 224) in testing
+
+===============  =======  ===============  ============================================================
+field            dtype    shape            meaning
+===============  =======  ===============  ============================================================
+images           uint8    (T, 3, H, W)     RGB, 0..255
+log_mel          float32  (T, 1, 96, 64)   ln(mel + 0.01) of the frame's second: 96 steps of 10 ms, 64 bands
+frame_valid      bool     (T,)             False: a padding frame that does not exist in the clip
+mask_valid       bool     (T,)             True: the frame is annotated
+masks            int64    (T, E, F)        class index per pixel; 255 is ignored; rows without
+                                           annotation are all 255
+flow             float32  (T, S, 2, h, w)  optional; u right, v down, in units of the normalisation
+                                           chosen by ``INPUT.FLOW.NORM``; after the picture's geometry
+pre_masks        uint8    (T, 3, H, W)     optional; RGB picture of class-agnostic segments
+category         int      scalar           prototype index of the clip's class; -1 when it has none
+clip_id          str      scalar           unique within its data set, e.g. ``test/dog/abc``
+subset           str      scalar           ``s4``, ``ms3`` or ``avss``
+height, width    int      scalar           size at which the semantic result is wanted
+frame_index      int64    (T,)             index of each frame in the released clip, from 0
+===============  =======  ===============  ============================================================
+"""
+
+from collections.abc import Mapping
+
+import torch
+
+IGNORE_LABEL = 255
+UNKNOWN_CATEGORY = -1
+
+# field -> (dtypes, number of dimensions, required)
+CLIP_FIELDS = {
+    "images": ((torch.uint8,), 4, True),
+    "log_mel": ((torch.float32,), 4, True),
+    "frame_valid": ((torch.bool,), 1, True),
+    "mask_valid": ((torch.bool,), 1, True),
+    "frame_index": ((torch.int64,), 1, False),
+    "masks": ((torch.int64,), 3, False),
+    "flow": ((torch.float32,), 5, False),
+    "pre_masks": ((torch.uint8,), 4, False),
+}
+
+
+class ClipError(ValueError):
+    """A clip does not have the fields, types or shapes that this module documents."""
+
+
+def validate_clip(clip: Mapping, *, needs: tuple[str, ...] = ()) -> None:
+    """Check a clip's fields, types and shapes; costs no arithmetic on the data.
+
+    Args:
+        clip: the clip, as this module's head describes it.
+        needs: further fields that must be there, e.g. ``("flow", "masks")``.
+
+    Raises:
+        ClipError: naming the clip, the field, what was found and what was expected.
+    """
+    name = clip.get("clip_id", "(no clip_id)")
+    required = {field for field, (_, _, must) in CLIP_FIELDS.items() if must} | set(needs)
+    missing = sorted(field for field in required if clip.get(field) is None)
+    if missing:
+        raise ClipError(f"Clip '{name}' lacks {', '.join(missing)}; it has {', '.join(sorted(clip))}.")
+    num_frames = clip["images"].shape[0]
+    for field, (dtypes, ndim, _) in CLIP_FIELDS.items():
+        value = clip.get(field)
+        if value is None:
+            continue
+        if value.dtype not in dtypes or value.ndim != ndim:
+            raise ClipError(
+                f"Clip '{name}': '{field}' is {value.dtype} with {value.ndim} dimensions, expected "
+                f"{' or '.join(map(str, dtypes))} with {ndim}."
+            )
+        if value.shape[0] != num_frames:
+            raise ClipError(
+                f"Clip '{name}': '{field}' has {value.shape[0]} frames but 'images' has {num_frames}; "
+                "every per-frame field must have the same number of rows."
+            )
+    if num_frames == 0:
+        raise ClipError(f"Clip '{name}' has no frames.")
+    for field, want in (("images", (3,)), ("log_mel", (1, 96, 64)), ("pre_masks", (3,))):
+        value = clip.get(field)
+        if value is not None and tuple(value.shape[1 : 1 + len(want)]) != want:
+            raise ClipError(
+                f"Clip '{name}': '{field}' has shape {tuple(value.shape)}, expected {want} after the first axis."
+            )
+    if clip.get("flow") is not None and clip["flow"].shape[2] != 2:
+        raise ClipError(f"Clip '{name}': 'flow' has shape {tuple(clip['flow'].shape)}, expected (T, S, 2, h, w).")

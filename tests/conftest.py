@@ -1,0 +1,1 @@
+"""Shared fixtures; data that takes long to make is made once per session."""
