@@ -1,6 +1,6 @@
 """Every key SKA-VCT adds to Detectron2's configuration, with its default and what it means.
 
-Defaults are the paper's (spec: model.md, training.md). Sizes are pixels of the network's input unless said otherwise.
+Defaults are the paper's (spec: model.md, training.md). Sizes are pixels of the network's input unless said.
 """
 
 from detectron2.config import CfgNode as CN

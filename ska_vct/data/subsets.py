@@ -1,4 +1,4 @@
-"""The three subsets of AVSBench as three records: the only place where they differ (spec: data.md, training.md)."""
+"""AVSBench's three subsets as three records: the only place where they differ (spec: data.md, training.md)."""
 
 from dataclasses import dataclass
 
