@@ -1,0 +1,253 @@
+"""The flow store: one .npz per clip with direction and physical units kept (spec: data.md, "Kinematic field").
+
+Shape legend
+    T     frames of the clip, one per second
+    S     flow fields over a frame's second
+    h, w  resolution of the stored fields
+    H, W  original picture, pixels
+"""
+
+import json
+import math
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ska_vct.data.npz import write_npz
+
+FLOW_VERSION = 1
+NORMS = ("frame", "clip", "diagonal")
+PIXELS_PER_SECOND = "pixels per second"
+# What the published files hold: direction and scale are gone.
+SHARE_OF_FRAME_MAXIMUM = "share of the frame maximum"
+META_KEYS = (
+    "version", "method", "weights", "fps", "time_step", "height", "width", "clip_id", "source",
+)  # fmt: skip
+
+
+class FlowError(ValueError):
+    """A flow file is missing, unreadable or does not belong to the clip; the sentence names the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowRecord:
+    """The flow of one clip.
+
+    Attributes:
+        flow: float16 (T, S, 2, h, w); u right, v down, in pixels of the original picture per second.
+        meta: ``version``, ``method`` (dis, raft, published, ...), ``weights`` (name of the network's weights or
+            empty), ``fps`` (frame rate of what the flow was computed from), ``time_step`` (seconds between the two
+            pictures of a field), ``height`` and ``width`` of the original picture, ``clip_id``, ``source`` (video
+            or frames); ``units`` where they are not pixels per second.
+    """
+
+    flow: np.ndarray
+    meta: dict
+
+
+def flow_path(
+    root: str | os.PathLike,
+    subset: str,
+    split: str,
+    name: str,
+    category: str | None = None,
+    label: str | None = None,
+) -> Path:
+    """Where a clip's flow is kept below ``root``.
+
+    Args:
+        subset: ``s4``, ``ms3`` or ``avss``.
+        split: ``train``, ``val`` or ``test``; not part of AVSS's paths.
+        name: clip name (S4, MS3) or uid (AVSS).
+        category: S4's category folder; None for none.
+        label: AVSS's ``v1s``, ``v1m`` or ``v2``.
+
+    Raises:
+        ValueError: an AVSS clip without a label.
+    """
+    # Not with_suffix: clip names contain dots.
+    file = f"{name}.npz"
+    if subset == "avss":
+        if not label:
+            raise ValueError(
+                f"The flow file of AVSS clip '{name}' lies in a folder v1s, v1m or v2; give its label."
+            )
+        return Path(root, subset, label, file)
+    return Path(root, subset, split, *([category] if category else []), file)
+
+
+def write_flow(path: str | os.PathLike, record: FlowRecord) -> None:
+    """Write a clip's flow atomically; equal records give equal bytes.
+
+    Raises:
+        FlowError: the flow has another type or shape than documented, holds a value that float16 cannot, or the
+            metadata lacks a key.
+    """
+    _check_flow(record.flow, path)
+    meta = {"version": FLOW_VERSION, **record.meta}
+    _check_meta(meta, path)
+    write_npz(path, {"flow": record.flow, "meta": np.array(json.dumps(meta, sort_keys=True))})
+
+
+def read_flow(path: str | os.PathLike, *, clip_id: str | None = None, num_frames: int | None = None) -> FlowRecord:
+    """Read a clip's flow from our file, or from the published folder of the same stem when there is no file.
+
+    Args:
+        path: ``.../name.npz``; the published layout is ``.../name/flow_0000.npy`` and onwards.
+        clip_id: the clip it must belong to; None skips the check (published files never say).
+        num_frames: the number of frames the clip has; None skips the check.
+
+    Returns:
+        the record; from the published layout u is the magnitude, v is 0, ``meta["method"]`` is ``published`` and
+        ``meta["units"]`` says that scale and direction are lost.
+
+    Raises:
+        FlowError: naming the file, what is wrong and what to do.
+    """
+    path = Path(path)
+    if path.is_file():
+        record = _read_store(path)
+        found = record.meta["clip_id"]
+        if clip_id is not None and found != clip_id:
+            raise FlowError(f"Flow file {path} belongs to clip '{found}', not '{clip_id}'; compute it again.")
+    else:
+        folder = path.with_name(path.name.removesuffix(".npz"))
+        if not (folder / "flow_0000.npy").is_file():
+            raise FlowError(
+                f"There is no flow file {path}, nor a published one {folder / 'flow_0000.npy'}; compute the flow, "
+                "or set INPUT.FLOW.MISSING to zero."
+            )
+        record, path = _read_published(folder, clip_id), folder
+    if num_frames is not None and record.flow.shape[0] != num_frames:
+        raise FlowError(
+            f"Flow {path} has {record.flow.shape[0]} frames but its clip has {num_frames}; compute it again."
+        )
+    return record
+
+
+def normalize_flow(
+    flow: np.ndarray,
+    *,
+    norm: str,
+    image_size: tuple[int, int],
+    diagonal_share: float,
+    units: str = PIXELS_PER_SECOND,
+) -> np.ndarray:
+    """Bring flow to the unit the model expects; a field without motion stays exactly zero.
+
+    Args:
+        flow: float32 (T, S, 2, h, w).
+        norm: ``frame`` divides by the largest magnitude over a frame's S fields (as published), ``clip`` by the
+            clip's largest, ``diagonal`` by ``diagonal_share`` times the picture's diagonal (per second).
+        image_size: (H, W) of the picture whose pixels the flow counts; used by ``diagonal``.
+        diagonal_share: the share of the diagonal that becomes 1.
+        units: ``FlowRecord.meta.get("units")``, to refuse ``diagonal`` where the scale is lost.
+
+    Returns:
+        float32 (T, S, 2, h, w); magnitudes 0..1 for ``frame`` and ``clip``.
+
+    Raises:
+        FlowError: an unknown norm, a share or a picture that is not positive, or a scale that is lost.
+    """
+    flow = np.asarray(flow, dtype=np.float32)
+    if norm == "diagonal":
+        if units == SHARE_OF_FRAME_MAXIMUM:
+            raise FlowError(
+                "The published flow files keep no physical scale, so INPUT.FLOW.NORM 'diagonal' cannot be used with "
+                "them; choose 'frame' or 'clip'."
+            )
+        scale = diagonal_share * math.hypot(*image_size)
+        if not scale > 0:
+            raise FlowError(
+                f"INPUT.FLOW.DIAGONAL_SHARE {diagonal_share} of a picture of size {tuple(image_size)} is no length; "
+                "both must be positive."
+            )
+        return flow / np.float32(scale)
+    if norm not in NORMS:
+        raise FlowError(f"INPUT.FLOW.NORM is '{norm}'; choose one of {', '.join(NORMS)}.")
+    magnitude = np.hypot(flow[:, :, 0], flow[:, :, 1])
+    axes = (1, 2, 3) if norm == "frame" else (0, 1, 2, 3)
+    largest = magnitude.max(axis=axes, keepdims=True, initial=0.0)[:, :, None]
+    return flow / np.where(largest > 0, largest, np.float32(1))
+
+
+def regroup_series(flow: np.ndarray, series: int) -> np.ndarray:
+    """Change the number of fields per second, (T, S, 2, h, w) -> (T, series, 2, h, w).
+
+    Each new field is the mean of the stored ones over its share of the second, weighted by how long they overlap:
+    groups are averaged where the store keeps more fields, fields are repeated where it keeps fewer.
+
+    Raises:
+        FlowError: ``series`` is below 1.
+    """
+    if series < 1:
+        raise FlowError(f"INPUT.FLOW.SERIES is {series}; it must be at least 1.")
+    stored = flow.shape[1]
+    if stored == series:
+        return flow
+    old, new = np.arange(stored), np.arange(series)[:, None]
+    # In units of 1 / (stored * series) of a second the borders are whole numbers, so divisible cases are exact.
+    overlap = np.minimum((old + 1) * series, (new + 1) * stored) - np.maximum(old * series, new * stored)
+    weights = (np.clip(overlap, 0, None) / stored).astype(np.float32)
+    return np.einsum("ns,tschw->tnchw", weights, flow.astype(np.float32, copy=False))
+
+
+def _read_store(path: Path) -> FlowRecord:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            flow, meta = arrays["flow"], json.loads(str(arrays["meta"]))
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise FlowError(f"Flow file {path} cannot be read ({error}); compute it again.") from None
+    if not isinstance(meta, dict):
+        raise FlowError(f"Flow file {path}: 'meta' is not a JSON object; compute it again.")
+    if meta.get("version") != FLOW_VERSION:
+        raise FlowError(
+            f"Flow file {path} has version {meta.get('version')}, this code reads {FLOW_VERSION}; compute it again."
+        )
+    _check_meta(meta, path)
+    _check_flow(flow, path)
+    return FlowRecord(flow=flow, meta=meta)
+
+
+def _read_published(folder: Path, clip_id: str | None) -> FlowRecord:
+    files = sorted(folder.glob("flow_[0-9]*.npy"))
+    if [file.name for file in files] != [f"flow_{index:04d}.npy" for index in range(len(files))]:
+        raise FlowError(f"Flow folder {folder} does not number its files flow_0000.npy and onwards without gaps.")
+    fields = []
+    for file in files:
+        try:
+            field = np.load(file, allow_pickle=False)
+        except (OSError, EOFError, ValueError) as error:
+            raise FlowError(f"Flow file {file} cannot be read ({error}).") from None
+        if field.ndim != 2 or field.dtype.kind != "f" or (fields and field.shape != fields[0].shape):
+            want = fields[0].shape if fields else "(H, W)"
+            raise FlowError(f"Flow file {file} is {field.dtype} {field.shape}, expected floats {want}.")
+        fields.append(field.astype(np.float16))
+    magnitude = np.stack(fields)[:, None, None]
+    flow = np.concatenate([magnitude, np.zeros_like(magnitude)], axis=2)
+    _check_flow(flow, folder)
+    meta = {
+        "version": FLOW_VERSION, "method": "published", "weights": "", "fps": 1.0, "time_step": 1.0,
+        "height": flow.shape[3], "width": flow.shape[4], "clip_id": clip_id or folder.name, "source": "frames",
+        "units": SHARE_OF_FRAME_MAXIMUM,
+    }  # fmt: skip
+    return FlowRecord(flow=flow, meta=meta)
+
+
+def _check_flow(flow: np.ndarray, path: str | os.PathLike) -> None:
+    if flow.dtype != np.float16 or flow.ndim != 5 or flow.shape[2] != 2 or 0 in flow.shape:
+        raise FlowError(f"Flow {path} is {flow.dtype} {flow.shape}, expected float16 (T, S, 2, h, w), none empty.")
+    if not np.isfinite(flow).all():
+        raise FlowError(f"Flow {path} holds values that are not finite; compute it again.")
+
+
+def _check_meta(meta: dict, path: str | os.PathLike) -> None:
+    missing = [key for key in META_KEYS if key not in meta]
+    if missing:
+        raise FlowError(f"Flow {path} lacks {', '.join(missing)} in its metadata; compute it again.")
+    for key in ("height", "width", "fps", "time_step"):
+        if not isinstance(meta[key], (int, float)) or not meta[key] > 0:
+            raise FlowError(f"Flow {path}: metadata '{key}' is {meta[key]!r}, expected a positive number.")
