@@ -1,0 +1,15 @@
+from .attention import Attention, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
+from .mlp import MLP
+from .ms_deform_attn import MSDeformAttn, ms_deform_attn_core
+from .position_encoding import sine_position_embedding
+
+__all__ = [
+    "MLP",
+    "Attention",
+    "CrossAttentionLayer",
+    "FeedForwardLayer",
+    "MSDeformAttn",
+    "SelfAttentionLayer",
+    "ms_deform_attn_core",
+    "sine_position_embedding",
+]

@@ -1,0 +1,102 @@
+"""Swin Transformer (Liu et al., ICCV 2021): Detectron2's network with fused window attention.
+
+Detectron2's implementation equals the published one at every input size (spec: platform.md); only the attention
+inside is replaced, by the same arithmetic through PyTorch's scaled-dot-product kernel.
+"""
+
+import torch.nn.functional as F
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling.backbone.swin import SwinTransformer, WindowAttention
+from torch import Tensor
+
+RES_FEATURES = ("res2", "res3", "res4", "res5")
+
+
+class FusedWindowAttention(WindowAttention):
+    """Window attention that never materialises its weights; parameters and results are its parent's."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend within windows.
+
+        Args:
+            x: (B * windows, n, C) with n = pixels of a window.
+            mask: (windows, n, n), 0 or -100, for shifted windows.
+
+        Returns:
+            (B * windows, n, C).
+        """
+        total, n, dim = x.shape
+        bias = self.relative_position_bias_table[self.relative_position_index.view(-1)].view(n, n, -1)
+        bias = bias.permute(2, 0, 1)[None]  # 1, heads, n, n
+        if mask is not None:
+            bias = bias + mask[:, None]  # windows, heads, n, n
+        windows = bias.shape[0]
+        # Windows join the heads, so that one bias serves every picture of the batch.
+        q, k, v = (
+            self.qkv(x)
+            .view(total // windows, windows, n, 3, self.num_heads, dim // self.num_heads)
+            .permute(3, 0, 1, 4, 2, 5)
+            .reshape(3, total // windows, windows * self.num_heads, n, dim // self.num_heads)
+        )
+        dropout = self.attn_drop.p if self.training else 0.0
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias.reshape(1, -1, n, n).to(q.dtype), dropout_p=dropout, scale=self.scale
+        )
+        out = out.view(total, self.num_heads, n, -1).transpose(1, 2).reshape(total, n, dim)
+        return self.proj_drop(self.proj(out))
+
+
+class SwinBackbone(Backbone):
+    """Swin Transformer whose outputs are named res2..res5, each through its own LayerNorm over channels."""
+
+    def __init__(self, **kwargs):
+        """
+        Args:
+            kwargs: keyword arguments of Detectron2's ``SwinTransformer``.
+        """
+        super().__init__()
+        network = SwinTransformer(**kwargs)
+        for layer in network.layers:
+            for block in layer.blocks:
+                block.attn.__class__ = FusedWindowAttention
+        self.network = network
+        self._out_features = list(RES_FEATURES)
+        names = [f"p{index}" for index in network.out_indices]
+        self._renames = dict(zip(names, RES_FEATURES, strict=True))
+        self._shapes = {
+            self._renames[name]: ShapeSpec(
+                channels=network._out_feature_channels[name], stride=network._out_feature_strides[name]
+            )
+            for name in names
+        }
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of each output."""
+        return dict(self._shapes)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(N, 3, H, W) -> {res2..res5: (N, channels, ceil(H / stride), ceil(W / stride))}."""
+        return {self._renames[name]: feature for name, feature in self.network(images).items()}
+
+
+@BACKBONE_REGISTRY.register()
+def build_swin_backbone(cfg, input_shape: ShapeSpec) -> SwinBackbone:
+    """Swin of ``cfg.MODEL.SWIN``."""
+    node = cfg.MODEL.SWIN
+    return SwinBackbone(
+        pretrain_img_size=node.PRETRAIN_IMG_SIZE,
+        patch_size=node.PATCH_SIZE,
+        in_chans=input_shape.channels,
+        embed_dim=node.EMBED_DIM,
+        depths=node.DEPTHS,
+        num_heads=node.NUM_HEADS,
+        window_size=node.WINDOW_SIZE,
+        mlp_ratio=node.MLP_RATIO,
+        qkv_bias=node.QKV_BIAS,
+        ape=node.APE,
+        patch_norm=node.PATCH_NORM,
+        drop_path_rate=node.DROP_PATH_RATE,
+        frozen_stages=cfg.MODEL.BACKBONE.FREEZE_AT,
+        use_checkpoint=node.USE_CHECKPOINT,
+    )

@@ -1,0 +1,69 @@
+"""Any hierarchical timm network as a Detectron2 backbone: PVTv2, ResNet and their kin."""
+
+import timm
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor
+
+from .swin import RES_FEATURES
+
+_STRIDES = (4, 8, 16, 32)
+
+
+class TimmBackbone(Backbone):
+    """A timm feature network whose outputs at strides 4, 8, 16, 32 are named res2..res5."""
+
+    def __init__(self, *, name: str, in_channels: int = 3, drop_path_rate: float = 0.0, **kwargs):
+        """
+        Args:
+            name: timm model name, e.g. ``pvt_v2_b5`` or ``resnet50``.
+            in_channels: channels of the picture.
+            drop_path_rate: stochastic depth.
+            kwargs: further keyword arguments of the timm model.
+
+        Raises:
+            ValueError: if timm does not know ``name`` or the network lacks one of the four strides.
+        """
+        super().__init__()
+        if drop_path_rate:
+            kwargs["drop_path_rate"] = drop_path_rate
+        if not timm.is_model(name):
+            close = timm.list_models(f"*{name.split('.')[0][:6]}*")[:8]
+            raise ValueError(
+                f"MODEL.TIMM.NAME: timm has no model '{name}'. Similar: {', '.join(close) or 'none'}."
+            )
+        probe = timm.create_model(name, pretrained=False, features_only=True, in_chans=in_channels, **kwargs)
+        reductions = probe.feature_info.reduction()
+        if any(stride not in reductions for stride in _STRIDES):
+            raise ValueError(f"MODEL.TIMM.NAME: '{name}' has strides {reductions}; 4, 8, 16 and 32 are needed.")
+        # The last feature of each stride.
+        indices = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in _STRIDES]
+        self.network = timm.create_model(
+            name, pretrained=False, features_only=True, out_indices=indices, in_chans=in_channels, **kwargs
+        )
+        channels = self.network.feature_info.channels()
+        self._out_features = list(RES_FEATURES)
+        self._shapes = {
+            feature: ShapeSpec(channels=width, stride=stride)
+            for feature, width, stride in zip(RES_FEATURES, channels, _STRIDES, strict=True)
+        }
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of each output."""
+        return dict(self._shapes)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(N, 3, H, W) -> {res2..res5: (N, channels, ceil(H / stride), ceil(W / stride))}."""
+        return dict(zip(RES_FEATURES, self.network(images), strict=True))
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
+    """Network of ``cfg.MODEL.TIMM``."""
+    node = cfg.MODEL.TIMM
+    return TimmBackbone(
+        name=node.NAME,
+        in_channels=input_shape.channels,
+        drop_path_rate=node.DROP_PATH_RATE,
+        **{key.lower(): value for key, value in node.KWARGS.items()},
+    )

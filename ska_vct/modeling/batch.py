@@ -1,0 +1,120 @@
+"""Clips of any length -> one block of frames (spec: structures/clip.py).
+
+Shape legend: N frames of all clips together, H x W the padded size.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ska_vct.structures import IGNORE_LABEL, ClipError, validate_clip
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """Frames of several clips, one after another.
+
+    Attributes:
+        images: float32 (N, 3, H, W), normalised; padding is 0.
+        log_mel: float32 (N, 1, 96, 64).
+        flow: float32 (N, S, 2, h, w) or None.
+        pre_masks: float32 (N, 3, H, W), normalised, or None.
+        labels: int64 (N, H, W) on the host, or None outside training.
+        lengths: frames of each clip.
+        image_sizes: (height, width) of each clip inside the padding.
+    """
+
+    images: Tensor
+    log_mel: Tensor
+    flow: Tensor | None
+    pre_masks: Tensor | None
+    labels: Tensor | None
+    lengths: list[int]
+    image_sizes: list[tuple[int, int]]
+
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """(H, W) that the network sees."""
+        return tuple(self.images.shape[-2:])
+
+
+def collate_clips(
+    clips: Sequence[Mapping],
+    *,
+    pixel_mean: Tensor,
+    pixel_std: Tensor,
+    divisibility: int,
+    annotated_only: bool,
+    with_flow: bool,
+    with_pre_masks: bool,
+) -> FrameBatch:
+    """Put the frames that matter of all clips into one block on the device of ``pixel_mean``.
+
+    Frames are chosen on the host, so that only those are transferred.
+
+    Args:
+        clips: see ``ska_vct.structures.clip``.
+        pixel_mean, pixel_std: (3, 1, 1).
+        divisibility: H and W become multiples of this.
+        annotated_only: take frames that carry ground truth and return ``labels``; else every frame that exists.
+        with_flow, with_pre_masks: whether these are wanted.
+
+    Raises:
+        ClipError: where a clip lacks a field, or no frame remains.
+    """
+    needs = [name for name, on in (("flow", with_flow), ("pre_masks", with_pre_masks)) if on]
+    needs += ["masks"] if annotated_only else []
+    chosen = []
+    for clip in clips:
+        validate_clip(clip, needs=tuple(needs))
+        keep = clip["frame_valid"] & clip["mask_valid"] if annotated_only else clip["frame_valid"]
+        chosen.append(keep.nonzero()[:, 0])
+    if not sum(len(index) for index in chosen):
+        names = ", ".join(str(clip.get("clip_id")) for clip in clips)
+        kind = "annotated frame" if annotated_only else "frame"
+        raise ClipError(f"No clip of the batch has an {kind}: {names}.")
+
+    device = pixel_mean.device
+    sizes = [tuple(clip["images"].shape[-2:]) for clip in clips]
+    padded = tuple(-(-max(side) // divisibility) * divisibility for side in zip(*sizes, strict=True))
+
+    def gather(field: str, pad: float | None = None) -> Tensor:
+        parts = [clip[field][index] for clip, index in zip(clips, chosen, strict=True)]
+        if pad is not None:
+            parts = [_pad(part, padded, pad) for part in parts]
+        return torch.cat(parts)
+
+    def pictures(field: str) -> Tensor:
+        # Normalised before padding, so that padding is 0 as in the published networks.
+        parts = [
+            _pad((clip[field][index].to(device, non_blocking=True).float() - pixel_mean) / pixel_std, padded, 0.0)
+            for clip, index in zip(clips, chosen, strict=True)
+        ]
+        return torch.cat(parts)
+
+    labels = None
+    if annotated_only:
+        for clip, size in zip(clips, sizes, strict=True):
+            if tuple(clip["masks"].shape[-2:]) != size:
+                raise ClipError(
+                    f"Clip '{clip.get('clip_id')}': training masks are {tuple(clip['masks'].shape[-2:])} but the "
+                    f"picture is {size}; both must have the same size."
+                )
+        labels = gather("masks", IGNORE_LABEL)
+    return FrameBatch(
+        images=pictures("images"),
+        log_mel=gather("log_mel").to(device, non_blocking=True),
+        flow=gather("flow").to(device, non_blocking=True) if with_flow else None,
+        pre_masks=pictures("pre_masks") if with_pre_masks else None,
+        labels=labels,
+        lengths=[len(index) for index in chosen],
+        image_sizes=sizes,
+    )
+
+
+def _pad(x: Tensor, size: tuple[int, int], value: float) -> Tensor:
+    bottom, right = size[0] - x.shape[-2], size[1] - x.shape[-1]
+    return F.pad(x, (0, right, 0, bottom), value=value) if bottom or right else x

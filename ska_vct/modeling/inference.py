@@ -1,0 +1,43 @@
+"""From queries to a semantic map (Cheng et al., "Mask2Former", CVPR 2022; spec: model.md, Inference)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def semantic_inference(logits: Tensor, masks: Tensor) -> Tensor:
+    """Per pixel and class, the sum over queries of class probability times mask.
+
+    Args:
+        logits: (N, Q, K + 1), the last class is "no object".
+        masks: (N, Q, H, W) logits.
+
+    Returns:
+        (N, K, H, W), not normalised.
+    """
+    return torch.einsum("nqk,nqhw->nkhw", logits.softmax(-1)[..., :-1], masks.sigmoid())
+
+
+def segment(
+    logits: Tensor,
+    masks: Tensor,
+    *,
+    padded_size: tuple[int, int],
+    image_size: tuple[int, int],
+    output_size: tuple[int, int],
+) -> Tensor:
+    """Semantic maps at the wanted size.
+
+    Args:
+        logits: (N, Q, K + 1).
+        masks: (N, Q, h, w) logits over the padded picture.
+        padded_size: (H, W) the network saw.
+        image_size: (H, W) of the picture inside it, at the top left.
+        output_size: (H, W) wanted.
+
+    Returns:
+        float32 (N, K, *output_size).
+    """
+    masks = F.interpolate(masks.float(), size=padded_size, mode="bilinear", align_corners=False)
+    semantic = semantic_inference(logits.float(), masks[..., : image_size[0], : image_size[1]])
+    return F.interpolate(semantic, size=output_size, mode="bilinear", align_corners=False)

@@ -1,0 +1,239 @@
+"""SKA-VCT as a Detectron2 meta-architecture: clips in, losses or semantic maps out (spec: model.md, Data flow).
+
+Shape legend: N frames of all clips together, T frames of one clip, C width, K classes, h x w mask-feature grid.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from torch import Tensor, nn
+
+from ska_vct.structures import IGNORE_LABEL, UNKNOWN_CATEGORY
+
+from .audio_encoder import AudioEncoder
+from .batch import FrameBatch, collate_clips
+from .brm import BRM, build_brm
+from .criterion import SetCriterion
+from .inference import segment
+from .mpqg import MPQG
+from .pixel_decoder import MSDeformAttnPixelDecoder
+from .pre_mask_encoder import PreMaskEncoder
+from .prototypes import PrototypeAlignment
+from .ska import MotionPrompt, build_ska
+from .targets import Targets
+from .transformer_decoder import MaskedTransformerDecoder, Predictions
+
+# Strides of every backbone reach 32.
+_SIZE_DIVISIBILITY = 32
+
+
+@META_ARCH_REGISTRY.register()
+class SKAVCT(nn.Module):
+    """The whole model. With SKA, BRM and the motion prompt off it is VCT."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        pre_mask_encoder: PreMaskEncoder | None,
+        audio_encoder: AudioEncoder,
+        pixel_decoder: MSDeformAttnPixelDecoder,
+        ska: nn.Module | None,
+        mpqg: MPQG,
+        decoder: MaskedTransformerDecoder,
+        brm: BRM | None,
+        prototype_alignment: PrototypeAlignment | None,
+        criterion: SetCriterion,
+        prototype_weight: float,
+        boundary_weight: float,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        return_extras: bool = False,
+    ):
+        """
+        Args:
+            backbone: visual backbone with outputs res2..res5.
+            pre_mask_encoder: siamese encoder of segment pictures, or None.
+            audio_encoder: log-mel -> audio grid.
+            pixel_decoder: features -> mask features and three scales.
+            ska: (audio grid, flow) -> ``MotionPrompt``, or None.
+            mpqg: mask features (and prompt) -> queries.
+            decoder: queries -> predictions.
+            brm: boundary head, or None.
+            prototype_alignment: sound against prototypes, or None.
+            criterion: set criterion.
+            prototype_weight, boundary_weight: weights of these losses.
+            pixel_mean, pixel_std: of RGB in 0..255.
+            return_extras: whether inference also returns ``motion_map`` and ``boundary``.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.pre_mask_encoder = pre_mask_encoder
+        self.audio_encoder = audio_encoder
+        self.pixel_decoder = pixel_decoder
+        self.ska = ska
+        self.mpqg = mpqg
+        self.decoder = decoder
+        self.brm = brm
+        self.prototype_alignment = prototype_alignment
+        self.criterion = criterion
+        self.prototype_weight = prototype_weight
+        self.boundary_weight = boundary_weight
+        self.return_extras = return_extras
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg):
+        backbone = build_backbone(cfg)
+        pre_mask_encoder = None
+        if cfg.MODEL.PRE_MASK.ENABLED:
+            pre_mask_encoder = PreMaskEncoder(backbone=build_backbone(cfg), reduction=cfg.MODEL.PRE_MASK.REDUCTION)
+        has_prototypes = cfg.MODEL.MPQG.NUM_PROTOTYPES > 0
+        return {
+            "backbone": backbone,
+            "pre_mask_encoder": pre_mask_encoder,
+            "audio_encoder": AudioEncoder(cfg),
+            "pixel_decoder": MSDeformAttnPixelDecoder(cfg, backbone.output_shape()),
+            # A motion map that nothing reads would leave parameters without a gradient.
+            "ska": build_ska(cfg) if cfg.MODEL.MPQG.MOTION else None,
+            "mpqg": MPQG(cfg),
+            "decoder": MaskedTransformerDecoder(cfg),
+            "brm": build_brm(cfg),
+            "prototype_alignment": PrototypeAlignment(dim=cfg.MODEL.HIDDEN_DIM) if has_prototypes else None,
+            "criterion": SetCriterion(cfg),
+            "prototype_weight": cfg.MODEL.CRITERION.PROTO_WEIGHT,
+            "boundary_weight": cfg.MODEL.BRM.LOSS_WEIGHT,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "return_extras": cfg.TEST.RETURN_EXTRAS,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return self.pixel_mean.device
+
+    def forward(self, clips: Sequence[Mapping]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Train on or segment a batch of clips.
+
+        Args:
+            clips: as ``ska_vct.structures.clip`` describes; their lengths may differ.
+
+        Returns:
+            in training, weighted losses by name. Otherwise one dict per clip, for its T valid frames:
+                ``sem_seg`` float32 (T, K, height, width), class scores, not normalised;
+                with ``return_extras`` also ``motion_map`` (T, g, g) in [0, 1] and ``boundary`` (T, h, w), probability.
+
+        Raises:
+            ClipError: naming the clip and the field that is wrong.
+        """
+        batch = collate_clips(
+            clips,
+            pixel_mean=self.pixel_mean,
+            pixel_std=self.pixel_std,
+            divisibility=_SIZE_DIVISIBILITY,
+            annotated_only=self.training,
+            with_flow=self.ska is not None,
+            with_pre_masks=self.pre_mask_encoder is not None,
+        )
+        features = self.extract_features(batch)
+        audio_grid = self.audio_encoder(batch.log_mel)
+        mask_features, scales = self.pixel_decoder(features)
+        prompt = self.ska(audio_grid, batch.flow) if self.ska is not None else None
+        queries = self.mpqg(mask_features, prompt)
+        predictions = self.decoder(queries, audio_grid, scales, mask_features, all_layers=self.training)
+        if self.training:
+            return self._losses(clips, batch, predictions, audio_grid, mask_features)
+        return self._results(clips, batch, predictions, prompt, mask_features)
+
+    def extract_features(self, batch: FrameBatch) -> dict[str, Tensor]:
+        """Visual features res2..res5, with what the segment pictures add."""
+        features = self.backbone(batch.images)
+        if self.pre_mask_encoder is not None:
+            features = self.pre_mask_encoder(batch.pre_masks, features)
+        return features
+
+    def _losses(
+        self,
+        clips: Sequence[Mapping],
+        batch: FrameBatch,
+        predictions: Predictions,
+        audio_grid: Tensor,
+        mask_features: Tensor,
+    ) -> dict[str, Tensor]:
+        targets = Targets.from_label_maps(batch.labels, ignore_label=IGNORE_LABEL, device=self.device)
+        losses = self.criterion.weigh(self.criterion(predictions, targets))
+        if self.prototype_alignment is not None:
+            audio, prototypes = self.prototype_alignment.embed(audio_grid, self.mpqg.prototypes.weight)
+            sounding = sounding_classes(clips, batch, num_prototypes=len(prototypes)).to(self.device)
+            loss = self.prototype_alignment.loss(audio, prototypes, sounding)
+            losses["loss_proto"] = self.prototype_weight * loss
+        if self.brm is not None:
+            labels = batch.labels.to(self.device, non_blocking=True)
+            loss = self.brm.loss(self.brm(mask_features), labels, IGNORE_LABEL)
+            losses["loss_boundary"] = self.boundary_weight * loss
+        return losses
+
+    def _results(
+        self,
+        clips: Sequence[Mapping],
+        batch: FrameBatch,
+        predictions: Predictions,
+        prompt: MotionPrompt | None,
+        mask_features: Tensor,
+    ) -> list[dict[str, Tensor]]:
+        logits = predictions.logits[-1].split(batch.lengths)
+        masks = predictions.masks[-1].split(batch.lengths)
+        results = []
+        for index, clip in enumerate(clips):
+            size = batch.image_sizes[index]
+            sem_seg = segment(
+                logits[index],
+                masks[index],
+                padded_size=batch.padded_size,
+                image_size=size,
+                output_size=(clip.get("height", size[0]), clip.get("width", size[1])),
+            )
+            results.append({"sem_seg": sem_seg})
+        if self.return_extras:
+            self._add_extras(results, batch, prompt, mask_features)
+        return results
+
+    def _add_extras(
+        self, results: list[dict], batch: FrameBatch, prompt: MotionPrompt | None, mask_features: Tensor
+    ) -> None:
+        if prompt is not None:
+            for result, motion_map in zip(results, prompt.motion_map[:, 0].split(batch.lengths), strict=True):
+                result["motion_map"] = motion_map
+        if self.brm is not None:
+            boundary = self.brm(mask_features).sigmoid().split(batch.lengths)
+            for result, picture, size in zip(results, boundary, batch.image_sizes, strict=True):
+                height, width = (
+                    -(-side * cells // padded)
+                    for side, cells, padded in zip(size, picture.shape[-2:], batch.padded_size, strict=True)
+                )
+                result["boundary"] = picture[:, :height, :width]
+
+
+def sounding_classes(clips: Sequence[Mapping], batch: FrameBatch, *, num_prototypes: int) -> Tensor:
+    """Which prototypes sound in each frame: the clip's category where it has one, else the classes in its mask.
+
+    Returns:
+        float32 (N, num_prototypes) on the host, 0 or 1.
+    """
+    target = torch.zeros(len(batch.labels), max(num_prototypes, IGNORE_LABEL + 1))
+    target.scatter_(1, batch.labels.flatten(1), 1.0)
+    target[:, IGNORE_LABEL] = 0.0
+    target = target[:, :num_prototypes]
+    start = 0
+    for clip, length in zip(clips, batch.lengths, strict=True):
+        category = clip.get("category", UNKNOWN_CATEGORY)
+        if category != UNKNOWN_CATEGORY:
+            target[start : start + length] = F.one_hot(torch.tensor(category), num_prototypes).float()
+        start += length
+    return target

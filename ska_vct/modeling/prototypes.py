@@ -1,0 +1,47 @@
+"""Prototype alignment: what sounds is pulled towards its classes' prototypes (Huang et al., CVPR 2025; training.md)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PrototypeAlignment(nn.Module):
+    """Compares the sound of a frame with the learnt prototypes in a common space."""
+
+    def __init__(self, *, dim: int):
+        """
+        Args:
+            dim: width C.
+        """
+        super().__init__()
+        self.audio_proj = nn.Linear(dim, dim, bias=False)
+        self.prototype_proj = nn.Linear(dim, dim, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def embed(self, audio_grid: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors of the sound (N, C) and of the prototypes (T, C).
+
+        Args:
+            audio_grid: (N, C, a, b).
+            prototypes: (T, C).
+        """
+        audio = F.normalize(self.audio_proj(audio_grid.mean((2, 3))), dim=-1)
+        return audio, F.normalize(self.prototype_proj(prototypes), dim=-1)
+
+    def loss(self, audio: Tensor, prototypes: Tensor, target: Tensor) -> Tensor:
+        """Binary cross-entropy of the scaled similarities.
+
+        Args:
+            audio: unit vectors (N, C).
+            prototypes: unit vectors (T, C).
+            target: float (N, T); 1 where the class sounds. Rows of a negative number are left out.
+
+        Returns:
+            scalar.
+        """
+        similarity = self.logit_scale.exp() * audio.float() @ prototypes.float().t()
+        known = (target >= 0).all(-1, keepdim=True).float()
+        per_class = F.binary_cross_entropy_with_logits(similarity, target.clamp(min=0), reduction="none")
+        return (per_class * known).sum() / (known.sum() * target.shape[1]).clamp(min=1)

@@ -1,0 +1,150 @@
+"""Spectral-Kinematic Alignment: sound queries the flow field, so that only motion that goes with it lights up.
+
+Paper: "Listening to the Motion: Probing Physical Consistency for Audio-Visual Segmentation" (spec: model.md, SKA).
+
+Shape legend: N frames, C width, S flow fields per second, g x g flow grid.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.utils.registry import Registry
+from torch import Tensor, nn
+
+SKA_REGISTRY = Registry("SKA")
+SKA_REGISTRY.__doc__ = "Modules that map (audio grid, flow) to a MotionPrompt; chosen by MODEL.SKA.NAME."
+
+FLOW_CHANNELS = {"magnitude": 1, "uvm": 3}
+# A field whose values differ by less than this share of the largest is still, or moves as a whole.
+_STILL_SHARE = 1e-4
+# Attention that differs by less than this share of the uniform value is rounding noise.
+_NOISE_SHARE = 1e-4
+
+
+@dataclass(frozen=True)
+class MotionPrompt:
+    """What SKA found.
+
+    Attributes:
+        motion_map: (N, 1, g, g) in [0, 1]; exactly zero for frames whose flow is the same everywhere.
+        retrieved: (N, C) values the sound attended to; zero for the same frames.
+    """
+
+    motion_map: Tensor
+    retrieved: Tensor
+
+
+def reduce_flow(flow: Tensor, channels: str) -> Tensor:
+    """Flow series -> picture of a frame's motion.
+
+    Args:
+        flow: (N, S, 2, h, w), u and v.
+        channels: ``magnitude`` or ``uvm`` (u, v and magnitude).
+
+    Returns:
+        (N, 1 or 3, h, w), the mean over the frame's second.
+    """
+    magnitude = flow.square().sum(2, keepdim=True).sqrt()
+    picture = magnitude if channels == "magnitude" else torch.cat((flow, magnitude), 2)
+    return picture.mean(1)
+
+
+def is_still(picture: Tensor) -> Tensor:
+    """Which frames have the same flow everywhere: (N, c, h, w) -> bool (N,)."""
+    flat = picture.flatten(2)
+    spread = flat.amax(-1) - flat.amin(-1)
+    return (spread <= _STILL_SHARE * flat.abs().amax(-1)).all(-1)
+
+
+def min_max(attention: Tensor) -> Tensor:
+    """Stretch each row of (N, L) to [0, 1]; rows that are flat up to rounding become zero."""
+    low, high = attention.amin(-1, keepdim=True), attention.amax(-1, keepdim=True)
+    spread = high - low
+    noise = _NOISE_SHARE * attention.mean(-1, keepdim=True)
+    return torch.where(spread > noise, (attention - low) / spread.clamp(min=torch.finfo(spread.dtype).tiny), 0.0)
+
+
+@SKA_REGISTRY.register()
+class SKA(nn.Module):
+    """The published form: one pooled audio vector queries one motion picture per frame."""
+
+    @configurable
+    def __init__(self, *, dim: int, flow_dim: int, grid: tuple[int, int], channels: str, num_heads: int):
+        """
+        Args:
+            dim: width C.
+            flow_dim: hidden channels of the flow encoder.
+            grid: rows and columns the flow is resized to.
+            channels: ``magnitude`` or ``uvm``.
+            num_heads: attention heads.
+
+        Raises:
+            ValueError: for other ``channels``, or a width that the heads do not divide.
+        """
+        super().__init__()
+        if channels not in FLOW_CHANNELS:
+            raise ValueError(f"MODEL.SKA.CHANNELS must be one of {', '.join(FLOW_CHANNELS)}, got '{channels}'.")
+        if dim % num_heads:
+            raise ValueError(f"MODEL.HIDDEN_DIM {dim} is no multiple of MODEL.SKA.NUM_HEADS {num_heads}.")
+        self.grid = tuple(grid)
+        self.channels = channels
+        self.num_heads = num_heads
+        self.flow_encoder = nn.Sequential(
+            nn.Conv2d(FLOW_CHANNELS[channels], flow_dim, 3, padding=1),
+            nn.BatchNorm2d(flow_dim),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(flow_dim, dim, 1),
+            nn.BatchNorm2d(dim),
+        )
+        self.audio_proj = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim))
+        self.q_proj = nn.Linear(dim, dim, bias=False)
+        self.k_proj = nn.Linear(dim, dim, bias=False)
+        self.v_proj = nn.Linear(dim, dim, bias=False)
+        self.temperature = nn.Parameter(torch.ones(()))
+
+    @classmethod
+    def from_config(cls, cfg):
+        node = cfg.MODEL.SKA
+        return {
+            "dim": cfg.MODEL.HIDDEN_DIM,
+            "flow_dim": node.FLOW_DIM,
+            "grid": node.GRID,
+            "channels": node.CHANNELS,
+            "num_heads": node.NUM_HEADS,
+        }
+
+    def forward(self, audio_grid: Tensor, flow: Tensor) -> MotionPrompt:
+        """Find the motion that goes with the sound.
+
+        Args:
+            audio_grid: (N, C, a, b).
+            flow: (N, S, 2, h', w'), in the units of ``INPUT.FLOW.NORM``.
+        """
+        picture = F.interpolate(
+            reduce_flow(flow, self.channels), size=self.grid, mode="bilinear", align_corners=False
+        )
+        moving = ~is_still(picture)
+        tokens = self.flow_encoder(picture).flatten(2).transpose(1, 2)  # N, L, C
+        audio = self.audio_proj(audio_grid.mean((2, 3)))  # N, C
+
+        heads = (self.num_heads, -1)
+        q = self.q_proj(audio).unflatten(-1, heads)
+        k = self.k_proj(tokens).unflatten(-1, heads)
+        v = self.v_proj(tokens).unflatten(-1, heads)
+        logits = torch.einsum("nhd,nlhd->nhl", q, k) / (q.shape[-1] ** 0.5 * self.temperature)
+        attention = logits.float().softmax(-1)
+        retrieved = torch.einsum("nhl,nlhd->nhd", attention.to(v.dtype), v).flatten(1)
+        motion_map = min_max(attention.mean(1)).unflatten(-1, self.grid)[:, None]
+        return MotionPrompt(
+            motion_map=torch.where(moving[:, None, None, None], motion_map, 0.0),
+            retrieved=torch.where(moving[:, None], retrieved, 0.0),
+        )
+
+
+def build_ska(cfg) -> nn.Module | None:
+    """The motion module of the configuration, or None where it is off."""
+    if not cfg.MODEL.SKA.ENABLED:
+        return None
+    return SKA_REGISTRY.get(cfg.MODEL.SKA.NAME)(cfg)

@@ -1,0 +1,54 @@
+"""Ground truth in the form the matcher and the losses read: one binary mask per class and frame, padded to a block.
+
+Shape legend: N frames, M most classes in one frame, H x W pixels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Masks to be found.
+
+    Attributes:
+        classes: int64 (N, M); 0 where there is none.
+        masks: bool (N, M, H, W).
+        counts: how many of the M are real, frame by frame; a list, since the matcher runs on the host.
+    """
+
+    classes: Tensor
+    masks: Tensor
+    counts: list[int]
+
+    @classmethod
+    def from_label_maps(cls, labels: Tensor, *, ignore_label: int, device: torch.device) -> "Targets":
+        """One mask per class present in a frame; the ignore label is none.
+
+        Args:
+            labels: int64 (N, H, W) with values 0..255, on the host so that counting needs no transfer.
+            ignore_label: value of pixels of no class.
+            device: where the masks are wanted.
+        """
+        present = torch.zeros(len(labels), 256, dtype=torch.bool)
+        present.scatter_(1, labels.flatten(1), True)
+        present[:, ignore_label] = False
+        counts = present.sum(1)
+        most = max(int(counts.max()), 1)
+        # A stable sort puts the classes that are present first, in ascending order.
+        classes = present.logical_not().sort(dim=1, stable=True).indices[:, :most]
+        real = torch.arange(most) < counts[:, None]
+        on_device = labels.to(device, non_blocking=True)
+        wanted = torch.where(real, classes, -1).to(device, non_blocking=True)
+        return cls(
+            classes=wanted.clamp(min=0),
+            masks=on_device[:, None] == wanted[:, :, None, None],
+            counts=counts.tolist(),
+        )
+
+    def on_grid(self, size: tuple[int, int]) -> Tensor:
+        """Share of each cell that a mask covers: float32 (N, M, h, w)."""
+        return F.adaptive_avg_pool2d(self.masks.float(), size)

@@ -1,0 +1,149 @@
+"""Mask2Former's decoder with sound as one more source.
+
+Papers: Cheng et al., "Masked-attention Mask Transformer for Universal Image Segmentation", CVPR 2022; Huang et al.,
+"Revisiting Audio-Visual Segmentation with Vision-Centric Transformer", CVPR 2025 (spec: model.md, Decoder).
+
+Shape legend: N frames, C width, Q queries, K classes, h x w mask-feature grid, L tokens of a source.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from torch import Tensor, nn
+
+from .layers import MLP, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer, sine_position_embedding
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions before the first decoder layer and after each: P = layers + 1, the last is the result.
+
+    Attributes:
+        logits: (P, N, Q, K + 1), the last class is "no object".
+        masks: P of (N, Q, h, w), logits. Where only the last prediction is wanted, P = 1.
+    """
+
+    logits: Tensor
+    masks: tuple[Tensor, ...]
+
+
+class DecoderLayer(nn.Module):
+    """Cross-attention, self-attention, feed-forward; each post-norm."""
+
+    def __init__(self, *, dim: int, num_heads: int, feedforward_dim: int):
+        super().__init__()
+        self.cross_attention = CrossAttentionLayer(dim=dim, num_heads=num_heads)
+        self.self_attention = SelfAttentionLayer(dim=dim, num_heads=num_heads)
+        self.feed_forward = FeedForwardLayer(dim=dim, hidden_dim=feedforward_dim)
+
+    def forward(
+        self, queries: Tensor, query_pos: Tensor, memory: Tensor, memory_pos: Tensor, allowed: Tensor | None
+    ) -> Tensor:
+        """(N, Q, C) -> (N, Q, C)."""
+        queries = self.cross_attention(
+            queries, memory, query_pos=query_pos, memory_pos=memory_pos, allowed=allowed
+        )
+        return self.feed_forward(self.self_attention(queries, query_pos=query_pos))
+
+
+class MaskedTransformerDecoder(nn.Module):
+    """Queries read {sound, stride 32, 16, 8} in turn; each visual source only inside their own previous mask."""
+
+    NUM_SOURCES = 4
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        dim: int,
+        mask_dim: int,
+        num_classes: int,
+        num_queries: int,
+        num_layers: int,
+        num_heads: int,
+        feedforward_dim: int,
+    ):
+        """
+        Args:
+            dim: width C.
+            mask_dim: width of the mask features.
+            num_classes: K, background included; "no object" comes on top.
+            num_queries: Q.
+            num_layers: decoder layers.
+            num_heads: attention heads.
+            feedforward_dim: hidden width of the feed-forward blocks.
+        """
+        super().__init__()
+        self.dim = dim
+        self.query_embed = nn.Embedding(num_queries, dim)
+        self.level_embed = nn.Embedding(self.NUM_SOURCES, dim)
+        self.layers = nn.ModuleList(
+            DecoderLayer(dim=dim, num_heads=num_heads, feedforward_dim=feedforward_dim) for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.class_embed = nn.Linear(dim, num_classes + 1)
+        self.mask_embed = MLP([dim, dim, dim, mask_dim])
+
+    @classmethod
+    def from_config(cls, cfg):
+        node = cfg.MODEL.DECODER
+        return {
+            "dim": cfg.MODEL.HIDDEN_DIM,
+            "mask_dim": cfg.MODEL.PIXEL_DECODER.MASK_DIM or cfg.MODEL.HIDDEN_DIM,
+            "num_classes": cfg.MODEL.NUM_CLASSES,
+            "num_queries": node.NUM_QUERIES,
+            "num_layers": node.NUM_LAYERS,
+            "num_heads": node.NUM_HEADS,
+            "feedforward_dim": node.FEEDFORWARD_DIM,
+        }
+
+    def forward(
+        self, queries: Tensor, audio_grid: Tensor, scales: list[Tensor], mask_features: Tensor, *, all_layers: bool
+    ) -> Predictions:
+        """Decode.
+
+        Args:
+            queries: (N, Q, C).
+            audio_grid: (N, C, a, b).
+            scales: three of (N, C, ., .), coarse to fine.
+            mask_features: (N, mask_dim, h, w).
+            all_layers: keep every layer's predictions (for the losses), else the last alone.
+        """
+        sources = [audio_grid, *scales]
+        shapes = [tuple(source.shape[-2:]) for source in sources]
+        memories, positions = [], []
+        for source, shape, embed in zip(sources, shapes, self.level_embed.weight, strict=True):
+            memories.append(source.flatten(2).transpose(1, 2) + embed)
+            position = sine_position_embedding(*shape, self.dim, source.device)
+            positions.append(position.flatten(2).transpose(1, 2).to(source.dtype))
+        query_pos = self.query_embed.weight.expand(len(queries), -1, -1)
+
+        logits, masks = [], []
+        for index, layer in enumerate(self.layers):
+            source = index % self.NUM_SOURCES
+            # The sound is never masked, so inference needs no mask before reading it.
+            if all_layers or source:
+                layer_logits, layer_masks = self.predict(queries, mask_features)
+                if all_layers:
+                    logits.append(layer_logits)
+                    masks.append(layer_masks)
+            allowed = self.allowed(layer_masks, shapes[source]) if source else None
+            queries = layer(queries, query_pos, memories[source], positions[source], allowed)
+        layer_logits, layer_masks = self.predict(queries, mask_features)
+        return Predictions(logits=torch.stack([*logits, layer_logits]), masks=(*masks, layer_masks))
+
+    def predict(self, queries: Tensor, mask_features: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits (N, Q, K + 1) and mask logits (N, Q, h, w) of ``queries`` (N, Q, C)."""
+        queries = self.norm(queries)
+        masks = torch.einsum("nqc,nchw->nqhw", self.mask_embed(queries), mask_features)
+        return self.class_embed(queries), masks
+
+    @staticmethod
+    @torch.no_grad()
+    def allowed(masks: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Where each query may read: bool (N, Q, L), its mask >= 0.5, or everywhere if that leaves nothing."""
+        resized = F.interpolate(masks, size=shape, mode="bilinear", align_corners=False).flatten(2)
+        inside = resized >= 0  # sigmoid(x) >= 0.5
+        return inside | ~inside.any(-1, keepdim=True)
