@@ -1,4 +1,4 @@
-"""Boundary Refinement Module: an auxiliary head that predicts contours from the mask features (spec: model.md, BRM)."""
+"""Boundary Refinement Module: an auxiliary head that predicts contours from mask features (model.md, BRM)."""
 
 import torch.nn.functional as F
 from detectron2.config import configurable

@@ -82,8 +82,8 @@ class SetCriterion(nn.Module):
         """Unweighted losses.
 
         Returns:
-            ``loss_ce``, ``loss_mask``, ``loss_dice`` of the last prediction and, with a trailing ``_i``, of prediction
-            i before it.
+            ``loss_ce``, ``loss_mask``, ``loss_dice`` of the last prediction and, with a trailing ``_i``, of
+            prediction i before it.
         """
         logits, masks = predictions.logits, predictions.masks
         if not self.deep_supervision:
@@ -151,11 +151,12 @@ class SetCriterion(nn.Module):
             [
                 layer[frame, query]
                 for layer, frame, query in zip(
-                    masks, pairs.frame.split(max(per_prediction, 1)), pairs.query.split(max(per_prediction, 1))
+                    masks,
+                    pairs.frame.view(len(masks), per_prediction),
+                    pairs.query.view(len(masks), per_prediction),
+                    strict=True,
                 )
             ]
-            if per_prediction
-            else [layer[:0, 0] for layer in masks]
         ).float()
         if grid is not None:
             predicted, truth = matched.flatten(1), grid[pairs.frame, pairs.target]

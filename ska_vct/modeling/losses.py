@@ -1,4 +1,4 @@
-"""Costs and losses on mask logits, at points or on all cells (Cheng et al., "Mask2Former", CVPR 2022; training.md).
+"""Costs and losses on mask logits, at points or on all cells (Mask2Former, CVPR 2022; training.md).
 
 Shape legend: Q queries, M targets, X points or cells.
 """

@@ -127,7 +127,8 @@ class SKAVCT(nn.Module):
         Returns:
             in training, weighted losses by name. Otherwise one dict per clip, for its T valid frames:
                 ``sem_seg`` float32 (T, K, height, width), class scores, not normalised;
-                with ``return_extras`` also ``motion_map`` (T, g, g) in [0, 1] and ``boundary`` (T, h, w), probability.
+                with ``return_extras`` also ``motion_map`` (T, g, g) in [0, 1] and ``boundary`` (T, h, w), a
+                probability.
 
         Raises:
             ClipError: naming the clip and the field that is wrong.
@@ -170,7 +171,9 @@ class SKAVCT(nn.Module):
         losses = self.criterion.weigh(self.criterion(predictions, targets))
         if self.prototype_alignment is not None:
             audio, prototypes = self.prototype_alignment.embed(audio_grid, self.mpqg.prototypes.weight)
-            sounding = sounding_classes(clips, batch, num_prototypes=len(prototypes)).to(self.device)
+            sounding = sounding_classes(
+                clips, batch, num_classes=self.criterion.num_classes, num_prototypes=len(prototypes)
+            ).to(self.device)
             loss = self.prototype_alignment.loss(audio, prototypes, sounding)
             losses["loss_proto"] = self.prototype_weight * loss
         if self.brm is not None:
@@ -220,20 +223,21 @@ class SKAVCT(nn.Module):
                 result["boundary"] = picture[:, :height, :width]
 
 
-def sounding_classes(clips: Sequence[Mapping], batch: FrameBatch, *, num_prototypes: int) -> Tensor:
-    """Which prototypes sound in each frame: the clip's category where it has one, else the classes in its mask.
+def sounding_classes(
+    clips: Sequence[Mapping], batch: FrameBatch, *, num_classes: int, num_prototypes: int
+) -> Tensor:
+    """Which prototypes sound in each frame.
+
+    That is the clip's category or, where every class has a prototype, the classes in the frame's mask.
 
     Returns:
-        float32 (N, num_prototypes) on the host, 0 or 1.
+        float32 (N, num_prototypes) on the host, 0 or 1; -1 in frames of clips without a category.
     """
-    target = torch.zeros(len(batch.labels), max(num_prototypes, IGNORE_LABEL + 1))
-    target.scatter_(1, batch.labels.flatten(1), 1.0)
-    target[:, IGNORE_LABEL] = 0.0
-    target = target[:, :num_prototypes]
-    start = 0
-    for clip, length in zip(clips, batch.lengths, strict=True):
-        category = clip.get("category", UNKNOWN_CATEGORY)
-        if category != UNKNOWN_CATEGORY:
-            target[start : start + length] = F.one_hot(torch.tensor(category), num_prototypes).float()
-        start += length
-    return target
+    if num_prototypes == num_classes:
+        target = torch.zeros(len(batch.labels), IGNORE_LABEL + 1)
+        target.scatter_(1, batch.labels.flatten(1), 1.0)
+        return target[:, :num_prototypes]
+    category = torch.tensor([clip.get("category", UNKNOWN_CATEGORY) for clip in clips])
+    target = F.one_hot(category.clamp(min=0), num_prototypes).float()
+    target[category == UNKNOWN_CATEGORY] = -1.0
+    return target.repeat_interleave(torch.tensor(batch.lengths), dim=0)

@@ -1,6 +1,7 @@
 """Mask2Former's pixel decoder: deformable attention over three scales, one FPN step to stride 4.
 
-Paper: Cheng et al., "Masked-attention Mask Transformer for Universal Image Segmentation", CVPR 2022 (spec: model.md).
+Paper: Cheng et al., "Masked-attention Mask Transformer for Universal Image Segmentation", CVPR 2022
+(spec: model.md).
 
 Shape legend: N frames, C width, h x w mask-feature grid (input / 4).
 """
@@ -14,7 +15,6 @@ from detectron2.layers import Conv2d, ShapeSpec
 from torch import Tensor, nn
 
 from .layers import MSDeformAttn, sine_position_embedding
-
 
 _GROUPS = 32
 

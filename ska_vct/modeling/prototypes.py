@@ -1,4 +1,4 @@
-"""Prototype alignment: what sounds is pulled towards its classes' prototypes (Huang et al., CVPR 2025; training.md)."""
+"""Prototype alignment: sound is pulled towards its classes' prototypes (VCT, CVPR 2025; training.md)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Ground truth in the form the matcher and the losses read: one binary mask per class and frame, padded to a block.
+"""Ground truth in the form the matcher and the losses read: one mask per class and frame, in a block.
 
 Shape legend: N frames, M most classes in one frame, H x W pixels.
 """

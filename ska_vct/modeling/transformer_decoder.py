@@ -1,7 +1,8 @@
 """Mask2Former's decoder with sound as one more source.
 
-Papers: Cheng et al., "Masked-attention Mask Transformer for Universal Image Segmentation", CVPR 2022; Huang et al.,
-"Revisiting Audio-Visual Segmentation with Vision-Centric Transformer", CVPR 2025 (spec: model.md, Decoder).
+Papers: Cheng et al., "Masked-attention Mask Transformer for Universal Image Segmentation", CVPR 2022;
+Huang et al., "Revisiting Audio-Visual Segmentation with Vision-Centric Transformer", CVPR 2025
+(spec: model.md, Decoder).
 
 Shape legend: N frames, C width, Q queries, K classes, h x w mask-feature grid, L tokens of a source.
 """

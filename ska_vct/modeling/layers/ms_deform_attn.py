@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention (Zhu et al., "Deformable DETR", ICLR 2021) in plain PyTorch: no compiler needed.
+"""Multi-scale deformable attention (Zhu et al., "Deformable DETR", ICLR 2021) in plain PyTorch.
 
 Shape legend: N batch, Q queries, L levels, P points, M heads, D width of a head, S = sum of h*w over levels.
 """

@@ -1,4 +1,4 @@
-"""Sine position embedding over a grid (Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020)."""
+"""Sine position embedding over a grid (Carion et al., "DETR", ECCV 2020)."""
 
 import math
 from functools import lru_cache
