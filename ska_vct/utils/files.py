@@ -1,35 +1,22 @@
-"""Files that are either whole or not there: written under a temporary name and renamed (spec: house.md)."""
+"""Files that are either whole or absent."""
 
+import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-
-def make_folder(path: str | Path) -> Path:
-    """Create folder ``path`` with its parents, if need be, and check that it can be written to.
-
-    Raises:
-        OSError: naming the folder and the reason.
-    """
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"Cannot write to folder '{path}' ({error.strerror or error}); choose another output folder."
-        ) from None
-    return path
+from typing import IO, Any
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` to write to; it becomes ``path`` when the block ends without error.
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary neighbour of ``path`` that takes its place when the block ends without an exception.
 
-    The temporary name keeps the suffix, from which many writers tell the format. Parent folders are made.
+    Args:
+        path: the file to write; missing folders are made. Its ending, from which many writers tell the format, is kept.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,3 +26,31 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike, mode: str = "wb", **kwargs) -> Iterator[IO]:
+    """Open a file that becomes ``path``, replacing what is there, when the block ends without an exception.
+
+    Args:
+        path: the file to write; missing folders are made.
+        mode: ``wb`` or ``w``.
+        kwargs: further arguments of ``open``.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if "b" not in mode:
+        kwargs.setdefault("encoding", "utf-8")
+    with atomic_path(path) as temporary:
+        with open(temporary, mode, **kwargs) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def write_json(path: str | os.PathLike, data: Any) -> None:
+    """Write ``data`` to ``path`` as indented JSON, whole or not at all."""
+    with atomic_write(path, "w") as file:
+        json.dump(data, file, indent=2, sort_keys=True)
+        file.write("\n")

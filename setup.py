@@ -1,0 +1,30 @@
+"""Package ``ska_vct``; everything else in this repository is run from the checkout."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def read_version() -> str:
+    text = (ROOT / "ska_vct" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE).group(1)
+
+
+def read_requirements() -> list[str]:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+setup(
+    name="ska_vct",
+    version=read_version(),
+    description="SKA-VCT: audio-visual segmentation in which sound has to explain the motion it lights up",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["ska_vct", "ska_vct.*"]),
+    install_requires=read_requirements(),
+    extras_require={"dev": ["pytest>=8", "ruff>=0.6"]},
+)

@@ -1,0 +1,152 @@
+"""Optimiser and learning-rate schedule of the published recipes (spec: training.md).
+
+AdamW; no weight decay on norms, embeddings and position tables; a smaller learning rate for backbones; the gradient
+norm of the whole model clipped in every step.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.projects.deeplab.lr_scheduler import WarmupPolyLR as _WarmupPolyLR
+from detectron2.solver import build_lr_scheduler as build_detectron2_lr_scheduler
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+_NORMS = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+    nn.LocalResponseNorm,
+)
+# Parameters that are no nn.Embedding but play its part, by the last part of their name.
+_EMBEDDING_NAMES = (
+    "relative_position_bias_table",
+    "absolute_pos_embed",
+    "pos_embed",
+    "level_embed",
+    "query_embed",
+)
+_BACKBONE = "backbone"
+
+
+class AdamW(torch.optim.AdamW):
+    """AdamW that clips the gradient norm of all its parameters together before each step.
+
+    Attributes:
+        grad_norm: gradient norm before clipping in the last step; None when clipping is off.
+    """
+
+    def __init__(self, params, *, clip_norm: float, **kwargs):
+        """
+        Args:
+            params: parameter groups.
+            clip_norm: largest gradient norm of all parameters together; 0 turns clipping off.
+            kwargs: arguments of ``torch.optim.AdamW``.
+        """
+        super().__init__(params, **kwargs)
+        self.clip_norm = clip_norm
+        self.grad_norm: torch.Tensor | None = None
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """One step.
+
+        Raises:
+            FloatingPointError: a gradient is infinite or not a number.
+        """
+        if self.clip_norm > 0:
+            params = [p for group in self.param_groups for p in group["params"]]
+            self.grad_norm = nn.utils.clip_grad_norm_(params, self.clip_norm)
+            if not torch.isfinite(self.grad_norm):
+                raise FloatingPointError(
+                    f"The gradient's norm is {self.grad_norm.item()}: lower SOLVER.BASE_LR or turn SOLVER.AMP off."
+                )
+        return super().step(closure)
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> AdamW:
+    """Optimiser of ``cfg.SOLVER`` for the parameters of ``model`` that train.
+
+    Raises:
+        ValueError: unknown ``SOLVER.OPTIMIZER`` or nothing to train.
+    """
+    if cfg.SOLVER.OPTIMIZER != "ADAMW":
+        raise ValueError(f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}'; only ADAMW is known.")
+    groups = get_parameter_groups(cfg, model)
+    if not groups:
+        raise ValueError("The model has no parameter that trains.")
+    return AdamW(groups, lr=cfg.SOLVER.BASE_LR, clip_norm=cfg.SOLVER.CLIP_FULL_MODEL_NORM)
+
+
+def get_parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]:
+    """Parameters that train, grouped by learning rate and weight decay.
+
+    A parameter belongs to a backbone when a part of its name is ``backbone``, e.g. ``audio_encoder.backbone.0.bias``.
+
+    Returns:
+        groups with ``params``, ``lr`` and ``weight_decay``; the order depends on the model alone, so a resumed run
+        finds its own groups again.
+    """
+    solver = cfg.SOLVER
+    groups = defaultdict(list)
+    for name, module, parameter in _training_parameters(model):
+        lr = solver.BASE_LR * (solver.BACKBONE_MULTIPLIER if _BACKBONE in name.split(".") else 1.0)
+        decay = solver.WEIGHT_DECAY
+        if isinstance(module, _NORMS):
+            decay = solver.WEIGHT_DECAY_NORM
+        elif isinstance(module, nn.Embedding) or name.rsplit(".", 1)[-1] in _EMBEDDING_NAMES:
+            decay = solver.WEIGHT_DECAY_EMBED
+        groups[lr, decay].append(parameter)
+    return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
+
+
+def _training_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
+    seen = set()
+    for module_name, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and parameter not in seen:
+                seen.add(parameter)
+                yield f"{module_name}.{name}" if module_name else name, module, parameter
+
+
+class WarmupPolyLR(_WarmupPolyLR):
+    """Detectron2's polynomial decay whose checkpoints do not fix the length of the training."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Base learning rates and position; the length comes from the config, so a run can be prolonged."""
+        return {"base_lrs": self.base_lrs, "last_epoch": self.last_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take base learning rates and position from ``state_dict``, whatever else it holds."""
+        super().load_state_dict({key: state_dict[key] for key in ("base_lrs", "last_epoch")})
+
+    def get_lr(self) -> list[float]:
+        """Learning rate per group; stays at its last value after the end."""
+        if self.last_epoch > self.max_iters:
+            return [group["lr"] for group in self.optimizer.param_groups]
+        return super().get_lr()
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+    """Schedule of ``cfg.SOLVER.LR_SCHEDULER_NAME``: WarmupPolyLR or one of Detectron2's.
+
+    Raises:
+        ValueError: a name that Detectron2 does not know either.
+    """
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
+        return build_detectron2_lr_scheduler(cfg, optimizer)
+    return WarmupPolyLR(
+        optimizer,
+        solver.MAX_ITER,
+        warmup_factor=solver.WARMUP_FACTOR,
+        warmup_iters=solver.WARMUP_ITERS,
+        warmup_method=solver.WARMUP_METHOD,
+        power=solver.POLY_LR_POWER,
+        constant_ending=solver.POLY_LR_CONSTANT_ENDING,
+    )

@@ -1,0 +1,218 @@
+"""Training and evaluation on Detectron2's engine: the place where data, model, evaluation and checkpoints meet."""
+
+import logging
+import os
+import weakref
+from itertools import islice
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader, build_detection_train_loader, get_detection_dataset_dicts
+from detectron2.data.samplers import TrainingSampler
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, hooks
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import JSONWriter, TensorboardXWriter
+from torch import nn
+
+from ska_vct.checkpoint.checkpointer import StrictCheckpointer
+from ska_vct.data.clip_mapper import ClipMapper
+from ska_vct.evaluation import AVSEvaluator
+
+from .hooks import BEST_NAME, BestCheckpointer, ProgressPrinter, StepStatistics
+from .optim import build_lr_scheduler, build_optimizer
+from .weights import load_part_weights
+
+_LOGGER = logging.getLogger(__name__)
+METRIC = "sem_seg/mIoU"
+
+
+class _ContinuedSampler(TrainingSampler):
+    """The seeded endless shuffle from a later place on, so that a resumed run sees the clips it has not seen."""
+
+    def __init__(self, size: int, *, seed: int | None, skip: int):
+        super().__init__(size, seed=seed)
+        self._skip = skip
+
+    def __iter__(self):
+        yield from islice(self._infinite_indices(), self._skip + self._rank, None, self._world_size)
+
+
+class Trainer(DefaultTrainer):
+    """Trains the model of a config, validates it, and keeps the last and the best checkpoint.
+
+    Attributes:
+        best: (score, iteration) of the best validation; None when there was none.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        """
+        Args:
+            cfg: frozen config as :func:`ska_vct.engine.setup.setup_cfg` returns it.
+
+        Raises:
+            ValueError: the config names a model, optimiser or schedule that does not exist.
+        """
+        # Not DefaultTrainer's own: it wraps the model for CUDA even when it trains on CPUs.
+        super(DefaultTrainer, self).__init__()
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        device_ids = None if cfg.MODEL.DEVICE == "cpu" else [torch.cuda.current_device()]
+        wrapped = create_ddp_model(model, broadcast_buffers=False, device_ids=device_ids)
+        step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = step(wrapped, self.build_train_loader(cfg), optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = StrictCheckpointer(wrapped, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self._best_hook: BestCheckpointer | None = None
+        self.register_hooks(self.build_hooks())
+
+    @property
+    def best(self) -> tuple[float, int] | None:
+        return self._best_hook.best if self._best_hook else None
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Continue from the output folder's last checkpoint, or start from the weights the config names.
+
+        Args:
+            resume: continue when there is something to continue.
+
+        Raises:
+            FileNotFoundError, CheckpointError: a file is missing, damaged or does not fit.
+        """
+        found = resume and self.checkpointer.has_checkpoint()
+        if not found:
+            load_part_weights(self.cfg, self.checkpointer.model)
+        super().resume_or_load(resume=resume)
+        if found:
+            _LOGGER.info(f"Continuing at iteration {self.start_iter + 1} of {self.max_iter}")
+            if self.cfg.SEED >= 0:
+                seed_all_rng(self.cfg.SEED + comm.get_rank() + self.start_iter)
+            if self.start_iter < self.max_iter:
+                self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg, self.start_iter))
+        elif resume:
+            _LOGGER.info(f"Nothing to resume in {self.cfg.OUTPUT_DIR}: starting from iteration 1")
+
+    def build_hooks(self) -> list[hooks.HookBase]:
+        """Hooks in their order: later ones use what earlier ones put into the event storage."""
+        cfg = self.cfg
+        period = cfg.TEST.EVAL_PERIOD
+        result = [hooks.IterationTimer(), hooks.LRScheduler(), StepStatistics()]
+        if comm.is_main_process():
+            keep = cfg.SOLVER.CHECKPOINTS_TO_KEEP or None
+            result.append(
+                hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=keep)
+            )
+        if cfg.DATASETS.VAL:
+            result.append(hooks.EvalHook(period, lambda: self.test(cfg, self.model, cfg.DATASETS.VAL)))
+            if comm.is_main_process():
+                self._best_hook = BestCheckpointer(checkpointer=self.checkpointer, metric=METRIC, period=period)
+                result.append(self._best_hook)
+        if comm.is_main_process():
+            result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+        return result
+
+    def build_writers(self) -> list:
+        """Progress line, ``metrics.json`` (one JSON object per line) and TensorBoard events."""
+        folder = self.cfg.OUTPUT_DIR
+        return [
+            ProgressPrinter(max_iter=self.max_iter),
+            JSONWriter(os.path.join(folder, "metrics.json")),
+            TensorboardXWriter(folder),
+        ]
+
+    def train(self) -> None:
+        """Train to the last iteration, then say where the results are."""
+        super().train()
+        if not comm.is_main_process():
+            return
+        folder = self.cfg.OUTPUT_DIR
+        weights = os.path.join(folder, f"{BEST_NAME}.pth" if self.best else "model_final.pth")
+        if self.best:
+            _LOGGER.info(f"Best validation {METRIC}: {self.best[0]:.4f} at iteration {self.best[1] + 1}")
+        _LOGGER.info(
+            f"Weights: {weights}   logs: {os.path.join(folder, 'metrics.json')}, tensorboard --logdir {folder}"
+        )
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """The model of ``cfg`` on its device."""
+        model = build_model(cfg)
+        total = sum(p.numel() for p in model.parameters())
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        _LOGGER.info(
+            f"{type(model).__name__}: {total / 1e6:.2f} M parameters, {trained / 1e6:.2f} M of them train"
+        )
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer):
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode, start_iter: int = 0):
+        """Endless batches of ``SOLVER.IMS_PER_BATCH / ranks`` clips, as they come from iteration ``start_iter`` on."""
+        records = get_detection_dataset_dicts(list(cfg.DATASETS.TRAIN), filter_empty=False)
+        sampler = _ContinuedSampler(
+            len(records),
+            seed=cfg.SEED if cfg.SEED >= 0 else None,
+            skip=start_iter * cfg.SOLVER.IMS_PER_BATCH,
+        )
+        return build_detection_train_loader(
+            records,
+            mapper=ClipMapper(cfg, is_train=True),
+            sampler=sampler,
+            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            aspect_ratio_grouping=False,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+        """Batches of ``TEST.BATCH_SIZE`` clips; every clip once over all ranks."""
+        return build_detection_test_loader(
+            get_detection_dataset_dicts([dataset_name], filter_empty=False),
+            mapper=ClipMapper(cfg, is_train=False),
+            batch_size=cfg.TEST.BATCH_SIZE,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> AVSEvaluator:
+        return AVSEvaluator(dataset_name, output_dir=os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name))
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, names: tuple[str, ...] | None = None) -> dict:
+        """Score ``model``.
+
+        Args:
+            cfg: the config.
+            model: the model with its weights; left in the mode it was in.
+            names: data sets; None for ``DATASETS.TEST``.
+
+        Returns:
+            the evaluator's results, e.g. ``{"sem_seg": {"mIoU": ...}}``; a dict of those by data set when there
+            are several; empty on all ranks but the first.
+        """
+        _share_buffers(model)
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.DATASETS.TEST = tuple(cfg.DATASETS.TEST if names is None else names)
+        cfg.freeze()
+        return super().test(cfg, model)
+
+
+def _share_buffers(model: nn.Module) -> None:
+    # Each rank's BatchNorm statistics come from its own clips; a score must not depend on the rank.
+    if comm.get_world_size() > 1:
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, 0)
