@@ -207,3 +207,7 @@ def _add_solver_config(cfg: CN) -> None:
     cfg.TEST.BATCH_SIZE = 1
     # Also return what one wants to look at: motion map and boundary.
     cfg.TEST.RETURN_EXTRAS = False
+    # How scores are averaged: combo, tpavi (S4 and MS3 only) or dataset; printed beside every figure.
+    cfg.TEST.CONVENTION = "combo"
+    # Write predictions as pictures in AVSBench's layout.
+    cfg.TEST.SAVE_PREDICTIONS = False

@@ -1,0 +1,146 @@
+"""From the counts of all clips to the figures of a table, in each convention in circulation (spec: metrics.md).
+
+combo    scores per clip, then their mean (COMBO, VCT, SKA-VCT): the default
+tpavi    scores pooled over batches of 4 clips, then the mean over batches (AVSBench's own test script)
+dataset  counts summed over the whole set, one threshold for all (CPM, CAVP)
+
+All scores are shares in [0, 1]; the evaluator turns them into percent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from .metrics import (
+    COUNT_EPSILON,
+    IOU_EPSILON,
+    SEMANTIC_EPSILON,
+    BinaryStats,
+    SemanticStats,
+    best_f,
+    class_scores,
+    f_score,
+    false_positive_share,
+    frame_ious,
+    labelled_frame_ious,
+)
+
+CONVENTIONS = ("combo", "tpavi", "dataset")
+TPAVI_BATCH = 4
+
+
+def check_convention(convention: str, *, binary: bool) -> None:
+    """Raise a ``ValueError`` with the choices when ``convention`` does not exist or cannot score such data."""
+    choices = CONVENTIONS if binary else tuple(name for name in CONVENTIONS if name != "tpavi")
+    if convention not in choices:
+        # tpavi scores AVSS clips padded to 10 frames, and predictions on blank frames do not exist here
+        data = "binary" if binary else "semantic"
+        raise ValueError(
+            f"TEST.CONVENTION '{convention}' does not exist for {data} masks; choose one of {', '.join(choices)}."
+        )
+
+
+def clip_scores(stats: BinaryStats | SemanticStats) -> dict[str, float]:
+    """Scores of a single clip, for the per-clip table; an AVSS clip's are means over its labelled classes."""
+    if isinstance(stats, SemanticStats):
+        return {"mIoU_labelled": float(labelled_frame_ious(stats).nanmean())}
+    scores = {"M_J": float(frame_ious(stats).mean()), "M_F": best_f(stats)}
+    if stats.boundary is not None:
+        scores["boundary_F"] = float(stats.boundary.mean())
+    scores["false_positive_share"] = false_positive_share(stats)
+    return scores
+
+
+def reduce_binary(clips: Sequence[BinaryStats], convention: str = "combo") -> dict[str, float]:
+    """Scores of a data set.
+
+    Args:
+        clips: one per clip; their order matters to ``tpavi`` only, which pools neighbours.
+        convention: see the module's head.
+
+    Returns:
+        ``M_J``, ``M_F``, ``false_positive_share`` and, where measured, ``boundary_F``. The last two are means over
+        clips of means over frames in every convention.
+    """
+    check_convention(convention, binary=True)
+    if convention == "dataset":
+        scores = _binary_over_dataset(clips)
+    elif convention == "tpavi":
+        batches = [merge(clips[i : i + TPAVI_BATCH]) for i in range(0, len(clips), TPAVI_BATCH)]
+        scores = _mean_scores(batches)
+    else:
+        scores = _mean_scores(clips)
+    rest = [clip_scores(clip) for clip in clips]
+    for name in ("boundary_F", "false_positive_share"):
+        if all(name in clip for clip in rest):
+            scores[name] = _mean([clip[name] for clip in rest])
+    return scores
+
+
+def reduce_semantic(
+    clips: Sequence[SemanticStats], convention: str = "combo"
+) -> tuple[dict[str, float], Tensor, Tensor]:
+    """Scores of a data set.
+
+    Returns:
+        ``mIoU``, ``F`` over all classes, ``mIoU_no_bg``, ``F_no_bg`` without class 0, and each class's IoU and F,
+        float64 (K,). A class that occurs nowhere scores 0 and counts.
+    """
+    check_convention(convention, binary=False)
+    if convention == "dataset":
+        true_positive, predicted, labelled = (
+            sum(getattr(clip, field.name).sum(0) for clip in clips).double() for field in fields(SemanticStats)
+        )
+        iou = true_positive / (predicted + labelled - true_positive + SEMANTIC_EPSILON)
+        f = f_score(true_positive / predicted, true_positive / labelled)
+    else:
+        iou_sum, f_sum, count = (sum(values) for values in zip(*map(class_sums, clips), strict=True))
+        iou, f = iou_sum / count.clamp(min=1), f_sum / count.clamp(min=1)
+    scores = {
+        "mIoU": float(iou.mean()),
+        "F": float(f.mean()),
+        "mIoU_no_bg": float(iou[1:].mean()),
+        "F_no_bg": float(f[1:].mean()),
+    }
+    return scores, iou, f
+
+
+def class_sums(stats: SemanticStats) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over a clip's frames, float64 (K,): IoU, F, frames where the class is predicted or labelled."""
+    iou, f, present = class_scores(stats)
+    return iou.sum(0), f.sum(0), present.sum(0).double()
+
+
+def merge(clips: Sequence[BinaryStats]) -> BinaryStats:
+    """Several clips as one that holds the frames of all."""
+    parts = {}
+    for field in fields(BinaryStats):
+        values = [getattr(clip, field.name) for clip in clips]
+        parts[field.name] = None if any(value is None for value in values) else torch.cat(values)
+    return BinaryStats(**parts)
+
+
+def _mean_scores(clips: Sequence[BinaryStats]) -> dict[str, float]:
+    return {
+        "M_J": _mean([float(frame_ious(clip).mean()) for clip in clips]),
+        "M_F": _mean([best_f(clip) for clip in clips]),
+    }
+
+
+def _binary_over_dataset(clips: Sequence[BinaryStats]) -> dict[str, float]:
+    whole = merge(clips)
+    intersection = whole.intersection.sum().double()
+    union = (whole.positive + whole.labelled).sum() - intersection
+    true_positive = whole.true_positive.sum(0).double()
+    precision = true_positive / (whole.predicted.sum(0) + COUNT_EPSILON)
+    recall = true_positive / (whole.labelled.sum() + COUNT_EPSILON)
+    return {
+        "M_J": float(intersection / (union + IOU_EPSILON)),
+        "M_F": float(f_score(precision, recall).max()),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,255 @@
+"""Scores of audio-visual segmentation as pure functions of one clip's frames (spec: metrics.md, ``combo``).
+
+Shape legend
+    T     frames that are scored: they exist and are annotated
+    H, W  evaluation size, 224 x 224 in the literature
+    N     thresholds of the F-score, 255
+    K     semantic classes, background (index 0) included
+
+Every score is computed from counts (``BinaryStats``, ``SemanticStats``), which ``conventions.py`` reduces over a
+data set in other ways as well. Counts are exact integers; quotients are taken in float64.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+BETA_SQUARED = 0.3
+NUM_THRESHOLDS = 255
+IOU_EPSILON = 1e-7
+COUNT_EPSILON = 1e-20
+SEMANTIC_EPSILON = 2.2204e-16
+
+
+class MaskIoU(NamedTuple):
+    """``clip``: mean over the frames; ``frames``: float64 (T,)."""
+
+    clip: float
+    frames: Tensor
+
+
+class FMeasure(NamedTuple):
+    """``clip``: the score; ``precision`` and ``recall``: float64 (T, N), zero for frames with an empty mask."""
+
+    clip: float
+    precision: Tensor
+    recall: Tensor
+
+
+@dataclass
+class BinaryStats:
+    """What every binary score of a clip is made of. All counts are int64 pixels.
+
+    Attributes:
+        predicted: (T, N) pixels with p >= threshold.
+        true_positive: (T, N) those of them inside the mask.
+        labelled: (T,) pixels of the mask.
+        pixels: (T,) pixels that are compared.
+        positive: (T,) pixels with p > 0.5.
+        intersection: (T,) those of them inside the mask.
+        boundary: float64 (T,) boundary F, or None when it is not wanted.
+    """
+
+    predicted: Tensor
+    true_positive: Tensor
+    labelled: Tensor
+    pixels: Tensor
+    positive: Tensor
+    intersection: Tensor
+    boundary: Tensor | None = None
+
+
+@dataclass
+class SemanticStats:
+    """Per frame and class, int64 (T, K): pixels predicted and labelled so, predicted so, labelled so."""
+
+    true_positive: Tensor
+    predicted: Tensor
+    labelled: Tensor
+
+
+def thresholds(num: int = NUM_THRESHOLDS) -> Tensor:
+    """Thresholds of the F-score, float32 (num,), from 0 to 1 - 1e-10, which float32 rounds to 1."""
+    return torch.linspace(0, 1 - 1e-10, num, dtype=torch.float32)
+
+
+def binary_stats(prob: Tensor, mask: Tensor, *, ignore_label: int | None = None) -> BinaryStats:
+    """Count one clip against its masks, all thresholds in a single histogram.
+
+    Args:
+        prob: float (T, H, W), foreground share in [0, 1]; compared with the thresholds in float32.
+        mask: (T, H, W), any type; 1 is foreground.
+        ignore_label: pixels of this value are left out of every count.
+
+    Returns:
+        Counts on ``prob``'s device.
+
+    Raises:
+        ValueError: shapes differ, or a probability is not a number in [0, 1].
+    """
+    if prob.shape != mask.shape or prob.ndim != 3:
+        raise ValueError(
+            f"Prediction of shape {tuple(prob.shape)} and mask of shape {tuple(mask.shape)} cannot be compared; "
+            "both must be (frames, height, width)."
+        )
+    prob = prob.detach().float().flatten(1)
+    mask = mask.to(prob.device).flatten(1)
+    if not bool(((prob >= 0) & (prob <= 1)).all()):
+        raise ValueError("Foreground probabilities must lie in [0, 1]; some do not, or are not numbers.")
+    num_frames = prob.shape[0]
+    valid = torch.ones_like(mask, dtype=torch.bool) if ignore_label is None else mask != ignore_label
+    foreground = (mask == 1) & valid
+
+    # bucket b: exactly the first b thresholds are <= p, so a tie p == t counts as p >= t
+    bins = NUM_THRESHOLDS + 1
+    bucket = torch.bucketize(prob, thresholds().to(prob.device), right=True)
+    bucket += torch.arange(num_frames, device=prob.device)[:, None] * bins
+    predicted = _at_least(torch.bincount(bucket[valid], minlength=num_frames * bins).view(num_frames, bins))
+    true_positive = _at_least(
+        torch.bincount(bucket[foreground], minlength=num_frames * bins).view(num_frames, bins)
+    )
+
+    positive = (prob > 0.5) & valid
+    return BinaryStats(
+        predicted=predicted,
+        true_positive=true_positive,
+        labelled=foreground.sum(1),
+        pixels=valid.sum(1),
+        positive=positive.sum(1),
+        intersection=(positive & foreground).sum(1),
+    )
+
+
+def semantic_stats(
+    prediction: Tensor, labels: Tensor, num_classes: int, *, ignore_label: int | None = None
+) -> SemanticStats:
+    """Count one clip's classes frame by frame.
+
+    Args:
+        prediction: int (T, H, W), classes 0 .. K - 1.
+        labels: int (T, H, W); values that are no class (255) belong to none.
+        num_classes: K.
+        ignore_label: pixels of this label are left out altogether. Published code knows no such label and counts
+            predictions there as false; released AVSS label maps hold classes only, so that both agree on them.
+
+    Returns:
+        Counts on ``prediction``'s device.
+
+    Raises:
+        ValueError: shapes differ, or ``prediction`` holds a value that is no class.
+    """
+    if prediction.shape != labels.shape or prediction.ndim != 3:
+        raise ValueError(
+            f"Prediction of shape {tuple(prediction.shape)} and label map of shape {tuple(labels.shape)} cannot "
+            "be compared; both must be (frames, height, width)."
+        )
+    num_frames = prediction.shape[0]
+    prediction = prediction.detach().long().flatten(1)
+    labels = labels.to(prediction.device).long().flatten(1)
+    if prediction.numel() and not (0 <= int(prediction.min()) and int(prediction.max()) < num_classes):
+        raise ValueError(f"The prediction holds values outside the classes 0 to {num_classes - 1}.")
+    known = (labels >= 0) & (labels < num_classes)
+    kept = torch.ones_like(known) if ignore_label is None else labels != ignore_label
+    frame = torch.arange(num_frames, device=prediction.device)[:, None] * num_classes
+
+    def count(classes: Tensor, where: Tensor) -> Tensor:
+        counts = torch.bincount((frame + classes)[where], minlength=num_frames * num_classes)
+        return counts.view(num_frames, num_classes)
+
+    return SemanticStats(
+        true_positive=count(prediction, kept & known & (prediction == labels)),
+        predicted=count(prediction, kept),
+        labelled=count(labels, kept & known),
+    )
+
+
+def frame_ious(stats: BinaryStats) -> Tensor:
+    """IoU of p > 0.5 per frame, float64 (T,); with an empty mask the share of pixels that are empty in both."""
+    union = stats.positive + stats.labelled - stats.intersection
+    iou = stats.intersection.double() / (union.double() + IOU_EPSILON)
+    empty_in_both = (stats.pixels - stats.positive).double() / stats.pixels.clamp(min=1).double()
+    return torch.where(stats.labelled == 0, empty_in_both, iou)
+
+
+def precision_recall(stats: BinaryStats) -> tuple[Tensor, Tensor]:
+    """Precision and recall per frame and threshold, float64 (T, N) each."""
+    true_positive = stats.true_positive.double()
+    precision = true_positive / (stats.predicted.double() + COUNT_EPSILON)
+    recall = true_positive / (stats.labelled.double()[:, None] + COUNT_EPSILON)
+    return precision, recall
+
+
+def f_score(precision: Tensor, recall: Tensor) -> Tensor:
+    """F with beta squared = 0.3; 0 where precision and recall are 0 or undefined."""
+    score = (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall)
+    return torch.nan_to_num(score, nan=0.0)
+
+
+def best_f(stats: BinaryStats) -> float:
+    """F averaged over the frames with a non-empty mask, at the best threshold; 0 when there is no such frame."""
+    present = stats.labelled > 0
+    if not bool(present.any()):
+        return 0.0
+    return float(f_score(*precision_recall(stats))[present].mean(0).max())
+
+
+def mask_iou(prob: Tensor, mask: Tensor) -> MaskIoU:
+    """M_J of one clip.
+
+    Args:
+        prob: float (T, H, W) in [0, 1].
+        mask: (T, H, W) of 0 and 1.
+    """
+    frames = frame_ious(binary_stats(prob, mask))
+    return MaskIoU(float(frames.mean()), frames)
+
+
+def f_measure(prob: Tensor, mask: Tensor) -> FMeasure:
+    """M_F of one clip, with the curves it is read from.
+
+    Args:
+        prob: float (T, H, W) in [0, 1].
+        mask: (T, H, W) of 0 and 1.
+    """
+    stats = binary_stats(prob, mask)
+    return FMeasure(best_f(stats), *precision_recall(stats))
+
+
+def false_positive_share(stats: BinaryStats) -> float:
+    """Mean over the frames of the share of pixels with p > 0.5: what is segmented, whatever the mask says."""
+    return float((stats.positive.double() / stats.pixels.clamp(min=1).double()).mean())
+
+
+def class_scores(stats: SemanticStats) -> tuple[Tensor, Tensor, Tensor]:
+    """IoU and F per frame and class.
+
+    Returns:
+        IoU float64 (T, K), F float64 (T, K), and bool (T, K): the class is predicted or labelled in the frame.
+    """
+    true_positive, predicted, labelled = (
+        counts.double() for counts in (stats.true_positive, stats.predicted, stats.labelled)
+    )
+    union = predicted + labelled - true_positive
+    iou = true_positive / (union + SEMANTIC_EPSILON)
+    return iou, f_score(true_positive / predicted, true_positive / labelled), union > 0
+
+
+def labelled_frame_ious(stats: SemanticStats) -> Tensor:
+    """Mean IoU over the classes labelled in each frame, float64 (T,); NaN for a frame without any."""
+    labelled = stats.labelled > 0
+    return (class_scores(stats)[0] * labelled).sum(1) / labelled.sum(1)
+
+
+def hit_frame_ious(stats: SemanticStats) -> Tensor:
+    """Mean IoU over the classes with at least one right pixel per frame, float64 (T,); NaN when there is none.
+
+    The published code's per-frame figure, which leaves missed classes out: for comparison with it, not for tables.
+    """
+    return class_scores(stats)[0].sum(1) / (stats.true_positive > 0).sum(1)
+
+
+def _at_least(histogram: Tensor) -> Tensor:
+    """Turn a histogram over buckets (T, N + 1) into the number of pixels >= each threshold (T, N)."""
+    return histogram.flip(1).cumsum(1).flip(1)[:, 1:]

@@ -1,0 +1,95 @@
+"""Predictions on disk, laid out like AVSBench's own masks (spec: data.md).
+
+Below the folder of a data set's predictions: ``{clip_id}/{name}_{1..}.png`` with 0 / 255 for S4 and MS3, where
+``name`` is the last part of the clip's id, and ``{clip_id}/labels_semantic/{0..}.png`` with class indices and
+AVSBench's palette for AVSS.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ska_vct.utils.files import atomic_write
+from ska_vct.utils.palette import voc_palette
+
+
+def prediction_path(root: str | Path, clip_id: str, frame: int, *, binary: bool) -> Path:
+    """File of one frame; ``frame`` counts from 0.
+
+    Raises:
+        ValueError: the clip's id would lead out of ``root``.
+    """
+    relative = PurePosixPath(clip_id)
+    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+        raise ValueError(f"Clip id '{clip_id}' cannot be a folder name; it must be relative and without '..'.")
+    folder = Path(root) / relative
+    return folder / f"{relative.name}_{frame + 1}.png" if binary else folder / "labels_semantic" / f"{frame}.png"
+
+
+def save_prediction(
+    root: str | Path, clip_id: str, prediction: np.ndarray, frames: Sequence[int], *, binary: bool
+) -> None:
+    """Write one picture per frame, each whole or not at all.
+
+    Args:
+        root: folder of the data set's predictions.
+        clip_id: the clip's id; becomes folders.
+        prediction: (T, H, W), class per pixel.
+        frames: T frame indices in the released clip, from 0.
+        binary: 0 / 255 pictures rather than index maps.
+    """
+    palette = voc_palette(256).flatten().tolist()
+    for frame, labels in zip(frames, prediction.astype(np.uint8), strict=True):
+        picture = Image.fromarray(labels * 255 if binary else labels)
+        if not binary:
+            picture = picture.convert("P")
+            picture.putpalette(palette)
+        with atomic_write(prediction_path(root, clip_id, int(frame), binary=binary)) as file:
+            picture.save(file, format="PNG")
+
+
+def load_prediction(
+    root: str | Path, clip_id: str, frames: Sequence[int], *, binary: bool, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Read what ``save_prediction`` wrote.
+
+    Args:
+        root: folder of the data set's predictions.
+        clip_id: the clip's id.
+        frames: frame indices wanted, from 0.
+        binary: pictures are 0 / 255 rather than index maps.
+        size: height and width that the pictures must have; any, as long as all agree, when None.
+
+    Returns:
+        int64 (T, H, W), class per pixel.
+
+    Raises:
+        FileNotFoundError: a frame's file is missing.
+        ValueError: a file is no picture with one value per pixel, has another size or holds other values.
+    """
+    masks = []
+    for frame in frames:
+        path = prediction_path(root, clip_id, int(frame), binary=binary)
+        if not path.is_file():
+            raise FileNotFoundError(f"No prediction for clip '{clip_id}': '{path}' does not exist.")
+        try:
+            with Image.open(path) as picture:
+                labels = np.asarray(picture)
+        except (UnidentifiedImageError, OSError) as error:
+            raise ValueError(
+                f"Prediction '{path}' cannot be read as a picture ({error}); save it again."
+            ) from None
+        if labels.ndim != 2:
+            raise ValueError(f"Prediction '{path}' has colour channels; one value per pixel is expected.")
+        size = size or labels.shape
+        if labels.shape != tuple(size):
+            raise ValueError(
+                f"Prediction '{path}' is {labels.shape[0]} x {labels.shape[1]} pixels but {size[0]} x {size[1]} "
+                "are expected; predict at the evaluation size (INPUT.EVAL_SIZE)."
+            )
+        if binary and not np.isin(labels, (0, 255)).all():
+            raise ValueError(f"Prediction '{path}' holds values besides 0 and 255; a binary mask is expected.")
+        masks.append(labels.astype(np.int64) // 255 if binary else labels.astype(np.int64))
+    return np.stack(masks)

@@ -1,0 +1,22 @@
+"""Output folders: made, and tested for writing before hours of work depend on them."""
+
+import tempfile
+from pathlib import Path
+
+
+def make_folder(path: str | Path) -> Path:
+    """Create folder ``path`` with its parents, if need be, and check that it can be written to.
+
+    Raises:
+        OSError: naming the folder and the reason.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"Cannot write to folder '{path}' ({error.strerror or error}); choose another output folder."
+        ) from None
+    return path
