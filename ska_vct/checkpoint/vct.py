@@ -62,6 +62,16 @@ KNOWN_UNUSED = (
 )
 
 
+# PVTv2 as its authors name it -> timm's feature network; below the backbone's prefix.
+_PVT_RENAMES = (
+    (r"patch_embed1\.", "patch_embed."),
+    (r"patch_embed(\d)\.", lambda m: f"stages_{int(m[1]) - 1}.downsample."),
+    (r"block(\d)\.(\d+)\.", lambda m: f"stages_{int(m[1]) - 1}.blocks.{m[2]}."),
+    (r"norm(\d)\.", lambda m: f"stages_{int(m[1]) - 1}.norm."),
+)
+_BACKBONES = ("backbone.", "pre_sam_backbone.")
+
+
 def _attention_place(match: re.Match, kind: str) -> str:
     inner = "attention" if match[0].endswith("attn") else ""
     return f"decoder.layers.{match[1]}.{kind}.{inner}"
@@ -89,6 +99,18 @@ def convert_name(name: str) -> str | None:
     return None
 
 
+def _pvt_to_timm(name: str) -> str:
+    for prefix in _BACKBONES:
+        if name.startswith(prefix):
+            rest = name[len(prefix) :].replace("dwconv.dwconv", "dwconv")
+            for pattern, replacement in _PVT_RENAMES:
+                rest, count = re.subn("^" + pattern, replacement, rest)
+                if count:
+                    break
+            return prefix + rest
+    return name
+
+
 def from_vct(state: Mapping[str, Tensor]) -> Converted:
     """Convert a published state dict; every entry is used or listed.
 
@@ -98,6 +120,8 @@ def from_vct(state: Mapping[str, Tensor]) -> Converted:
     Raises:
         KeyError: listing the entries whose names are unknown.
     """
+    if any(name.startswith(tuple(f"{prefix}block1." for prefix in _BACKBONES)) for name in state):
+        state = {_pvt_to_timm(name): tensor for name, tensor in state.items()}
     ours: dict[str, Tensor] = {}
     unused: dict[str, str] = {}
     unknown = []

@@ -84,8 +84,12 @@ class AudioEncoder(nn.Module):
             log_mel: (N, 1, 96, 64), ln(mel + 0.01).
 
         Returns:
-            (N, C, 4, 6): rows are bands of frequency, columns run through the second.
+            (N, C, 6, 4): rows run through the second, columns are bands of frequency.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
-            features = self.backbone(log_mel)  # N, channels, 6 (time), 4 (bands)
-        return self.mlp(features.permute(0, 3, 2, 1)).permute(0, 3, 1, 2)
+            features = self.backbone(log_mel)
+        return self.embed(features)
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Per-cell MLP on convolution features: (N, channels, 6, 4) -> (N, C, 6, 4)."""
+        return self.mlp(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
