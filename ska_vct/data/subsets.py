@@ -38,6 +38,10 @@ class Subset:
         binary_masks: ground truth is 0 / 255 rather than an index map.
         num_frames: frames of the clips, one per second; AVSS mixes clips of 5 (v1s, v1m) and 10 (v2).
         split_sizes: clips of the published train / val / test split.
+        audio_fill: what the release does where the sound ends before the video: ``repeat`` the last second's
+            log-mel or append ``zeros``.
+        first_mask_labels: label folders (None: the subset has no such folders) whose training clips are annotated
+            in the first frame only.
     """
 
     name: str
@@ -49,11 +53,22 @@ class Subset:
     binary_masks: bool
     num_frames: tuple[int, ...]
     split_sizes: dict[str, int]
+    audio_fill: str
+    first_mask_labels: tuple[str | None, ...]
 
     @property
     def num_classes(self) -> int:
         """Semantic classes, background (index 0) included."""
         return len(self.classes)
+
+    def clip_frames(self, label: str | None = None) -> int:
+        """Frames of a clip; ``label`` is AVSS's folder, of which v2 holds the long clips."""
+        return max(self.num_frames) if label == "v2" else min(self.num_frames)
+
+    def annotated_frames(self, split: str, label: str | None = None) -> range:
+        """Indices, from 0, of the frames that the release annotates."""
+        sparse = split == "train" and label in self.first_mask_labels
+        return range(1 if sparse else self.clip_frames(label))
 
 
 S4 = Subset(
@@ -66,6 +81,8 @@ S4 = Subset(
     binary_masks=True,
     num_frames=(5,),
     split_sizes={"train": 3452, "val": 740, "test": 740},
+    audio_fill="repeat",
+    first_mask_labels=(None,),
 )
 MS3 = Subset(
     name="ms3",
@@ -77,6 +94,8 @@ MS3 = Subset(
     binary_masks=True,
     num_frames=(5,),
     split_sizes={"train": 296, "val": 64, "test": 64},
+    audio_fill="repeat",
+    first_mask_labels=(),
 )
 AVSS = Subset(
     name="avss",
@@ -88,6 +107,8 @@ AVSS = Subset(
     binary_masks=False,
     num_frames=(5, 10),
     split_sizes={"train": 7948, "val": 1704, "test": 1704},
+    audio_fill="zeros",
+    first_mask_labels=("v1s",),
 )
 
 SUBSETS = {subset.name: subset for subset in (S4, MS3, AVSS)}
