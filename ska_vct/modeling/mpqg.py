@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor, nn
 
-from .layers import MLP, CrossAttentionLayer
+from .layers import MLP, CrossAttentionLayer, at_least_float32
 from .ska import MotionPrompt
 
 
@@ -39,7 +39,8 @@ class PixelGrouping(nn.Module):
 
     def assign(self, queries: Tensor, pixels: Tensor) -> Tensor:
         """One-hot assignment of each pixel to a query, with a straight-through gradient: (N, Q, h*w)."""
-        logits = torch.einsum("nqc,npc->nqp", self.q_proj(queries), self.k_proj(pixels)).float() * self.scale
+        logits = torch.einsum("nqc,npc->nqp", self.q_proj(queries), self.k_proj(pixels))
+        logits = at_least_float32(logits) * self.scale
         if self.training:
             logits = (logits + sample_gumbel(logits.shape, logits)) / self.tau
         winner = logits.argmax(1, keepdim=True)

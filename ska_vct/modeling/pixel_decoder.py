@@ -14,7 +14,7 @@ from detectron2.config import configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from torch import Tensor, nn
 
-from .layers import MSDeformAttn, sine_position_embedding
+from .layers import MSDeformAttn, at_least_float32, sine_position_embedding
 
 _GROUPS = 32
 
@@ -144,7 +144,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         """
         # fp32 under autocast: sampling locations need its precision.
         with torch.autocast(device_type=features[self.fine_feature].device.type, enabled=False):
-            features = {name: features[name].float() for name in self.in_features}
+            features = {name: at_least_float32(features[name]) for name in self.in_features}
             scales = self._encode([features[name] for name in self.coarse_to_fine])
             lateral = self.lateral(features[self.fine_feature])
             upsampled = F.interpolate(scales[-1], size=lateral.shape[-2:], mode="bilinear", align_corners=False)

@@ -35,13 +35,13 @@ class PrototypeAlignment(nn.Module):
 
         Args:
             audio: unit vectors (N, C).
-            prototypes: unit vectors (T, C).
+            prototypes: unit vectors (T, C), or (N, T, C) where frames have their own.
             target: float (N, T); 1 where the class sounds. Rows of a negative number are left out.
 
         Returns:
             scalar.
         """
-        similarity = self.logit_scale.exp() * audio.float() @ prototypes.float().t()
+        similarity = self.logit_scale.exp() * (prototypes.float() @ audio.float()[..., None])[..., 0]
         known = (target >= 0).all(-1, keepdim=True).float()
         per_class = F.binary_cross_entropy_with_logits(similarity, target.clamp(min=0), reduction="none")
         return (per_class * known).sum() / (known.sum() * target.shape[1]).clamp(min=1)

@@ -13,6 +13,8 @@ from detectron2.config import configurable
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
+from .layers import at_least_float32
+
 SKA_REGISTRY = Registry("SKA")
 SKA_REGISTRY.__doc__ = "Modules that map (audio grid, flow) to a MotionPrompt; chosen by MODEL.SKA.NAME."
 
@@ -134,7 +136,7 @@ class SKA(nn.Module):
         k = self.k_proj(tokens).unflatten(-1, heads)
         v = self.v_proj(tokens).unflatten(-1, heads)
         logits = torch.einsum("nhd,nlhd->nhl", q, k) / (q.shape[-1] ** 0.5 * self.temperature)
-        attention = logits.float().softmax(-1)
+        attention = at_least_float32(logits).softmax(-1)
         retrieved = torch.einsum("nhl,nlhd->nhd", attention.to(v.dtype), v).flatten(1)
         motion_map = min_max(attention.mean(1)).unflatten(-1, self.grid)[:, None]
         return MotionPrompt(

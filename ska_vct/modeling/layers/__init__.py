@@ -2,6 +2,7 @@ from .attention import Attention, CrossAttentionLayer, FeedForwardLayer, SelfAtt
 from .mlp import MLP
 from .ms_deform_attn import MSDeformAttn, ms_deform_attn_core
 from .position_encoding import sine_position_embedding
+from .precision import at_least_float32
 
 __all__ = [
     "MLP",
@@ -10,6 +11,7 @@ __all__ = [
     "FeedForwardLayer",
     "MSDeformAttn",
     "SelfAttentionLayer",
+    "at_least_float32",
     "ms_deform_attn_core",
     "sine_position_embedding",
 ]
