@@ -156,14 +156,14 @@ def normalize_flow(
     if norm == "diagonal":
         if units == SHARE_OF_FRAME_MAXIMUM:
             raise FlowError(
-                "The published flow files keep no physical scale, so INPUT.FLOW.NORM 'diagonal' cannot be used with "
-                "them; choose 'frame' or 'clip'."
+                "The published flow files keep no physical scale, so INPUT.FLOW.NORM 'diagonal' cannot be used "
+                "with them; choose 'frame' or 'clip'."
             )
         scale = diagonal_share * math.hypot(*image_size)
         if not scale > 0:
             raise FlowError(
-                f"INPUT.FLOW.DIAGONAL_SHARE {diagonal_share} of a picture of size {tuple(image_size)} is no length; "
-                "both must be positive."
+                f"INPUT.FLOW.DIAGONAL_SHARE {diagonal_share} of a picture of size {tuple(image_size)} is no "
+                "length; both must be positive."
             )
         return flow / np.float32(scale)
     if norm not in NORMS:
@@ -205,7 +205,8 @@ def _read_store(path: Path) -> FlowRecord:
         raise FlowError(f"Flow file {path}: 'meta' is not a JSON object; compute it again.")
     if meta.get("version") != FLOW_VERSION:
         raise FlowError(
-            f"Flow file {path} has version {meta.get('version')}, this code reads {FLOW_VERSION}; compute it again."
+            f"Flow file {path} has version {meta.get('version')}, this code reads {FLOW_VERSION}; "
+            "compute it again."
         )
     _check_meta(meta, path)
     _check_flow(flow, path)
