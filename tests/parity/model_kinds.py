@@ -69,10 +69,10 @@ def _head_training(golden: Golden, source: Golden) -> Iterable[Row]:
     if all(row.ok for row in rows):
         return rows
     # A ReLU's gradient jumps where its input is zero but for rounding; float64 settles on which side that is.
-    exact = {row.name: row for row in _training_rows(golden, source, torch.float64)}
+    exact = _training_rows(golden, source, torch.float64)
     return [
-        row if row.ok else replace(exact[row.name], name=f"{row.name} [float64; float32: {row.relative:.1e}]")
-        for row in rows
+        replace(row, name=f"{row.name} [float64; float32: {single.relative:.1e}]")
+        for row, single in zip(exact, rows, strict=True)
     ]
 
 
@@ -94,7 +94,7 @@ def _training_rows(golden: Golden, source: Golden, dtype: torch.dtype) -> Iterab
 def _compare_parameter_gradients(head: nn.ModuleDict, golden: Golden, source: Golden) -> Iterable[Row]:
     """Gradients in the published layout: query, key and value in one matrix, large ones thinned out."""
     grads = {name: parameter.grad for name, parameter in head.named_parameters()}
-    # A layer's weight and bias are one output: the gradient of a bias can cancel to nothing but rounding (the softmax
+    # A layer's weight and bias are one output: a bias's gradient can cancel to nothing but rounding (a softmax
     # over queries does not see a constant), so only the layer's largest gradient tells how exact it can be.
     magnitude: dict[str, float] = defaultdict(float)
     for name in source.state():

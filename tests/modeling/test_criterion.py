@@ -1,0 +1,139 @@
+"""The criterion against a slow, plain oracle; targets; what must not matter."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ska_vct.modeling.criterion import SetCriterion
+from ska_vct.modeling.targets import Targets
+from ska_vct.modeling.transformer_decoder import Predictions
+
+IGNORE = 255
+WEIGHTS = {"loss_ce": 2.0, "loss_mask": 5.0, "loss_dice": 5.0}
+
+
+def make_criterion(num_points=0, num_classes=3):
+    return SetCriterion(
+        num_classes=num_classes,
+        weights=WEIGHTS,
+        no_object_weight=0.1,
+        num_points=num_points,
+        oversample_ratio=3.0,
+        importance_ratio=0.75,
+        deep_supervision=True,
+    )
+
+
+def make_predictions(frames, queries=4, num_classes=3, layers=2, size=8):
+    torch.manual_seed(0)
+    return Predictions(
+        logits=torch.randn(layers, frames, queries, num_classes + 1),
+        masks=tuple(3 * torch.randn(frames, queries, size, size) for _ in range(layers)),
+    )
+
+
+def label_maps():
+    labels = torch.zeros(3, 16, 16, dtype=torch.int64)
+    labels[0, 4:12, 2:9] = 1
+    labels[0, 12:, 12:] = 2
+    labels[1] = 2
+    labels[2] = IGNORE
+    labels[2, :8] = 1
+    return labels
+
+
+def oracle(predictions, labels):
+    """Every permutation tried, every frame on its own."""
+    frames = []
+    for label in labels:
+        classes = [c for c in label.unique().tolist() if c != IGNORE]
+        masks = torch.stack([F.avg_pool2d((label == c).float()[None], 2)[0] for c in classes])
+        frames.append((classes, masks))
+    num_masks = sum(len(classes) for classes, _ in frames)
+    result = {}
+    for layer, (logits, masks) in enumerate(zip(predictions.logits, predictions.masks, strict=True)):
+        ce, weight, bce, dice = 0.0, 0.0, 0.0, 0.0
+        for n, (classes, truth) in enumerate(frames):
+
+            def pair(q, m, n=n, masks=masks, truth=truth):
+                p, t = masks[n, q].flatten(), truth[m].flatten()
+                s = p.sigmoid()
+                b = F.binary_cross_entropy_with_logits(p, t)
+                return b, 1 - (2 * (s * t).sum() + 1) / (s.sum() + t.sum() + 1)
+
+            def cost(order, n=n, logits=logits, classes=classes, pair=pair):
+                total = 0.0
+                for m, q in enumerate(order):
+                    b, d = pair(q, m)
+                    total += -2 * logits[n, q].softmax(-1)[classes[m]] + 5 * b + 5 * d
+                return total
+
+            order = min(itertools.permutations(range(logits.shape[1]), len(classes)), key=cost)
+            wanted = [3] * logits.shape[1]
+            for m, q in enumerate(order):
+                wanted[q] = classes[m]
+                b, d = pair(q, m)
+                bce, dice = bce + b, dice + d
+            for q, c in enumerate(wanted):
+                w = 0.1 if c == 3 else 1.0
+                ce, weight = ce + w * -logits[n, q].log_softmax(-1)[c], weight + w
+        suffix = "" if layer == len(predictions.masks) - 1 else f"_{layer}"
+        result[f"loss_ce{suffix}"] = ce / weight
+        result[f"loss_mask{suffix}"] = bce / num_masks
+        result[f"loss_dice{suffix}"] = dice / num_masks
+    return result
+
+
+def test_losses_on_all_cells_equal_the_oracle():
+    predictions, labels = make_predictions(3), label_maps()
+    targets = Targets.from_label_maps(labels, ignore_label=IGNORE, device=torch.device("cpu"))
+    ours, wanted = make_criterion()(predictions, targets), oracle(predictions, labels)
+    assert ours.keys() == wanted.keys()
+    for name in wanted:
+        assert torch.allclose(ours[name], wanted[name], rtol=1e-5), name
+
+
+def test_many_points_approach_all_cells():
+    coarse, labels = make_predictions(3, size=3), label_maps()
+    # Smooth masks: between cells points see interpolated logits.
+    masks = tuple(F.interpolate(layer, size=(64, 64), mode="bilinear") for layer in coarse.masks)
+    predictions = Predictions(logits=coarse.logits, masks=masks)
+    targets = Targets.from_label_maps(
+        labels.repeat_interleave(4, 1).repeat_interleave(4, 2), ignore_label=IGNORE, device=torch.device("cpu")
+    )
+    criterion = make_criterion(num_points=20000)
+    criterion.importance_ratio = 0.0  # uniform points estimate the mean over the picture
+    ours, wanted = criterion(predictions, targets), make_criterion()(predictions, targets)
+    for name in wanted:
+        # 20000 random points: about 1 % of noise
+        assert ours[name].item() == pytest.approx(wanted[name].item(), rel=0.03), name
+
+
+def test_targets_hold_one_mask_per_class_present():
+    targets = Targets.from_label_maps(label_maps(), ignore_label=IGNORE, device=torch.device("cpu"))
+    assert targets.counts == [3, 1, 1]
+    assert targets.classes.tolist() == [[0, 1, 2], [2, 0, 0], [1, 0, 0]]
+    assert targets.masks[0, 1].sum() == 56 and targets.masks[1, 1:].sum() == 0
+
+
+def test_a_frame_without_classes_only_teaches_no_object():
+    labels = torch.full((1, 16, 16), IGNORE)
+    targets = Targets.from_label_maps(labels, ignore_label=IGNORE, device=torch.device("cpu"))
+    for points in (0, 50):
+        losses = make_criterion(points)(make_predictions(1), targets)
+        assert losses["loss_mask"] == 0 and losses["loss_dice"] == 0 and losses["loss_ce"] > 0
+
+
+def test_weigh_multiplies_by_the_weight_of_its_kind():
+    values = make_criterion().weigh({"loss_ce_0": torch.tensor(1.0), "loss_mask": torch.tensor(1.0)})
+    assert {name: value.item() for name, value in values.items()} == {"loss_ce_0": 2.0, "loss_mask": 5.0}
+
+
+def test_predictions_that_are_not_finite_stop_with_a_reason():
+    predictions = make_predictions(1)
+    predictions.masks[0][0, 0, 0, 0] = float("nan")
+    targets = Targets.from_label_maps(label_maps()[:1], ignore_label=IGNORE, device=torch.device("cpu"))
+    with pytest.raises(FloatingPointError, match="SOLVER.BASE_LR"):
+        make_criterion()(predictions, targets)

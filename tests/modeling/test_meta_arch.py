@@ -1,0 +1,144 @@
+"""The whole model: clips of any length and size, frames that must not matter, parameters that must train."""
+
+import pytest
+import torch
+
+from ska_vct.structures import ClipError
+
+NO_NOISE = ("MODEL.MPQG.MOTION", False, "MODEL.SKA.ENABLED", False)
+
+
+@pytest.fixture
+def quiet_groups(monkeypatch):
+    """Grouping without Gumbel noise, so that two forward passes can be compared."""
+    monkeypatch.setattr("ska_vct.modeling.mpqg.sample_gumbel", lambda shape, like: torch.zeros(shape))
+
+
+def frozen_norms(model):
+    """Train, with BatchNorm on its running statistics: the batch must not enter a comparison of batches."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    return model
+
+
+def test_every_parameter_gets_a_gradient(tiny):
+    make_model, make_clip = tiny
+    for overrides in (
+        (),
+        ("MODEL.MPQG.NUM_PROTOTYPES", 5),
+        ("MODEL.BRM.ENABLED", False, *NO_NOISE),
+        ("MODEL.MPQG.MOTION", False),
+    ):
+        model = make_model(*overrides).train()
+        losses = model([make_clip(3), make_clip(2, seed=1)])
+        sum(losses.values()).backward()
+        assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_frozen_audio_keeps_its_convolutions_only(tiny):
+    make_model, make_clip = tiny
+    model = make_model("MODEL.AUDIO.FREEZE", True).train()
+    sum(model([make_clip(2)]).values()).backward()
+    assert all(p.grad is None for p in model.audio_encoder.backbone.parameters())
+    assert all(p.grad is not None for p in model.audio_encoder.mlp.parameters())
+
+
+def test_unannotated_and_padding_frames_change_neither_losses_nor_gradients(tiny, quiet_groups):
+    make_model, make_clip = tiny
+    model = frozen_norms(make_model())
+    long = make_clip(5, annotated=2)
+    long["frame_valid"][4] = False
+    short = {k: v[:2] if isinstance(v, torch.Tensor) else v for k, v in long.items()}
+    results = []
+    for clip in (long, short):
+        model.zero_grad()
+        losses = model([clip])
+        sum(losses.values()).backward()
+        results.append((losses, [p.grad.clone() for p in model.parameters()]))
+    (ours, grads), (wanted, wanted_grads) = results
+    assert all(torch.equal(ours[name], wanted[name]) for name in wanted)
+    assert all(torch.equal(a, b) for a, b in zip(grads, wanted_grads, strict=True))
+
+
+@pytest.mark.parametrize("lengths", [(5, 10), (1, 3, 2)])
+def test_clips_of_one_batch_do_not_touch_each_other(tiny, lengths):
+    make_model, make_clip = tiny
+    model = make_model().eval()
+    clips = [make_clip(length, seed=i) for i, length in enumerate(lengths)]
+    with torch.no_grad():
+        together = model(clips)
+        for clip, result in zip(clips, together, strict=True):
+            alone = model([clip])[0]["sem_seg"]
+            assert result["sem_seg"].shape == (len(clip["images"]), 2, 56, 48)
+            # kernels sum in another order for another batch size
+            assert torch.allclose(result["sem_seg"], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (33, 97), (96, 40)])
+def test_any_input_size(tiny, size):
+    make_model, make_clip = tiny
+    model = make_model("TEST.RETURN_EXTRAS", True)
+    clip = make_clip(2, size=size)
+    assert all(value.isfinite() for value in model.train()([clip]).values())
+    with torch.no_grad():
+        result = model.eval()([clip])[0]
+    assert result["sem_seg"].shape == (2, 2, 56, 48)
+    assert result["motion_map"].shape == (2, 24, 24) and result["boundary"].shape[0] == 2
+
+
+def test_swin_and_pre_masks(tiny):
+    make_model, make_clip = tiny
+    model = make_model(
+        *("MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.SWIN.EMBED_DIM", 16),
+        *("MODEL.SWIN.DEPTHS", [1, 1, 1, 1], "MODEL.SWIN.NUM_HEADS", [1, 2, 4, 8], "MODEL.SWIN.WINDOW_SIZE", 4),
+        *("MODEL.PRE_MASK.ENABLED", True),
+    ).train()
+    clip = make_clip(2)
+    with pytest.raises(ClipError, match="pre_masks"):
+        model([clip])
+    clip["pre_masks"] = clip["images"].flip(-1)
+    sum(model([clip]).values()).backward()
+    assert all(p.grad is not None for p in model.pre_mask_encoder.parameters())
+
+
+def test_prototypes_follow_the_category_or_the_mask(tiny):
+    make_model, make_clip = tiny
+    model = frozen_norms(make_model("MODEL.MPQG.NUM_PROTOTYPES", 5))
+    losses = [model([make_clip(1, category=c)])["loss_proto"].item() for c in (0, 3)]
+    assert losses[0] != losses[1]
+    assert model([make_clip(1, category=-1)])["loss_proto"] == 0
+    by_mask = frozen_norms(make_model("MODEL.MPQG.NUM_PROTOTYPES", 2))
+    assert by_mask([make_clip(1, category=-1)])["loss_proto"] > 0
+
+
+def test_a_clip_without_flow_is_named(tiny):
+    make_model, make_clip = tiny
+    clip = make_clip(2)
+    del clip["flow"]
+    with pytest.raises(ClipError, match=r"'made/up_0' lacks flow"):
+        make_model()([clip])
+
+
+def test_training_without_any_annotated_frame_is_refused(tiny):
+    make_model, make_clip = tiny
+    with pytest.raises(ClipError, match="annotated frame"):
+        make_model().train()([make_clip(2, annotated=0)])
+
+
+def test_eval_returns_the_model(tiny):
+    model = tiny[0]()
+    assert model.eval() is model
+
+
+def test_a_frame_is_segmented_from_itself_alone(tiny):
+    make_model, make_clip = tiny
+    model = make_model().eval()
+    clip = make_clip(3)
+    changed = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in clip.items()}
+    for field in ("images", "log_mel", "flow"):
+        changed[field][2] = changed[field][2].flip(-1)
+    with torch.no_grad():
+        a, b = model([clip])[0]["sem_seg"], model([changed])[0]["sem_seg"]
+    assert torch.equal(a[:2], b[:2]) and not torch.allclose(a[2], b[2])
