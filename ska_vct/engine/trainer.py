@@ -1,5 +1,6 @@
 """Training and evaluation on Detectron2's engine: the place where data, model, evaluation and checkpoints meet."""
 
+import argparse
 import logging
 import os
 import weakref
@@ -7,7 +8,12 @@ from itertools import islice
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader, get_detection_dataset_dicts
+from detectron2.data import (
+    MetadataCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
 from detectron2.data.samplers import TrainingSampler
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, hooks
 from detectron2.engine.defaults import create_ddp_model
@@ -23,6 +29,7 @@ from ska_vct.evaluation import AVSEvaluator
 
 from .hooks import BEST_NAME, BestCheckpointer, ProgressPrinter, StepStatistics
 from .optim import build_lr_scheduler, build_optimizer
+from .setup import prepare_run, setup_cfg
 from .weights import load_part_weights
 
 _LOGGER = logging.getLogger(__name__)
@@ -141,8 +148,13 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """The model of ``cfg`` on its device."""
+        """The model of ``cfg`` on its device; parameters that ``SOLVER.FROZEN`` names do not train.
+
+        Raises:
+            ValueError: an entry of ``SOLVER.FROZEN`` names nothing.
+        """
         model = build_model(cfg)
+        _freeze(model, cfg.SOLVER.FROZEN)
         total = sum(p.numel() for p in model.parameters())
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         _LOGGER.info(
@@ -160,7 +172,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, start_iter: int = 0):
-        """Endless batches of ``SOLVER.IMS_PER_BATCH / ranks`` clips, as they come from iteration ``start_iter`` on."""
+        """Endless batches of ``SOLVER.IMS_PER_BATCH / ranks`` clips, beginning with that of ``start_iter``."""
         records = get_detection_dataset_dicts(list(cfg.DATASETS.TRAIN), filter_empty=False)
         sampler = _ContinuedSampler(
             len(records),
@@ -188,7 +200,13 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> AVSEvaluator:
-        return AVSEvaluator(dataset_name, output_dir=os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name))
+        metadata = MetadataCatalog.get(dataset_name)
+        return AVSEvaluator(
+            cfg,
+            dataset_name=dataset_name,
+            class_names=metadata.get("stuff_classes", ()),
+            output_dir=os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name),
+        )
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, names: tuple[str, ...] | None = None) -> dict:
@@ -211,8 +229,41 @@ class Trainer(DefaultTrainer):
         return super().test(cfg, model)
 
 
+def _freeze(model: nn.Module, prefixes: list[str]) -> None:
+    for prefix in prefixes:
+        found = [parameter for name, parameter in model.named_parameters() if name.startswith(prefix)]
+        if not found:
+            children = ", ".join(name for name, _ in model.named_children())
+            raise ValueError(
+                f"SOLVER.FROZEN: no parameter's name starts with '{prefix}'; the parts are {children}."
+            )
+        for parameter in found:
+            parameter.requires_grad_(False)
+
+
 def _share_buffers(model: nn.Module) -> None:
     # Each rank's BatchNorm statistics come from its own clips; a score must not depend on the rank.
     if comm.get_world_size() > 1:
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, 0)
+
+
+def train_or_evaluate(args: argparse.Namespace) -> None:
+    """What ``tools/train_net.py`` does in each process: set up, then train or score.
+
+    Args:
+        args: of :func:`ska_vct.engine.setup.default_argument_parser`.
+
+    Raises:
+        ConfigError, CheckError, CheckpointError, OSError: the input is wrong; see there.
+    """
+    cfg = setup_cfg(args)
+    prepare_run(cfg, args)
+    if not args.eval_only:
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        trainer.train()
+        return
+    model = Trainer.build_model(cfg)
+    StrictCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+    Trainer.test(cfg, model)

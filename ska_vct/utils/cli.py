@@ -12,7 +12,8 @@ _DEBUG_VARIABLE = "SKA_VCT_DEBUG"
 def one_sentence_errors() -> Iterator[None]:
     """Turn errors that the input causes into ``error: <sentence>`` and exit status 1.
 
-    Errors of the program itself (TypeError, RuntimeError, ...) keep their traceback; ``SKA_VCT_DEBUG=1`` keeps all.
+    Errors of the program itself (TypeError, RuntimeError, ...) keep their traceback; with ``SKA_VCT_DEBUG=1``
+    all do.
     """
     try:
         yield

@@ -13,7 +13,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary neighbour of ``path`` that takes its place when the block ends without an exception.
 
     Args:
-        path: the file to write; missing folders are made. Its ending, from which many writers tell the format, is kept.
+        path: the file to write; missing folders are made. The neighbour keeps its ending, from which
+            many writers tell the format.
 
     Raises:
         OSError: the folder cannot be written.

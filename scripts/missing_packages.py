@@ -1,0 +1,75 @@
+"""What of requirements.txt the Python that runs this script lacks, one per line.
+
+Packages that import are kept whatever their version: a version outside the supported range is only mentioned.
+
+Examples:
+    python scripts/missing_packages.py
+    python scripts/missing_packages.py --project    # exit 0 if this checkout's ska_vct is installed
+"""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import sys
+import tempfile
+from pathlib import Path
+
+from pip._vendor.packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+TEST_PACKAGES = ("pytest", "ruff")
+# Distributions that several others replace: the module tells.
+MODULES = {"opencv-python-headless": "cv2", "torch": "torch", "torchvision": "torchvision"}
+
+
+def read_requirements() -> list[Requirement]:
+    """Requirements of the project and of its tests."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    lines = [line for line in lines if line.strip() and not line.startswith("#")]
+    return [Requirement(line) for line in [*lines, *TEST_PACKAGES]]
+
+
+def find_missing() -> list[Requirement]:
+    """Requirements that no installed package meets by name; versions out of range are printed to stderr."""
+    missing = []
+    for requirement in read_requirements():
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            module = MODULES.get(requirement.name)
+            if module is None or importlib.util.find_spec(module) is None:
+                missing.append(requirement)
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            print(f"    {requirement.name} {version} is outside of {requirement}; keeping it", file=sys.stderr)
+    return missing
+
+
+def is_project_installed() -> bool:
+    """Whether ``import ska_vct`` gives this checkout, wherever Python is started."""
+    try:
+        importlib.metadata.version("ska_vct")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    import subprocess
+
+    code = "import ska_vct; print(ska_vct.__file__)"
+    with tempfile.TemporaryDirectory() as empty:
+        done = subprocess.run([sys.executable, "-c", code], cwd=empty, capture_output=True, text=True)
+    return done.returncode == 0 and Path(done.stdout.strip()).resolve() == ROOT / "ska_vct" / "__init__.py"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--project", action="store_true", help="only say, by the exit status, if ska_vct is installed"
+    )
+    if parser.parse_args().project:
+        return 0 if is_project_installed() else 1
+    for requirement in find_missing():
+        print(requirement)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

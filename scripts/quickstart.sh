@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# From a bare Python >= 3.10 to scores and pictures: set up, make synthetic MS3, train, score, draw.
+# Run it again at any time: finished stages are skipped, an interrupted training goes on.
+#   bash scripts/quickstart.sh
+#   bash scripts/quickstart.sh --setup-only   only the environment
+#   bash scripts/quickstart.sh --no-venv      in the current Python environment
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/lib.sh
+
+CONFIG=configs/synth/quickstart.yaml
+DATA=datasets/synth
+OUT=output/quickstart
+SETUP_ONLY=0
+
+for argument in "$@"; do
+    case "$argument" in
+        --no-venv) USE_VENV=0 ;;
+        --setup-only) SETUP_ONLY=1 ;;
+        -h | --help)
+            sed -n '2,6s/^# \{0,1\}//p' "$0"
+            exit 0
+            ;;
+        *) fail "unknown argument '$argument'; see bash scripts/quickstart.sh --help" ;;
+    esac
+done
+
+# once NAME WANTED COMMAND...: skip a command that finished earlier with the same WANTED text.
+once() {
+    local stamp=$OUT/.done/$1 wanted=$2
+    shift 2
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+        echo "    done earlier"
+        return
+    fi
+    "$@" || return 1
+    mkdir -p "$OUT/.done"
+    printf '%s\n' "$wanted" >"$stamp.tmp" && mv "$stamp.tmp" "$stamp"
+}
+
+config_text() {
+    cat "$CONFIG" configs/_base_/ska_vct.yaml configs/_base_/datasets/ms3.yaml configs/_base_/datasets/synth.yaml \
+        configs/_base_/backbones/tiny.yaml
+}
+
+SYNTH=(datasets/make_synth.py --root "$DATA" --subset ms3 --train 1200 --val 60 --test 60 --size 96 --seed 0)
+
+make_data() {
+    once data "${SYNTH[*]}" "$PYTHON" "${SYNTH[@]}"
+}
+
+train() {
+    # A model of other sizes cannot be continued: an old run with another config is put aside.
+    if [ -d "$OUT/train" ] && [ "$(config_text)" != "$(cat "$OUT/.config" 2>/dev/null)" ]; then
+        local aside
+        aside=$OUT.old.$(date +%Y%m%d-%H%M%S)
+        echo "    the config has changed: the earlier run is now in $aside"
+        mv "$OUT" "$aside"
+        mkdir -p "$OUT/.done"
+        [ -f "$aside/.done/data" ] && cp "$aside/.done/data" "$OUT/.done/data"
+    fi
+    mkdir -p "$OUT"
+    config_text >"$OUT/.config"
+    once train "$(config_text)" "$PYTHON" scripts/measure.py "$OUT/training.json" -- \
+        "$PYTHON" tools/train_net.py --config "$CONFIG" --resume OUTPUT_DIR "$OUT/train"
+}
+
+score() {
+    once score "$(config_text)" "$PYTHON" tools/train_net.py --config "$CONFIG" --eval-only \
+        MODEL.WEIGHTS "$OUT/train/model_best.pth" OUTPUT_DIR "$OUT/test"
+}
+
+draw() {
+    once draw "$(config_text)" "$PYTHON" tools/visualize.py --config "$CONFIG" \
+        --weights "$OUT/train/model_best.pth" --dataset avsbench_ms3_test --output "$OUT/pictures" --num-clips 6
+}
+
+setup_environment
+if [ "$SETUP_ONLY" = 1 ]; then
+    print_times
+    exit 0
+fi
+stage "Synthetic MS3 in $DATA" make_data
+stage "Training" train
+stage "Scoring the test split" score
+stage "Contact sheets" draw
+print_times
+"$PYTHON" scripts/closing_table.py "$OUT"

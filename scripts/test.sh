@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Set up, if need be, and run the tests. Arguments after --no-venv go to pytest:
+#   bash scripts/test.sh
+#   bash scripts/test.sh tests/engine -x
+#   bash scripts/test.sh -m slow
+#   bash scripts/test.sh --no-venv            in the current Python environment
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/lib.sh
+
+case "${1:-}" in
+    --no-venv)
+        USE_VENV=0
+        shift
+        ;;
+    -h | --help)
+        sed -n '2,6s/^# \{0,1\}//p' "$0"
+        exit 0
+        ;;
+esac
+
+setup_environment
+echo "==> Tests"
+start=$SECONDS
+status=0
+"$PYTHON" -m pytest "$@" || status=$?
+STAGE_NAMES+=("Tests")
+STAGE_TIMES+=($((SECONDS - start)))
+print_times
+if [ "$status" != 0 ]; then
+    echo "    tests failed (pytest's status $status)"
+fi
+exit "$status"

@@ -1,0 +1,90 @@
+"""Contradictions in a configuration that would cost hours if they were found later."""
+
+import logging
+
+import detectron2.utils.comm as comm
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+
+from ska_vct.data.subsets import SUBSETS
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class CheckError(ValueError):
+    """Parts of a configuration contradict each other."""
+
+
+def check_cfg(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) -> None:
+    """Check ``cfg`` before anything is built; switches mixed precision off where there is no CUDA.
+
+    Args:
+        cfg: not frozen.
+        eval_only: as on the command line.
+        resume: whether a checkpoint will be resumed.
+
+    Raises:
+        CheckError: saying which keys contradict each other and what to set.
+    """
+    _check_names(cfg, eval_only)
+    _check_classes(cfg)
+    _check_weights(cfg, eval_only, resume)
+    _check_batch(cfg)
+    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
+        _LOGGER.warning("SOLVER.AMP.ENABLED needs CUDA; training in full precision on the CPU.")
+        cfg.SOLVER.AMP.ENABLED = False
+
+
+def _check_names(cfg: CfgNode, eval_only: bool) -> None:
+    if cfg.DATASETS.SUBSET not in SUBSETS:
+        raise CheckError(f"DATASETS.SUBSET is '{cfg.DATASETS.SUBSET}'; choose one of {', '.join(SUBSETS)}.")
+    needed = ("TEST",) if eval_only else ("TRAIN", "VAL")
+    for key in needed:
+        names = cfg.DATASETS[key]
+        if not names and key != "VAL":
+            raise CheckError(f"DATASETS.{key} is empty; name a data set, e.g. avsbench_ms3_{key.lower()}.")
+        for name in names:
+            if name not in DatasetCatalog:
+                ours = [known for known in DatasetCatalog.keys() if known.startswith("avsbench_")]
+                raise CheckError(
+                    f"DATASETS.{key}: there is no data set '{name}'; there are {', '.join(sorted(ours))}."
+                )
+
+
+def _check_classes(cfg: CfgNode) -> None:
+    subset = SUBSETS[cfg.DATASETS.SUBSET]
+    if cfg.MODEL.NUM_CLASSES != subset.num_classes:
+        raise CheckError(
+            f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES} but {subset.title} has {subset.num_classes} classes "
+            f"(background included); set MODEL.NUM_CLASSES {subset.num_classes} or change DATASETS.SUBSET."
+        )
+    prototypes = cfg.MODEL.MPQG.NUM_PROTOTYPES
+    if prototypes not in (0, subset.num_prototypes):
+        allowed = " or ".join(str(number) for number in sorted({0, subset.num_prototypes}))
+        raise CheckError(
+            f"MODEL.MPQG.NUM_PROTOTYPES is {prototypes} but {subset.title} allows {allowed}; set it to "
+            f"{subset.num_prototypes}, or to 0 to go without prototypes."
+        )
+
+
+def _check_weights(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
+    model = cfg.MODEL
+    if eval_only and not model.WEIGHTS and not resume:
+        raise CheckError(
+            "--eval-only needs a model: add MODEL.WEIGHTS FILE.pth, or --resume for the last checkpoint."
+        )
+    if model.AUDIO.FREEZE and not (model.AUDIO.WEIGHTS or model.WEIGHTS or eval_only or resume):
+        raise CheckError(
+            "MODEL.AUDIO.FREEZE would freeze an audio encoder with random weights; set MODEL.AUDIO.WEIGHTS to the "
+            "VGGish checkpoint, or MODEL.AUDIO.FREEZE False to train it from scratch."
+        )
+
+
+def _check_batch(cfg: CfgNode) -> None:
+    world = comm.get_world_size()
+    batch = cfg.SOLVER.IMS_PER_BATCH
+    if batch < 1 or batch % world:
+        raise CheckError(f"SOLVER.IMS_PER_BATCH is {batch}; it must be a multiple of the {world} processes.")
+    if cfg.MODEL.DEVICE != "cpu" and not torch.cuda.is_available():
+        raise CheckError(f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}' but there is no CUDA device; use --num-gpus 0.")

@@ -1,0 +1,222 @@
+"""From a config file and a command line to a frozen configuration whose parts fit together."""
+
+import argparse
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import detectron2.utils.comm as comm
+import torch
+import yaml
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser as detectron2_argument_parser
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
+
+import ska_vct.modeling  # noqa: F401  registers the model and its backbones
+from ska_vct.config import get_cfg
+from ska_vct.utils.files import atomic_write
+from ska_vct.utils.folders import make_folder
+
+from .checks import check_cfg
+from .data import register_datasets, resolve_root
+
+BASE_KEY = "_BASE_"
+
+
+class ConfigError(ValueError):
+    """A config file or override is wrong; the message names the file and the key."""
+
+
+def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
+    """Detectron2's parser, with ``--config`` for ``--config-file`` and ``--num-gpus`` chosen by what there is."""
+    parser = detectron2_argument_parser(epilog)
+    for action in parser._actions:
+        if action.dest == "config_file":
+            # The parser looks options up by name; a second name for the same action is an alias.
+            action.option_strings.append("--config")
+            parser._option_string_actions["--config"] = action
+            action.help = "config file, e.g. configs/synth/quickstart.yaml"
+        elif action.dest == "num_gpus":
+            action.default = None
+            action.help = (
+                "processes, one GPU each; 0: one process on the CPU; default: 1 if there is a GPU, else 0"
+            )
+        elif action.dest == "resume":
+            action.help = "continue from the output folder's last checkpoint, if there is one"
+        elif action.dest == "eval_only":
+            action.help = "score MODEL.WEIGHTS (or, with --resume, the last checkpoint) on DATASETS.TEST"
+        elif action.dest == "opts":
+            action.help = 'changes to the config: "KEY VALUE" pairs, e.g. SOLVER.BASE_LR 0.0002'
+    return parser
+
+
+def setup_cfg(args: argparse.Namespace) -> CfgNode:
+    """The configuration of a run, checked and frozen; its data sets are registered.
+
+    Args:
+        args: of :func:`default_argument_parser`; ``num_gpus`` None means what the machine has.
+
+    Raises:
+        ConfigError: unknown keys, wrong values, parts that contradict each other, unknown data sets.
+    """
+    cfg = load_cfg(args.config_file, args.opts)
+    if cfg.OUTPUT_DIR == get_cfg().OUTPUT_DIR and args.config_file:
+        path = Path(args.config_file)
+        cfg.OUTPUT_DIR = os.path.join("output", path.parent.name, path.stem)
+    if args.num_gpus == 0 or not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    cfg.DATASETS.ROOT = str(resolve_root(cfg))
+    register_datasets(cfg)
+    has_checkpoint = os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
+    check_cfg(cfg, eval_only=args.eval_only, resume=args.resume and has_checkpoint)
+    cfg.freeze()
+    return cfg
+
+
+def prepare_run(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Make the output folder with ``config.yaml`` and ``environment.txt``, start logging, seed everything.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    rank = comm.get_rank()
+    folder = make_folder(cfg.OUTPUT_DIR) if comm.is_main_process() else Path(cfg.OUTPUT_DIR)
+    comm.synchronize()
+    for name in ("fvcore", "detectron2", "ska_vct"):
+        setup_logger(str(folder), distributed_rank=rank, name=name)
+    if comm.is_main_process():
+        with atomic_write(folder / "config.yaml", "w") as file:
+            file.write(cfg.dump())
+        with atomic_write(folder / "environment.txt", "w") as file:
+            file.write(f"{collect_env_info()}\n\n{args}\n")
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    if not args.eval_only:
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
+def load_cfg(path: str | os.PathLike = "", overrides: Sequence[str] | None = None) -> CfgNode:
+    """Defaults, then the file with its bases, then ``KEY VALUE`` pairs; not frozen, no device or data looked for.
+
+    Raises:
+        ConfigError: a file is missing or no YAML, a key does not exist, a value has another type than the default.
+    """
+    cfg = get_cfg()
+    if path:
+        for file in _base_files(Path(path)):
+            _check_keys(_read_yaml(file), cfg, where=str(file))
+        loaded = CfgNode.load_yaml_with_base(str(path), allow_unsafe=False)
+        try:
+            cfg.merge_from_other_cfg(CfgNode(_as_floats(loaded, cfg)))
+        except (ValueError, KeyError, AssertionError) as error:
+            raise ConfigError(f"{path}: {_plain(error)}") from None
+    if overrides:
+        _merge_overrides(cfg, list(overrides))
+    return cfg
+
+
+def _merge_overrides(cfg: CfgNode, overrides: list[str]) -> None:
+    if len(overrides) % 2:
+        raise ConfigError(f"Command line: overrides are pairs of KEY VALUE, '{overrides[-1]}' has no partner.")
+    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
+        *parents, last = key.split(".")
+        tree: dict[str, Any] = {last: None}
+        for parent in reversed(parents):
+            tree = {parent: tree}
+        _check_keys(tree, cfg, where="Command line")
+        node = cfg
+        for parent in parents:
+            node = node[parent]
+        # yacs takes no 1 for 1.0.
+        if isinstance(node.get(last), float) and value.lstrip("+-").isdigit():
+            value = f"{value}.0"
+        try:
+            cfg.merge_from_list([key, value])
+        except (ValueError, KeyError, AssertionError) as error:
+            raise ConfigError(f"Command line: {_plain(error)}") from None
+
+
+def _plain(error: Exception) -> str:
+    # yacs: Type mismatch (<class 'bool'> vs. <class 'int'>) with values (True vs. 12) for config key: MODEL.X
+    found = re.search(
+        r"\(<class '(\w+)'> vs\. <class '(\w+)'>\) with values .* vs\. (.*)\) .*key: (\S+)", str(error)
+    )
+    if found is None:
+        return " ".join(str(error).split())
+    return f"{found[4]} takes a value of type {found[1]}, not the {found[2]} {found[3]}."
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"There is no config file '{path}'; those of the project are in configs/.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as plain YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no keys; a config is a YAML mapping.")
+    return content
+
+
+def _base_files(path: Path, above: tuple[Path, ...] = ()) -> Iterable[Path]:
+    """``path`` and all files it builds upon, each after its bases."""
+    if path.resolve() in above:
+        raise ConfigError(f"{path} is its own base.")
+    bases = _read_yaml(path).get(BASE_KEY, [])
+    for base in [bases] if isinstance(bases, str) else bases:
+        yield from _base_files(path.parent / base, (*above, path.resolve()))
+    yield path
+
+
+def _check_keys(tree: Mapping, node: CfgNode, *, where: str, prefix: str = "") -> None:
+    if node.is_new_allowed():
+        return
+    for key, value in tree.items():
+        if not prefix and key == BASE_KEY:
+            continue
+        name = f"{prefix}{key}"
+        if key not in node:
+            raise ConfigError(f"{where}: there is no config key '{name}'{_suggestion(name, node, prefix)}.")
+        if isinstance(node[key], CfgNode) != isinstance(value, Mapping) and value is not None:
+            kind = "a group of keys" if isinstance(node[key], CfgNode) else "a single value"
+            raise ConfigError(f"{where}: '{name}' is {kind}, found {value!r}.")
+        if isinstance(value, Mapping):
+            _check_keys(value, node[key], where=where, prefix=f"{name}.")
+
+
+def _suggestion(name: str, node: CfgNode, prefix: str) -> str:
+    names = list(_leaf_names(get_cfg()))
+    last = name.rsplit(".", 1)[-1]
+    # The right key under another parent, e.g. MODEL.NUM_QUERIES for MODEL.DECODER.NUM_QUERIES.
+    near = [full for full in names if full.rsplit(".", 1)[-1] == last][:3]
+    near = near or difflib.get_close_matches(name, [f"{prefix}{key}" for key in node], n=3, cutoff=0.8)
+    near = near or difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(near)}" if near else ""
+
+
+def _leaf_names(node: CfgNode, prefix: str = "") -> Iterable[str]:
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from _leaf_names(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _as_floats(tree: Mapping, node: Mapping) -> dict:
+    """YAML reads ``1e-4`` as text and ``1`` as an integer: make them floats where the default is one."""
+    result = {}
+    for key, value in tree.items():
+        default = node.get(key)
+        if isinstance(value, Mapping):
+            value = _as_floats(value, default if isinstance(default, Mapping) else {})
+        elif isinstance(default, float) and isinstance(value, int | str) and not isinstance(value, bool):
+            try:
+                value = float(value)
+            except ValueError:
+                pass  # yacs names the key and both types
+        result[key] = value
+    return result
