@@ -1,4 +1,4 @@
-"""A clip's log-mel from whichever file it has: released pickle, ``.npy``, wav, or the video itself (spec: data.md)."""
+"""A clip's log-mel from whichever file it has: pickle, ``.npy``, wav, or the video itself (spec: data.md)."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ def load_log_mel(record: Mapping, num_seconds: int, source: str = "auto") -> np.
         record: a record of ``load_records``; ``clip_id``, ``subset``, ``log_mel_paths``, ``wav_path`` and
             ``video_path`` are read, paths are None where there is no such file.
         num_seconds: patches wanted; longer sound is cut, shorter is filled as the subset's release does it.
-        source: ``pickle``, ``npy``, ``wav``, or ``auto``: the first of these that exists, at last the video's sound.
+        source: ``pickle``, ``npy``, ``wav``, or ``auto``: the first of these that exists, else the video.
 
     Returns:
         float32 (num_seconds, 1, 96, 64).
@@ -105,7 +105,8 @@ def _checked(path: str, read: Callable[[str], np.ndarray]) -> np.ndarray:
     log_mel = read(path)
     if log_mel.dtype.kind != "f" or log_mel.ndim != 4 or log_mel.shape[1:] != (1, 96, 64) or not len(log_mel):
         raise AudioError(
-            f"Log-mel of {path} is {log_mel.dtype} {log_mel.shape}, expected floats (seconds, 1, 96, 64); make it again."
+            f"Log-mel of {path} is {log_mel.dtype} {log_mel.shape}, expected floats (seconds, 1, 96, 64); make it "
+            "again."
         )
     if not np.isfinite(log_mel).all():
         raise AudioError(f"Log-mel of {path} holds values that are not finite; make it again.")

@@ -1,0 +1,242 @@
+"""From a record of paths to a clip of tensors, the same for S4, MS3 and AVSS (spec: data.md, training.md)."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+
+from ska_vct.data.audio import AudioError, apply_gain
+from ska_vct.data.audio_files import load_log_mel
+from ska_vct.data.augmentation import ClipAugmentation, ClipGeometry
+from ska_vct.data.flow import PIXELS_PER_SECOND, FlowError, normalize_flow, read_flow, regroup_series
+from ska_vct.data.pictures import PictureError, read_binary_mask, read_label_map, read_picture
+from ska_vct.data.subsets import S4_CATEGORIES, get_subset
+from ska_vct.structures.clip import IGNORE_LABEL, UNKNOWN_CATEGORY, ClipError, validate_clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowOptions:
+    """How flow is handed to the model: the keys of ``INPUT.FLOW``, see ``ska_vct/config.py``."""
+
+    norm: str
+    diagonal_share: float
+    series: int
+    grid: tuple[int, int]
+    missing: str
+
+    def __post_init__(self):
+        if self.missing not in ("error", "zero"):
+            raise ValueError(f"INPUT.FLOW.MISSING is '{self.missing}'; choose error or zero.")
+
+
+class ClipMapper:
+    """Loads, augments and packs one clip; a field-by-field description is in ``ska_vct/structures/clip.py``.
+
+    Args:
+        is_train: whether to augment and to make masks of the network's size; else frames are resized to
+            ``size`` and masks to ``eval_size``.
+        size: (H, W) that the network sees.
+        eval_size: size at which results are compared in testing.
+        augmentation: draws a clip's geometry and colour; needed in training.
+        only_annotated: in training, leave out frames that carry no loss.
+        audio_source: ``auto``, ``pickle``, ``npy`` or ``wav``.
+        gain_db: in training, sound is played louder or softer by up to this many decibels.
+        flow: None to load no flow.
+        pre_masks: whether to load the pictures of class-agnostic segments.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        size: tuple[int, int],
+        eval_size: tuple[int, int],
+        augmentation: ClipAugmentation | None,
+        only_annotated: bool,
+        audio_source: str,
+        gain_db: float,
+        flow: FlowOptions | None,
+        pre_masks: bool,
+    ):
+        self.is_train = is_train
+        self.size = tuple(size)
+        self.eval_size = tuple(eval_size)
+        self.augmentation = augmentation
+        self.only_annotated = only_annotated
+        self.audio_source = audio_source
+        self.gain_db = gain_db
+        self.flow = flow
+        self.pre_masks = pre_masks
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+        size = tuple(cfg.INPUT.SIZE)
+        if cfg.INPUT.FORMAT != "RGB":
+            raise ValueError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', but clips hold RGB pictures; set it to RGB.")
+        augmentation = ClipAugmentation(
+            size=size,
+            scales=cfg.INPUT.SCALES,
+            max_long_side=cfg.INPUT.MAX_LONG_SIDE,
+            flip_prob=cfg.INPUT.FLIP_PROB,
+            random_crop=cfg.INPUT.RANDOM_CROP,
+            color=cfg.INPUT.COLOR_AUG_SSD,
+            pad_value=cfg.INPUT.PAD_VALUE,
+        )
+        flow = FlowOptions(
+            norm=cfg.INPUT.FLOW.NORM,
+            diagonal_share=cfg.INPUT.FLOW.DIAGONAL_SHARE,
+            series=cfg.INPUT.FLOW.SERIES,
+            grid=tuple(cfg.INPUT.FLOW.SIZE),
+            missing=cfg.INPUT.FLOW.MISSING,
+        )
+        return {
+            "is_train": is_train,
+            "size": size,
+            "eval_size": tuple(cfg.INPUT.EVAL_SIZE),
+            "augmentation": augmentation if is_train else None,
+            "only_annotated": cfg.INPUT.ONLY_ANNOTATED,
+            "audio_source": cfg.INPUT.AUDIO.SOURCE,
+            "gain_db": cfg.INPUT.AUDIO.GAIN_DB,
+            "flow": flow if cfg.MODEL.SKA.ENABLED else None,
+            "pre_masks": cfg.MODEL.PRE_MASK.ENABLED,
+        }
+
+    def __call__(self, record: Mapping) -> dict:
+        """Load one clip.
+
+        Args:
+            record: a record of ``load_records``; it is not changed.
+
+        Raises:
+            ClipError: a file is missing or unusable; the sentence names clip and file.
+        """
+        try:
+            return self._load(record)
+        except (AudioError, FlowError, PictureError) as error:
+            raise ClipError(f"Clip '{record['clip_id']}': {error}") from None
+
+    def _load(self, record: Mapping) -> dict:
+        rows = self._rows(record)
+        frames = self._read_frames(record, rows)
+        height, width = frames[0].shape[:2]
+        if self.is_train:
+            geometry = label_geometry = self.augmentation.draw(height, width)
+            color = self.augmentation.color
+        else:
+            geometry, label_geometry = ClipGeometry.resize(self.size), ClipGeometry.resize(self.eval_size)
+            color = None
+        masks, mask_valid = self._masks(record, rows, (height, width), label_geometry)
+        category = record["category"]
+        clip = {
+            "images": _channels_first(geometry.apply_pictures(frames, color)),
+            "log_mel": torch.from_numpy(self._log_mel(record, rows)),
+            "frame_valid": torch.ones(len(rows), dtype=torch.bool),
+            "mask_valid": torch.from_numpy(mask_valid),
+            "masks": torch.from_numpy(masks),
+            "category": S4_CATEGORIES.index(category) if category in S4_CATEGORIES else UNKNOWN_CATEGORY,
+            "clip_id": record["clip_id"],
+            "subset": record["subset"],
+            "height": label_geometry.size[0],
+            "width": label_geometry.size[1],
+            "frame_index": torch.from_numpy(rows),
+        }
+        if self.flow is not None:
+            clip["flow"] = torch.from_numpy(self._flow(record, rows, geometry))
+        if self.pre_masks:
+            clip["pre_masks"] = self._pre_masks(record, rows, geometry)
+        validate_clip(clip)
+        return clip
+
+    def _rows(self, record: Mapping) -> np.ndarray:
+        if not (self.is_train and self.only_annotated):
+            return np.arange(len(record["image_paths"]))
+        rows = np.flatnonzero([path is not None for path in record["mask_paths"]])
+        if not len(rows):
+            raise ClipError(
+                f"Clip '{record['clip_id']}' has no annotated frame; leave it out of the training split."
+            )
+        return rows
+
+    def _read_frames(self, record: Mapping, rows: np.ndarray) -> list[np.ndarray]:
+        frames = [read_picture(record["image_paths"][row]) for row in rows]
+        for row, frame in zip(rows, frames, strict=True):
+            if frame.shape != frames[0].shape:
+                raise PictureError(
+                    f"Picture {record['image_paths'][row]} is {_size(frame)}, but the clip's first is "
+                    f"{_size(frames[0])}; the frames of a clip must have one size."
+                )
+        return frames
+
+    def _masks(
+        self, record: Mapping, rows: np.ndarray, frame_size: tuple[int, int], geometry: ClipGeometry
+    ) -> tuple[np.ndarray, np.ndarray]:
+        subset = get_subset(record["subset"])
+        paths = [record["mask_paths"][row] for row in rows]
+        valid = np.array([path is not None for path in paths])
+        masks = np.full((len(rows), *geometry.size), IGNORE_LABEL, np.int64)
+        for index in np.flatnonzero(valid):
+            path = paths[index]
+            mask = read_binary_mask(path) if subset.binary_masks else read_label_map(path, subset.num_classes)
+            if not record["rebuilt"] and not _same_aspect(mask.shape, frame_size):
+                raise PictureError(
+                    f"Mask {path} is {_size(mask)}, its picture {frame_size[0]} x {frame_size[1]}; a mask may be "
+                    "smaller or larger than its picture, but must have its proportions."
+                )
+            masks[index] = geometry.apply_labels(mask[None])[0]
+        return masks, valid
+
+    def _log_mel(self, record: Mapping, rows: np.ndarray) -> np.ndarray:
+        log_mel = load_log_mel(record, len(record["image_paths"]), self.audio_source)[rows]
+        if self.is_train and self.gain_db > 0:
+            log_mel = apply_gain(log_mel, np.random.uniform(-self.gain_db, self.gain_db))
+        return log_mel
+
+    def _flow(self, record: Mapping, rows: np.ndarray, geometry: ClipGeometry) -> np.ndarray:
+        options, path = self.flow, record["flow_path"]
+        if options.missing == "zero" and not _has_flow(path):
+            return np.zeros((len(rows), options.series, 2, *options.grid), np.float32)
+        stored = read_flow(path, clip_id=record["clip_id"], num_frames=len(record["image_paths"]))
+        # The maximum of a clip is that of all its frames, also where few are used.
+        flow = stored.flow if options.norm == "clip" else stored.flow[rows]
+        flow = geometry.apply_flow(
+            flow, picture_size=(stored.meta["height"], stored.meta["width"]), grid=options.grid
+        )
+        flow = normalize_flow(
+            regroup_series(flow, options.series),
+            norm=options.norm,
+            image_size=geometry.size,
+            diagonal_share=options.diagonal_share,
+            units=stored.meta.get("units", PIXELS_PER_SECOND),
+        )
+        return flow[rows] if options.norm == "clip" else flow
+
+    def _pre_masks(self, record: Mapping, rows: np.ndarray, geometry: ClipGeometry) -> torch.Tensor:
+        if record["pre_mask_paths"] is None:
+            raise PictureError(
+                "the segment pictures that MODEL.PRE_MASK.ENABLED needs were not listed; register the data set with "
+                "pre_masks=True."
+            )
+        return _channels_first(
+            geometry.apply_pictures([read_picture(record["pre_mask_paths"][row]) for row in rows])
+        )
+
+
+def _channels_first(frames: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
+
+
+def _same_aspect(mask_size: tuple[int, int], frame_size: tuple[int, int]) -> bool:
+    # One pixel of tolerance for the rounding of a resize that kept the aspect.
+    return abs(mask_size[0] - frame_size[0] * mask_size[1] / frame_size[1]) <= 1
+
+
+def _has_flow(path: str) -> bool:
+    return os.path.exists(path) or os.path.isdir(path.removesuffix(".npz"))
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[0]} x {array.shape[1]}"

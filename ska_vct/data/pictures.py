@@ -1,0 +1,85 @@
+"""Frames, masks and label maps from their files; a mask's numbers are checked, never guessed (spec: data.md)."""
+
+import os
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+SHOWN_VALUES = 8
+
+
+class PictureError(ValueError):
+    """A picture or mask cannot be used; the sentence names the file."""
+
+
+def read_picture(path: str | os.PathLike) -> np.ndarray:
+    """Decode a PNG or JPEG file to uint8 (h, w, 3), RGB.
+
+    Raises:
+        PictureError: the file is missing or cannot be decoded.
+    """
+    picture = cv2.imdecode(np.frombuffer(_read_bytes(path), np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise PictureError(f"Picture {path} cannot be decoded; unpack or make it again.")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def read_binary_mask(path: str | os.PathLike) -> np.ndarray:
+    """Read a mask of 0 and 255 (or 0 and 1), of mode 1, L or P, to uint8 (h, w) of 0 and 1.
+
+    Raises:
+        PictureError: the file is missing, broken, a colour picture, or holds other values.
+    """
+    mask = _read_indices(path)
+    if not (_holds_only(mask, (0, 255)) or _holds_only(mask, (0, 1))):
+        raise PictureError(f"Mask {path} holds the values {_show(mask)}, expected 0 and 255 (or 0 and 1) only.")
+    return (mask > 0).astype(np.uint8)
+
+
+def read_label_map(path: str | os.PathLike, num_classes: int) -> np.ndarray:
+    """Read an index map, of mode L or P, to uint8 (h, w) of 0 .. ``num_classes`` - 1.
+
+    Raises:
+        PictureError: the file is missing, broken, a colour picture, or holds other values.
+    """
+    labels = _read_indices(path)
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise PictureError(
+            f"Label map {path} holds the values {_show(labels)}, expected class indices 0 to {num_classes - 1} only."
+        )
+    return labels.astype(np.uint8)
+
+
+def _read_bytes(path: str | os.PathLike) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise PictureError(f"Picture {path} cannot be read ({error.strerror}); unpack or make it again.") from None
+    if not data:
+        raise PictureError(f"Picture {path} is empty; unpack or make it again.")
+    return data
+
+
+def _read_indices(path: str | os.PathLike) -> np.ndarray:
+    # PIL, because OpenCV turns a palette's indices into its colours.
+    try:
+        with Image.open(path) as picture:
+            array = np.array(picture)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        raise PictureError(f"Mask {path} cannot be read ({error}); unpack or make it again.") from None
+    if array.ndim == 3:
+        if not (array == array[:, :, :1]).all():
+            raise PictureError(f"Mask {path} is a colour picture, expected one channel of mode 1, L or P.")
+        array = array[:, :, 0]
+    return array.astype(np.uint8) if array.dtype == bool else array
+
+
+def _holds_only(mask: np.ndarray, values: tuple[int, int]) -> bool:
+    return bool(((mask == values[0]) | (mask == values[1])).all())
+
+
+def _show(array: np.ndarray) -> str:
+    values = np.unique(array)
+    return ", ".join(map(str, values[:SHOWN_VALUES])) + (", ..." if len(values) > SHOWN_VALUES else "")
