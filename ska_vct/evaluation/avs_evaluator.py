@@ -113,8 +113,9 @@ class AVSEvaluator(DatasetEvaluator):
 
         Args:
             inputs: clips as ``structures/clip.py`` describes them, with ``masks`` (T, H, W).
-            outputs: one dict per clip with ``sem_seg``, float (T, K, H, W), scores as inference gives them: binary
-                probability is channel 1 of their softmax, class maps are their argmax.
+            outputs: one dict per clip with ``sem_seg``, float (T, K, H, W) or only the rows of the frames that
+                exist, scores as inference gives them: binary probability is channel 1 of their softmax, class maps
+                are their argmax.
 
         Raises:
             ValueError: naming the clip whose prediction or masks do not fit.
@@ -163,8 +164,11 @@ class AVSEvaluator(DatasetEvaluator):
         return OrderedDict(sem_seg=scores)
 
     def _count(self, clip: Mapping, sem_seg: Tensor) -> BinaryStats | SemanticStats:
-        masks = clip["masks"]
-        expected = (masks.shape[0], self._num_classes, *masks.shape[1:])
+        exists, masks, annotated = (clip[key].cpu() for key in ("frame_valid", "masks", "mask_valid"))
+        if len(sem_seg) == len(exists):
+            sem_seg = sem_seg[exists.to(sem_seg.device)]
+        masks, annotated = masks[exists], annotated[exists]
+        expected = (len(masks), self._num_classes, *masks.shape[1:])
         if tuple(sem_seg.shape) != expected:
             raise ValueError(
                 f"the prediction has shape {tuple(sem_seg.shape)}, the masks ask for {expected} "
@@ -172,19 +176,17 @@ class AVSEvaluator(DatasetEvaluator):
             )
         if not bool(torch.isfinite(sem_seg).all()):
             raise ValueError("the prediction holds values that are not finite; the model has diverged.")
-        exists = clip["frame_valid"].cpu()
         prediction = sem_seg.argmax(1)
         prob = sem_seg.float().softmax(1)[:, 1] if self._binary else None
         if self._save_predictions:
             self._save(clip, (prob > 0.5) if self._binary else prediction, exists)
 
-        rows = exists & clip["mask_valid"].cpu()
-        if not bool(rows.any()):
+        if not bool(annotated.any()):
             raise ValueError("no frame is annotated, so that there is nothing to score.")
-        masks = masks[rows.to(masks.device)].to(sem_seg.device)
+        masks = masks[annotated].to(sem_seg.device)
         if bool(((masks >= self._num_classes) & (masks != IGNORE_LABEL) | (masks < 0)).any()):
             raise ValueError(f"masks hold values that are neither classes 0 to {self._num_classes - 1} nor 255.")
-        rows = rows.to(sem_seg.device)
+        rows = annotated.to(sem_seg.device)
         if not self._binary:
             stats = semantic_stats(prediction[rows], masks, self._num_classes, ignore_label=IGNORE_LABEL)
         else:
@@ -199,7 +201,7 @@ class AVSEvaluator(DatasetEvaluator):
         save_prediction(
             self._output_dir / "predictions",
             clip["clip_id"],
-            prediction.cpu()[exists].numpy(),
+            prediction.cpu().numpy(),
             frames[exists].tolist(),
             binary=self._binary,
         )

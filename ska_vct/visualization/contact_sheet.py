@@ -41,9 +41,10 @@ def contact_sheet(
     Args:
         clip: as ``structures/clip.py`` describes it.
         prediction: ``sem_seg`` float (T, K, h, w), or ``labels`` int (T, h, w) from saved predictions; with the
-            model's extras ``motion_map`` (T, h', w') in [0, 1] and ``boundary`` (T, h', w') probability.
+            model's extras ``motion_map`` (T, h', w') in [0, 1] and ``boundary`` (T, h', w') probability. Each has
+            a row per frame, or for the frames that exist only.
         scores: shares in [0, 1] by name, printed below the title in percent.
-        frame_scores: T IoUs in [0, 1], NaN for none, printed on the predictions.
+        frame_scores: IoUs in [0, 1] of the frames that exist, NaN for none, printed on the predictions.
         class_names: for the legend of AVSS.
 
     Returns:
@@ -75,8 +76,7 @@ def contact_sheet(
         )
     notes = ()
     if frame_scores is not None:
-        kept = np.asarray(frame_scores, float)[rows_kept]
-        notes = ["" if np.isnan(score) else f"IoU {100 * score:.0f}" for score in kept]
+        notes = ["" if np.isnan(score) else f"IoU {100 * score:.0f}" for score in frame_scores]
     rows.append(
         Row(
             "Prediction",
@@ -163,9 +163,10 @@ def _evidence_rows(
 
 
 def _rows(values: np.ndarray, kept: np.ndarray, clip: Mapping, name: str) -> np.ndarray:
-    if len(values) != len(kept):
+    """Rows of the frames that exist; ``values`` has one per frame, or these only."""
+    if len(values) not in (len(kept), kept.sum()):
         raise ClipError(f"Clip '{clip['clip_id']}' has {len(kept)} frames but its {name} has {len(values)}.")
-    return values[kept]
+    return values[kept] if len(values) == len(kept) else values
 
 
 def _frame_index(clip: Mapping) -> np.ndarray:

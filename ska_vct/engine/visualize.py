@@ -1,0 +1,184 @@
+"""Contact sheets and films of a data set's clips: what ``tools/visualize.py`` runs."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from ska_vct.data.audio_files import read_video_sound, read_wav
+from ska_vct.data.subsets import get_subset
+from ska_vct.evaluation import binary_stats, semantic_stats
+from ska_vct.evaluation.conventions import clip_scores
+from ska_vct.evaluation.metrics import frame_ious
+from ska_vct.structures.clip import IGNORE_LABEL
+from ska_vct.utils.files import atomic_write
+from ska_vct.utils.folders import make_folder
+from ska_vct.visualization import contact_sheet, index_sheet, label_palette, prediction_labels, write_overlay_video
+
+from .predict import ClipPrediction, find_records, load_model, predict, read_predictions
+from .setup import setup_cfg
+
+INDEX_NAME = "index.png"
+INDEX_CLIPS = 24
+
+
+def visualize(args: argparse.Namespace) -> list[Path]:
+    """Draw clips of a data set with the predictions of a model, or with predictions on disk.
+
+    Args:
+        args: ``config_file``, ``opts`` and ``num_gpus`` as for training; ``weights`` or ``predictions``, else the
+            configuration's own weights; ``dataset``, ``clips``, ``num``, ``out`` and ``no_video``.
+
+    Returns:
+        the files written, the index first.
+
+    Raises:
+        ValueError, OSError: the input is wrong; one sentence says what, where, and what to do.
+    """
+    make_folder(args.out)
+    cfg = setup_cfg(_as_evaluation(args))
+    dataset = cfg.DATASETS.TEST[0]
+    records = find_records(dataset, clip_ids=args.clips, num=None if args.clips else args.num)
+    if args.predictions:
+        predictions = read_predictions(cfg, args.predictions, records)
+    else:
+        predictions = predict(cfg, load_model(cfg), records)
+    return draw_predictions(
+        predictions,
+        args.out,
+        class_names=get_subset(cfg.DATASETS.SUBSET).classes,
+        total=len(records),
+        video=not args.no_video,
+    )
+
+
+def draw_predictions(
+    predictions: Iterable[ClipPrediction],
+    folder: str | Path,
+    *,
+    class_names: Sequence[str],
+    total: int | None = None,
+    video: bool = True,
+) -> list[Path]:
+    """Write a contact sheet and a film per clip, and one page with small copies of the sheets.
+
+    Args:
+        predictions: clips with their predictions, made one at a time.
+        folder: where ``{clip}.png``, ``{clip}.mp4`` and ``index.png`` go; a clip's ``/`` becomes ``__``.
+        class_names: K names, background included.
+        total: number of clips, for the progress bar.
+        video: also write the films.
+
+    Returns:
+        the files written, the index first.
+
+    Raises:
+        OSError: the folder cannot be written, or a clip's sound does not exist.
+        ValueError: there was no clip.
+    """
+    folder = make_folder(folder)
+    files, sheets = [], {}
+    for prediction in tqdm(predictions, total=total, desc="Drawing", unit="clip"):
+        clip_id = prediction.clip["clip_id"]
+        sheet = draw_sheet(prediction, class_names=class_names)
+        path = folder / (clip_id.replace("/", "__") + ".png")
+        _save_picture(path, sheet)
+        files.append(path)
+        if len(sheets) < INDEX_CLIPS:
+            sheets[clip_id] = sheet
+        if video:
+            files.append(path.with_name(path.stem + ".mp4"))
+            draw_video(prediction, files[-1], num_classes=len(class_names))
+    if not sheets:
+        raise ValueError("There is no clip to draw.")
+    index = folder / INDEX_NAME
+    _save_picture(index, index_sheet(sheets))
+    return [index, *files]
+
+
+def draw_sheet(prediction: ClipPrediction, *, class_names: Sequence[str]) -> np.ndarray:
+    """A clip's contact sheet with its scores, uint8 (H, W, 3)."""
+    scores, per_frame = _scores(prediction, num_classes=len(class_names))
+    return contact_sheet(
+        prediction.clip, prediction.output, scores=scores, frame_scores=per_frame, class_names=class_names
+    )
+
+
+def draw_video(prediction: ClipPrediction, path: Path, *, num_classes: int) -> None:
+    """A clip's film: its own video where there is one, else its frames held, with the prediction and the sound.
+
+    Raises:
+        FileNotFoundError: the clip has neither a sound file nor a video.
+    """
+    record, clip, output = prediction
+    exists = clip["frame_valid"].cpu()
+    index = clip.get("frame_index")
+    wav, video = (record.get(key) for key in ("wav_path", "video_path"))
+    video = video if video and Path(video).is_file() else None
+    if wav and Path(wav).is_file():
+        samples, sample_rate = read_wav(wav)
+    elif video:
+        samples, sample_rate = read_video_sound(video)
+    else:
+        raise FileNotFoundError(
+            f"Clip '{clip['clip_id']}' has no sound for its film: neither its wav file nor its video exists; "
+            "unpack them, or draw contact sheets only (--no-video)."
+        )
+    write_overlay_video(
+        path,
+        clip["images"][exists].permute(0, 2, 3, 1).cpu().numpy(),
+        prediction_labels(output),
+        audio=samples,
+        sample_rate=sample_rate,
+        video=video,
+        palette=label_palette(num_classes),
+        seconds=None if index is None else index[exists].tolist(),
+    )
+
+
+def _as_evaluation(args: argparse.Namespace) -> argparse.Namespace:
+    """The command line that would score the same model on the same data set."""
+    opts = [*args.opts, "TEST.RETURN_EXTRAS", "True"]
+    if args.dataset:
+        opts += ["DATASETS.TEST", repr((args.dataset,))]
+    if args.weights:
+        opts += ["MODEL.WEIGHTS", args.weights]
+    # "resume" says that weights need not be named: saved predictions need none
+    return argparse.Namespace(
+        config_file=args.config_file,
+        opts=opts,
+        num_gpus=args.num_gpus,
+        eval_only=True,
+        resume=bool(args.predictions),
+    )
+
+
+def _scores(prediction: ClipPrediction, *, num_classes: int) -> tuple[dict[str, float], list[float] | None]:
+    """Scores of the clip by name, and IoUs of its existing frames; nothing where no frame is annotated."""
+    clip, output = prediction.clip, prediction.output
+    exists = clip["frame_valid"].cpu()
+    annotated = clip["mask_valid"].cpu()[exists]
+    if clip.get("masks") is None or not bool(annotated.any()):
+        return {}, None
+    masks = clip["masks"].cpu()[exists][annotated]
+    labels = torch.as_tensor(prediction_labels(output))
+    if num_classes != 2:
+        stats = semantic_stats(labels[annotated], masks, num_classes, ignore_label=IGNORE_LABEL)
+        return {"mIoU over labelled classes": clip_scores(stats)["mIoU_labelled"]}, None
+    # saved masks have no thresholds left, so that they have no M_F
+    prob = output["sem_seg"].float().softmax(1)[:, 1] if "sem_seg" in output else labels.float()
+    stats = binary_stats(prob[annotated], masks, ignore_label=IGNORE_LABEL)
+    names = ("M_J", "M_F") if "sem_seg" in output else ("M_J",)
+    scores = {name: clip_scores(stats)[name] for name in names}
+    per_frame = torch.full((len(annotated),), float("nan"), dtype=torch.float64)
+    per_frame[annotated] = frame_ious(stats)
+    return scores, per_frame.tolist()
+
+
+def _save_picture(path: Path, picture: np.ndarray) -> None:
+    with atomic_write(path) as file:
+        Image.fromarray(picture).save(file, format="PNG", optimize=True)
