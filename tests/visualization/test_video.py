@@ -1,0 +1,124 @@
+"""Films: reopened with PyAV, they hold the right pictures at the right time, and the sound."""
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from ska_vct.visualization import write_overlay_video
+
+RATE = 16000
+
+
+def tone(seconds: float, *, channels: int = 1, rate: int = RATE) -> np.ndarray:
+    wave = 0.4 * np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate)
+    return np.repeat(wave[:, None], channels, 1).astype(np.float32)
+
+
+def frames_and_labels(num_frames: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Grey frames that get lighter; the object is left in even seconds and right in odd ones."""
+    frames = np.stack([np.full((60, 80, 3), 60 + 50 * t, np.uint8) for t in range(num_frames)])
+    labels = np.zeros((num_frames, 28, 28), np.int64)
+    labels[0::2, :, :14] = 1
+    labels[1::2, :, 14:] = 1
+    return frames, labels
+
+
+def read(path) -> tuple[list[tuple[float, np.ndarray]], np.ndarray, int]:
+    with av.open(str(path)) as container:
+        pictures = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+    with av.open(str(path)) as container:
+        rate = container.streams.audio[0].rate
+        sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+    return pictures, sound, rate
+
+
+def orange_side(picture: np.ndarray) -> str:
+    """Where the overlay is: red over blue."""
+    difference = picture[..., 0].astype(int) - picture[..., 2]
+    half = picture.shape[1] // 2
+    left, right = difference[:, 10 : half - 10].mean(), difference[:, half + 10 : -10].mean()
+    assert abs(left - right) > 40
+    return "left" if left > right else "right"
+
+
+def test_held_frames_with_sound(tmp_path):
+    frames, labels = frames_and_labels()
+    path = tmp_path / "film.mp4"
+    write_overlay_video(path, frames, labels, audio=tone(3), sample_rate=RATE)
+    pictures, sound, rate = read(path)
+    assert len(pictures) == 3 * 8
+    assert pictures[0][1].shape == (320, 426, 3), "enlarged, even sizes"
+    for time, picture in pictures:
+        assert orange_side(picture) == ["left", "right", "left"][int(time)]
+        clear = picture[:, -100:] if int(time) != 1 else picture[:, :100]
+        assert abs(clear.mean() - (60 + 50 * int(time))) < 6, "the frame of that second"
+    assert rate == RATE and abs(sound.shape[1] / rate - 3) < 0.15  # AAC adds up to two blocks
+    # 440 Hz is the strongest frequency
+    spectrum = np.abs(np.fft.rfft(sound[0, RATE : 2 * RATE]))
+    assert abs(int(spectrum.argmax()) - 440) <= 1 and np.abs(sound).max() == pytest.approx(0.4, abs=0.1)
+    assert [file.name for file in tmp_path.iterdir()] == ["film.mp4"]
+
+
+@pytest.mark.parametrize("channels, rate", [(2, 44100), (6, 22000), (1, 96000)])
+def test_sound_of_any_kind(tmp_path, channels, rate):
+    frames, labels = frames_and_labels(1)
+    soundfile.write(tmp_path / "sound.wav", tone(1.5, channels=channels, rate=rate), rate)
+    write_overlay_video(tmp_path / "film.mp4", frames, labels, audio=tmp_path / "sound.wav")
+    _, sound, film_rate = read(tmp_path / "film.mp4")
+    assert sound.shape[0] == (channels if channels <= 2 else 1), "more than two channels are mixed to one"
+    assert abs(sound.shape[1] / film_rate - 1) < 0.15, "no longer than the pictures"
+    assert np.abs(sound).max() > 0.3
+
+
+def test_own_video_plays_below_the_predictions(tmp_path):
+    """12 frames per second and shorter than the clip: its last frame is held."""
+    brightness = np.linspace(40, 200, 30).astype(np.uint8)
+    with av.open(str(tmp_path / "raw.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=12, options={"crf": "10"})
+        stream.height, stream.width, stream.pix_fmt = 90, 120, "yuv420p"
+        for value in brightness:
+            picture = np.full((90, 120, 3), value, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    frames, labels = frames_and_labels()
+    write_overlay_video(
+        tmp_path / "film.mp4", frames, labels, audio=tone(3), sample_rate=RATE, video=tmp_path / "raw.mp4"
+    )
+    pictures, _, _ = read(tmp_path / "film.mp4")
+    assert len(pictures) == 36  # 3 s at 12 frames per second
+    for index, (time, picture) in enumerate(pictures):
+        side = orange_side(picture)
+        assert side == ["left", "right", "left"][int(time + 1e-6)]
+        clear = picture[:, -100:] if side == "left" else picture[:, :100]
+        assert abs(clear.mean() - brightness[min(index, 29)]) < 8, "frame by frame, then the last one"
+
+
+def test_seconds_name_the_rows(tmp_path):
+    """Rows for seconds 0 and 2 only: the first lasts two seconds."""
+    frames, labels = frames_and_labels(2)
+    write_overlay_video(tmp_path / "a.mp4", frames, labels, audio=tone(3), sample_rate=RATE, seconds=[0, 2])
+    pictures, _, _ = read(tmp_path / "a.mp4")
+    assert [orange_side(picture) for _, picture in pictures[4::8]] == ["left", "left", "right"]
+
+
+def test_bad_input_leaves_no_file(tmp_path):
+    frames, labels = frames_and_labels()
+    path = tmp_path / "out" / "film.mp4"
+    (tmp_path / "text.mp4").write_text("no video")
+    soundfile.write(tmp_path / "only_sound.wav", tone(1), RATE)
+    good = {"audio": tone(3), "sample_rate": RATE}
+    cases = [
+        ({"labels": labels[:2]} | good, ValueError, "one prediction per frame"),
+        ({"audio": tmp_path / "none.wav"}, FileNotFoundError, r"none\.wav' does not exist"),
+        ({"audio": tmp_path / "text.mp4"}, ValueError, r"text\.mp4' cannot be read"),
+        ({"audio": tone(3)}, ValueError, "sample_rate"),
+        ({"audio": tone(3) * np.nan, "sample_rate": RATE}, ValueError, "not finite"),
+        (good | {"video": tmp_path / "none.mp4"}, FileNotFoundError, r"none\.mp4' does not exist"),
+        (good | {"video": tmp_path / "text.mp4"}, ValueError, r"text\.mp4' cannot be decoded"),
+        (good | {"video": tmp_path / "only_sound.wav"}, ValueError, "has no pictures"),
+    ]
+    for arguments, error, message in cases:
+        with pytest.raises(error, match=message):
+            write_overlay_video(path, frames, **({"labels": labels} | arguments))
+        assert not path.exists() and not list(tmp_path.glob("out/*"))
