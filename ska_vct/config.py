@@ -135,13 +135,18 @@ def _add_model_config(cfg: CN) -> None:
 
     cfg.MODEL.SKA = CN()
     cfg.MODEL.SKA.ENABLED = True
-    # Class of SKA_REGISTRY: SKA is the published form.
+    # Class of SKA_REGISTRY: SKA is the published form; TemporalSKA matches a series of fields
+    # (INPUT.FLOW.SERIES > 1) with the sound as it unfolds.
     cfg.MODEL.SKA.NAME = "SKA"
     # magnitude (published) or uvm (u, v and magnitude).
     cfg.MODEL.SKA.CHANNELS = "magnitude"
     cfg.MODEL.SKA.GRID = (24, 24)
     cfg.MODEL.SKA.FLOW_DIM = 64
     cfg.MODEL.SKA.NUM_HEADS = 4
+    # TemporalSKA: width of a head, weight of the match, and start of the learnt weight of the motion's energy.
+    cfg.MODEL.SKA.SERIES_DIM = 8
+    cfg.MODEL.SKA.MATCH_SCALE = 6.0
+    cfg.MODEL.SKA.ENERGY_INIT = 1.0
 
     cfg.MODEL.MPQG = CN()
     # Whether the motion map reweights the features queries are made from; off it is VCT's PPQG.

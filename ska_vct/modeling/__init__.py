@@ -1,5 +1,6 @@
 from .backbones import build_swin_backbone, build_timm_backbone
 from .meta_arch import SKAVCT
 from .ska import SKA_REGISTRY
+from .temporal_ska import TemporalSKA
 
-__all__ = ["SKAVCT", "SKA_REGISTRY", "build_swin_backbone", "build_timm_backbone"]
+__all__ = ["SKAVCT", "SKA_REGISTRY", "TemporalSKA", "build_swin_backbone", "build_timm_backbone"]

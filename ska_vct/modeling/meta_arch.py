@@ -60,7 +60,7 @@ class SKAVCT(nn.Module):
             pre_mask_encoder: siamese encoder of segment pictures, or None.
             audio_encoder: log-mel -> audio grid.
             pixel_decoder: features -> mask features and three scales.
-            ska: (audio grid, flow) -> ``MotionPrompt``, or None.
+            ska: (audio grid, log-mel, flow) -> ``MotionPrompt``, or None.
             mpqg: mask features (and prompt) -> queries.
             decoder: queries -> predictions.
             brm: boundary head, or None.
@@ -145,7 +145,7 @@ class SKAVCT(nn.Module):
         features = self.extract_features(batch)
         audio_grid = self.audio_encoder(batch.log_mel)
         mask_features, scales = self.pixel_decoder(features)
-        prompt = self.ska(audio_grid, batch.flow) if self.ska is not None else None
+        prompt = self.ska(audio_grid, batch.log_mel, batch.flow) if self.ska is not None else None
         queries = self.mpqg(mask_features, prompt)
         predictions = self.decoder(queries, audio_grid, scales, mask_features, all_layers=self.training)
         if self.training:

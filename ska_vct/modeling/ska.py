@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .layers import at_least_float32
 
 SKA_REGISTRY = Registry("SKA")
-SKA_REGISTRY.__doc__ = "Modules that map (audio grid, flow) to a MotionPrompt; chosen by MODEL.SKA.NAME."
+SKA_REGISTRY.__doc__ = "Modules that map (audio grid, log-mel, flow) to a MotionPrompt; chosen by MODEL.SKA.NAME."
 
 FLOW_CHANNELS = {"magnitude": 1, "uvm": 3}
 # A field whose values differ by less than this share of the largest is still, or moves as a whole.
@@ -117,11 +117,12 @@ class SKA(nn.Module):
             "num_heads": node.NUM_HEADS,
         }
 
-    def forward(self, audio_grid: Tensor, flow: Tensor) -> MotionPrompt:
+    def forward(self, audio_grid: Tensor, log_mel: Tensor, flow: Tensor) -> MotionPrompt:
         """Find the motion that goes with the sound.
 
         Args:
             audio_grid: (N, C, a, b).
+            log_mel: (N, 1, 96, 64); not read by the published form.
             flow: (N, S, 2, h', w'), in the units of ``INPUT.FLOW.NORM``.
         """
         picture = F.interpolate(

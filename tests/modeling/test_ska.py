@@ -11,6 +11,10 @@ def make_ska(channels="magnitude"):
     return SKA(dim=32, flow_dim=8, grid=(12, 12), channels=channels, num_heads=4)
 
 
+def log_mel(frames):
+    return torch.zeros(frames, 1, 96, 64)
+
+
 def moving_flow(frames=2, series=1):
     flow = torch.zeros(frames, series, 2, 24, 24)
     flow[:, :, 0, 6:12, 6:12] = 0.8
@@ -22,7 +26,7 @@ def moving_flow(frames=2, series=1):
 def test_a_still_or_evenly_moving_scene_gives_an_exactly_zero_map(channels, training):
     ska = make_ska(channels).train(training)
     flow = torch.cat((torch.zeros(1, 1, 2, 24, 24), torch.full((1, 1, 2, 24, 24), 1 / 3), moving_flow(1)))
-    prompt = ska(torch.randn(3, 32, 6, 4), flow)
+    prompt = ska(torch.randn(3, 32, 6, 4), log_mel(3), flow)
     assert prompt.motion_map[:2].eq(0).all() and prompt.retrieved[:2].eq(0).all()
     assert prompt.motion_map[2].amax() == 1 and prompt.motion_map[2].amin() == 0
 
@@ -30,13 +34,15 @@ def test_a_still_or_evenly_moving_scene_gives_an_exactly_zero_map(channels, trai
 def test_the_map_is_per_frame():
     ska = make_ska().eval()
     audio, flow = torch.randn(2, 32, 6, 4), torch.cat((moving_flow(1), moving_flow(1).flip(-1)))
-    both = ska(audio, flow).motion_map
-    assert torch.allclose(both[1], ska(audio[1:], flow[1:]).motion_map[0], atol=1e-5)  # batched matmul rounding
+    both = ska(audio, log_mel(2), flow).motion_map
+    assert torch.allclose(
+        both[1], ska(audio[1:], log_mel(1), flow[1:]).motion_map[0], atol=1e-5
+    )  # batched matmul rounding
 
 
 def test_every_parameter_trains():
     ska = make_ska()
-    prompt = ska(torch.randn(2, 32, 6, 4), moving_flow())
+    prompt = ska(torch.randn(2, 32, 6, 4), log_mel(2), moving_flow())
     (prompt.motion_map.square().sum() + prompt.retrieved.sum()).backward()
     silent = [name for name, p in ska.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
     # A key's bias-free projection is followed by a softmax, so only a constant shift of a key is lost: none here.

@@ -1,0 +1,112 @@
+"""Temporal SKA: motion in step with the sound lights up (spec: model.md, Temporal SKA; evidence.md).
+
+One pooled audio vector and one flow picture have no time left in them. Here the S flow fields of a frame's second
+are matched, place by place, with the sound of the same second as it unfolds; how much moves at all is the prior
+that ties "attended" to "moving".
+
+Shape legend: N frames, C width, S steps of a second, H heads, D width of a head, L = g*g places.
+"""
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from torch import Tensor, nn
+
+from .layers import at_least_float32
+from .ska import SKA_REGISTRY, MotionPrompt, is_still, min_max
+
+_MEL_BANDS = 64
+# Keeps the logarithm of places where nothing moves finite; share of the frame's largest motion.
+_ENERGY_FLOOR = 0.03
+
+
+@SKA_REGISTRY.register()
+class TemporalSKA(nn.Module):
+    """Cosine of motion and sound over the second, and the motion's energy, decide where to attend."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        dim: int,
+        grid: tuple[int, int],
+        num_heads: int,
+        series_dim: int,
+        match_scale: float,
+        energy_init: float,
+    ):
+        """
+        Args:
+            dim: width C.
+            grid: rows and columns the flow is resized to.
+            num_heads: heads, each with its own idea of what goes together.
+            series_dim: width D of a head.
+            match_scale: weight of the cosine in the logits.
+            energy_init: start of the learnt weight of the log energy.
+        """
+        super().__init__()
+        self.grid = tuple(grid)
+        self.num_heads = num_heads
+        self.match_scale = match_scale
+        width = num_heads * series_dim
+        self.motion_encoder = nn.Conv2d(1, width, (3, 1), padding=(1, 0))
+        self.audio_encoder = nn.Sequential(
+            nn.Conv1d(_MEL_BANDS, width, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(width, width, 5, padding=2),
+        )
+        self.energy_weight = nn.Parameter(torch.tensor(float(energy_init)))
+        self.v_proj = nn.Linear(width, dim, bias=False)
+
+    @classmethod
+    def from_config(cls, cfg):
+        node = cfg.MODEL.SKA
+        return {
+            "dim": cfg.MODEL.HIDDEN_DIM,
+            "grid": node.GRID,
+            "num_heads": node.NUM_HEADS,
+            "series_dim": node.SERIES_DIM,
+            "match_scale": node.MATCH_SCALE,
+            "energy_init": node.ENERGY_INIT,
+        }
+
+    def forward(self, audio_grid: Tensor, log_mel: Tensor, flow: Tensor) -> MotionPrompt:
+        """Find the motion in step with the sound.
+
+        Args:
+            audio_grid: (N, C, a, b); not read: no time is left in it.
+            log_mel: (N, 1, 96, 64).
+            flow: (N, S, 2, h', w') with S > 1, in the units of ``INPUT.FLOW.NORM``.
+
+        Raises:
+            ValueError: if S is 1.
+        """
+        steps = flow.shape[1]
+        if steps < 2:
+            raise ValueError(
+                "TemporalSKA needs a series of flow fields: set INPUT.FLOW.SERIES to 2 or more, e.g. 10."
+            )
+        magnitude = at_least_float32(flow).square().sum(2).sqrt()
+        magnitude = F.interpolate(magnitude, size=self.grid, mode="bilinear", align_corners=False)  # N, S, g, g
+        moving = ~is_still(magnitude)
+        series = magnitude.flatten(2)[:, None]  # N, 1, S, L
+        motion = self.motion_encoder(series)  # N, H*D, S, L
+        sound = F.adaptive_avg_pool1d(self.audio_encoder(log_mel[:, 0].transpose(1, 2)), steps)  # N, H*D, S
+
+        logits = self.match_scale * self._match(motion, sound)  # N, H, L
+        energy = (series.mean(2) + _ENERGY_FLOOR).log()  # N, 1, L
+        attention = (logits + self.energy_weight * energy).softmax(-1)
+
+        values = motion.abs().mean(2).unflatten(1, (self.num_heads, -1))  # N, H, D, L
+        retrieved = self.v_proj(torch.einsum("nhl,nhdl->nhd", attention, values).flatten(1))
+        motion_map = min_max(attention.mean(1)).unflatten(-1, self.grid)[:, None]
+        return MotionPrompt(
+            motion_map=torch.where(moving[:, None, None, None], motion_map, 0.0),
+            retrieved=torch.where(moving[:, None], retrieved, 0.0),
+        )
+
+    def _match(self, motion: Tensor, sound: Tensor) -> Tensor:
+        """Cosine over time and width, both centred over time: (N, H*D, S, L), (N, H*D, S) -> (N, H, L)."""
+        motion = (motion - motion.mean(2, keepdim=True)).unflatten(1, (self.num_heads, -1)).flatten(2, 3)
+        sound = (sound - sound.mean(2, keepdim=True)).unflatten(1, (self.num_heads, -1)).flatten(2, 3)
+        return torch.einsum("nhxl,nhx->nhl", F.normalize(motion, dim=2), F.normalize(sound, dim=2))

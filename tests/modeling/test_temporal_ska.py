@@ -1,0 +1,78 @@
+"""Temporal SKA: time matters, stillness is dark, everything trains."""
+
+import pytest
+import torch
+
+from ska_vct.modeling.temporal_ska import TemporalSKA
+
+
+def make_ska():
+    torch.manual_seed(0)
+    return TemporalSKA(dim=32, grid=(12, 12), num_heads=4, series_dim=8, match_scale=6.0, energy_init=1.0)
+
+
+def pulses(steps):
+    """Motion of a place that moves at ``steps`` of ten only: (10,)."""
+    series = torch.zeros(10)
+    series[list(steps)] = 1.0
+    return series
+
+
+def two_movers():
+    """Left and right patch move equally much, at different times: (1, 10, 2, 24, 24)."""
+    flow = torch.zeros(1, 10, 2, 24, 24)
+    flow[0, :, 0, 8:16, 2:8] = pulses({1, 2, 6})[:, None, None]
+    flow[0, :, 0, 8:16, 16:22] = pulses({4, 8, 9})[:, None, None]
+    return flow
+
+
+def sound_at(steps):
+    """Log-mel that is loud at ``steps`` of ten only."""
+    envelope = pulses(steps).repeat_interleave(10)[:96]
+    return -4.6 + 4 * envelope[None, None, :, None].expand(1, 1, 96, 64)
+
+
+def sides(ska, steps):
+    motion_map = ska(torch.zeros(1, 32, 6, 4), sound_at(steps), two_movers()).motion_map[0, 0]
+    return motion_map[4:8, 1:4].mean(), motion_map[4:8, 8:11].mean()
+
+
+def test_the_mover_in_step_with_the_sound_can_be_told_from_the_other():
+    ska = make_ska()
+    optimizer = torch.optim.Adam(ska.parameters(), lr=0.01)
+    for _ in range(60):
+        left = sides(ska, {1, 2, 6})
+        right = sides(ska, {4, 8, 9})
+        loss = left[1] - left[0] + right[0] - right[1]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert left[0] > left[1] + 0.5 and right[1] > right[0] + 0.5
+
+
+def test_energy_decides_before_anything_is_learnt():
+    ska = make_ska()
+    ska.match_scale = 0.0
+    motion_map = ska(torch.zeros(1, 32, 6, 4), sound_at({1}), two_movers()).motion_map[0, 0]
+    assert motion_map[5, 2] > 0.9 and motion_map[5, 9] > 0.9 and motion_map[0].max() == 0
+
+
+def test_still_scenes_give_an_exactly_zero_map():
+    flow = torch.cat((torch.zeros(1, 10, 2, 24, 24), torch.full((1, 10, 2, 24, 24), 0.3)))
+    prompt = make_ska()(torch.zeros(2, 32, 6, 4), torch.randn(2, 1, 96, 64), flow)
+    assert prompt.motion_map.eq(0).all() and prompt.retrieved.eq(0).all()
+
+
+def test_every_parameter_trains():
+    ska = make_ska()
+    prompt = ska(torch.zeros(1, 32, 6, 4), torch.randn(1, 1, 96, 64), two_movers())
+    (prompt.motion_map.square().sum() + prompt.retrieved.sum()).backward()
+    # What is added to a whole series is centred away again.
+    constant = {"audio_encoder.2.bias"}
+    silent = {name for name, p in ska.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-12}
+    assert silent <= constant
+
+
+def test_one_field_per_second_is_no_series():
+    with pytest.raises(ValueError, match="INPUT.FLOW.SERIES"):
+        make_ska()(torch.zeros(1, 32, 6, 4), torch.zeros(1, 1, 96, 64), torch.zeros(1, 1, 2, 24, 24))
