@@ -83,12 +83,12 @@ class ClipGeometry:
         return self._pad(frames, self.pad_value)
 
     def apply_labels(self, labels: np.ndarray) -> np.ndarray:
-        """Transform label maps (T, h, w), nearest neighbour, padded with 255; returns (T, H, W) of the same type."""
+        """Transform uint8 label maps (T, h, w) to (T, H, W), nearest neighbour, padded with 255."""
         rows, columns = (self._nearest(axis, labels.shape[1 + axis]) for axis in (0, 1))
         return self._pad(labels[:, rows[:, None], columns], IGNORE_LABEL)
 
     def apply_flow(self, flow: np.ndarray, *, picture_size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
-        """Transform flow: cells move with the picture, vectors are scaled by the resize and u is negated by a flip.
+        """Transform flow: cells move with the picture, a resize scales the vectors and a flip negates u.
 
         A cell of the result is the mean over its extent, zero where that is padding.
 
@@ -186,8 +186,8 @@ class ClipAugmentation:
         spare = [max(full - size, 0) for full, size in zip(resized, self.size, strict=True)]
         if any(spare) and not self.random_crop:
             raise ClipError(
-                f"A picture of {height} x {width} pixels becomes {resized[0]} x {resized[1]}, more than INPUT.SIZE "
-                f"{self.size}; set INPUT.RANDOM_CROP to True, or choose smaller INPUT.SCALES."
+                f"A picture of {height} x {width} pixels becomes {resized[0]} x {resized[1]}, more than "
+                f"INPUT.SIZE {self.size}; set INPUT.RANDOM_CROP to True, or choose smaller INPUT.SCALES."
             )
         offset = tuple(int(np.random.randint(room + 1)) for room in spare)
         flip = bool(np.random.rand() < self.flip_prob)

@@ -217,8 +217,8 @@ class ClipMapper:
     def _pre_masks(self, record: Mapping, rows: np.ndarray, geometry: ClipGeometry) -> torch.Tensor:
         if record["pre_mask_paths"] is None:
             raise PictureError(
-                "the segment pictures that MODEL.PRE_MASK.ENABLED needs were not listed; register the data set with "
-                "pre_masks=True."
+                "the segment pictures that MODEL.PRE_MASK.ENABLED needs were not listed; register the data set "
+                "with pre_masks=True."
             )
         return _channels_first(
             geometry.apply_pictures([read_picture(record["pre_mask_paths"][row]) for row in rows])

@@ -79,8 +79,8 @@ def read_table(
             lines = [(number, line) for number, line in enumerate(csv.reader(file), 1) if line]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(
-            f"Table {path} cannot be read ({getattr(error, 'strerror', None) or error}); unpack the release there, "
-            "or point DATASETS.ROOT to the folder that holds it (datasets/README.md has the tree)."
+            f"Table {path} cannot be read ({getattr(error, 'strerror', None) or error}); unpack the release "
+            "there, or point DATASETS.ROOT to the folder that holds it (datasets/README.md has the tree)."
         ) from None
     header = [cell.strip().lower() for cell in lines[0][1]] if lines else []
     if positional and lines and "split" not in header:

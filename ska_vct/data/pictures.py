@@ -46,7 +46,7 @@ def read_label_map(path: str | os.PathLike, num_classes: int) -> np.ndarray:
     labels = _read_indices(path)
     if labels.min() < 0 or labels.max() >= num_classes:
         raise PictureError(
-            f"Label map {path} holds the values {_show(labels)}, expected class indices 0 to {num_classes - 1} only."
+            f"Label map {path} holds the values {_show(labels)}, expected class indices 0 to {num_classes - 1}."
         )
     return labels.astype(np.uint8)
 

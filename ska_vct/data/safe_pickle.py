@@ -35,8 +35,8 @@ def load_tensor_pickle(path: str | os.PathLike) -> Any:
         return _TensorUnpickler(data).load()
     except UnsafePickleError as error:
         raise UnsafePickleError(
-            f"Pickle {path} {error}, but only tensors and arrays are loaded; it may be malicious: make it again or "
-            "set INPUT.AUDIO.SOURCE to wav."
+            f"Pickle {path} {error}, but only tensors and arrays are loaded; it may be malicious: make it again "
+            "or set INPUT.AUDIO.SOURCE to wav."
         ) from None
     # A broken pickle raises nearly anything; whatever it was, the file is at fault.
     except Exception as error:
