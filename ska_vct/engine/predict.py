@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from torch import nn
 
 from ska_vct.checkpoint.checkpointer import StrictCheckpointer
 from ska_vct.data.clip_mapper import ClipMapper
+from ska_vct.data.subsets import Subset, get_subset
 from ska_vct.evaluation import load_prediction
 
 
@@ -29,6 +30,18 @@ class ClipPrediction(NamedTuple):
     record: dict
     clip: dict
     output: dict
+
+
+def subset_of(dataset: str) -> Subset:
+    """The subset that a registered data set belongs to.
+
+    Raises:
+        ValueError: there is no such data set; lists those there are.
+    """
+    if dataset not in DatasetCatalog:
+        known = ", ".join(sorted(name for name in DatasetCatalog.keys() if name.startswith("avsbench_")))
+        raise ValueError(f"There is no data set '{dataset}'; choose one of {known}.")
+    return get_subset(MetadataCatalog.get(dataset).subset)
 
 
 def find_records(dataset: str, *, clip_ids: Sequence[str] = (), num: int | None = None) -> list[dict]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from PIL import Image
 from tqdm import tqdm
 
 from ska_vct.data.audio_files import read_video_sound, read_wav
-from ska_vct.data.subsets import get_subset
 from ska_vct.evaluation import binary_stats, semantic_stats
 from ska_vct.evaluation.conventions import clip_scores
 from ska_vct.evaluation.metrics import frame_ious
@@ -19,8 +19,9 @@ from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
 from ska_vct.visualization import contact_sheet, index_sheet, label_palette, prediction_labels, write_overlay_video
 
-from .predict import ClipPrediction, find_records, load_model, predict, read_predictions
-from .setup import setup_cfg
+from .data import register_datasets, resolve_root
+from .predict import ClipPrediction, find_records, load_model, predict, read_predictions, subset_of
+from .setup import load_cfg, setup_cfg
 
 INDEX_NAME = "index.png"
 INDEX_CLIPS = 24
@@ -40,8 +41,16 @@ def visualize(args: argparse.Namespace) -> list[Path]:
         ValueError, OSError: the input is wrong; one sentence says what, where, and what to do.
     """
     make_folder(args.out)
-    cfg = setup_cfg(_as_evaluation(args))
+    cfg = _load_cfg(args)
+    if not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST is empty; name a data set with --dataset, e.g. avsbench_ms3_test.")
     dataset = cfg.DATASETS.TEST[0]
+    subset = subset_of(dataset)
+    if cfg.MODEL.NUM_CLASSES != subset.num_classes:
+        raise ValueError(
+            f"'{dataset}' has {subset.num_classes} classes but MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}; "
+            f"use a config of {subset.title}."
+        )
     records = find_records(dataset, clip_ids=args.clips, num=None if args.clips else args.num)
     if args.predictions:
         predictions = read_predictions(cfg, args.predictions, records)
@@ -50,7 +59,7 @@ def visualize(args: argparse.Namespace) -> list[Path]:
     return draw_predictions(
         predictions,
         args.out,
-        class_names=get_subset(cfg.DATASETS.SUBSET).classes,
+        class_names=subset.classes,
         total=len(records),
         video=not args.no_video,
     )
@@ -140,21 +149,23 @@ def draw_video(prediction: ClipPrediction, path: Path, *, num_classes: int) -> N
     )
 
 
-def _as_evaluation(args: argparse.Namespace) -> argparse.Namespace:
-    """The command line that would score the same model on the same data set."""
+def _load_cfg(args: argparse.Namespace) -> CfgNode:
+    """The configuration for scoring the same model on the same data set; saved predictions need no weights."""
     opts = [*args.opts, "TEST.RETURN_EXTRAS", "True"]
     if args.dataset:
         opts += ["DATASETS.TEST", repr((args.dataset,))]
     if args.weights:
         opts += ["MODEL.WEIGHTS", args.weights]
-    # "resume" says that weights need not be named: saved predictions need none
-    return argparse.Namespace(
-        config_file=args.config_file,
-        opts=opts,
-        num_gpus=args.num_gpus,
-        eval_only=True,
-        resume=bool(args.predictions),
-    )
+    if not args.predictions:
+        return setup_cfg(
+            argparse.Namespace(
+                config_file=args.config_file, opts=opts, num_gpus=args.num_gpus, eval_only=True, resume=False
+            )
+        )
+    cfg = load_cfg(args.config_file, opts)
+    cfg.DATASETS.ROOT = str(resolve_root(cfg))
+    register_datasets(cfg)
+    return cfg
 
 
 def _scores(prediction: ClipPrediction, *, num_classes: int) -> tuple[dict[str, float], list[float] | None]:
