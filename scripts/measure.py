@@ -1,6 +1,7 @@
 """Run a command; note how long it took and how much memory it and its children used at the same time.
 
-Example: python scripts/measure.py measured.json -- python tools/train_net.py --config configs/synth/quickstart.yaml
+Example:
+    python scripts/measure.py measured.json -- python tools/train_net.py --config configs/synth/quickstart.yaml
 """
 
 import argparse

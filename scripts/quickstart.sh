@@ -72,7 +72,7 @@ score() {
 
 draw() {
     once draw "$(config_text)" "$PYTHON" tools/visualize.py --config "$CONFIG" \
-        --weights "$OUT/train/model_best.pth" --dataset avsbench_ms3_test --output "$OUT/pictures" --num-clips 6
+        --weights "$OUT/train/model_best.pth" --dataset avsbench_ms3_test --num 8 --out "$OUT/pictures"
 }
 
 setup_environment

@@ -19,8 +19,8 @@ try:
     from ska_vct.engine.trainer import train_or_evaluate
 except ModuleNotFoundError as error:
     sys.exit(
-        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' once "
-        "and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
+        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
+        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
     )
 
 

@@ -132,6 +132,15 @@ class WarmupPolyLR(_WarmupPolyLR):
         return super().get_lr()
 
 
+def apply_schedule(optimizer: torch.optim.Optimizer, scheduler: LRScheduler) -> None:
+    """Set the learning rates that ``scheduler`` has for its position, which the optimiser's own state may not have.
+
+    After a run that is prolonged the optimiser remembers the shorter schedule's rate, at its end zero.
+    """
+    for group, lr in zip(optimizer.param_groups, scheduler.get_lr(), strict=True):
+        group["lr"] = lr
+
+
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
     """Schedule of ``cfg.SOLVER.LR_SCHEDULER_NAME``: WarmupPolyLR or one of Detectron2's.
 

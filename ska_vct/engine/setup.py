@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -89,6 +90,8 @@ def prepare_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     comm.synchronize()
     for name in ("fvcore", "detectron2", "ska_vct"):
         setup_logger(str(folder), distributed_rank=rank, name=name)
+    # It tells every user without CUDA that there is no CUDA.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     if comm.is_main_process():
         with atomic_write(folder / "config.yaml", "w") as file:
             file.write(cfg.dump())

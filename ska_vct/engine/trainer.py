@@ -28,7 +28,7 @@ from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.evaluation import AVSEvaluator
 
 from .hooks import BEST_NAME, BestCheckpointer, ProgressPrinter, StepStatistics
-from .optim import build_lr_scheduler, build_optimizer
+from .optim import apply_schedule, build_lr_scheduler, build_optimizer
 from .setup import prepare_run, setup_cfg
 from .weights import load_part_weights
 
@@ -97,6 +97,7 @@ class Trainer(DefaultTrainer):
             load_part_weights(self.cfg, self.checkpointer.model)
         super().resume_or_load(resume=resume)
         if found:
+            apply_schedule(self.optimizer, self.scheduler)
             _LOGGER.info(f"Continuing at iteration {self.start_iter + 1} of {self.max_iter}")
             if self.cfg.SEED >= 0:
                 seed_all_rng(self.cfg.SEED + comm.get_rank() + self.start_iter)

@@ -1,0 +1,112 @@
+"""Every config builds, and fragments cannot overrule each other unseen."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from detectron2.modeling import build_model
+
+from ska_vct.config import get_cfg
+from ska_vct.data.subsets import get_subset
+from ska_vct.engine.checks import check_cfg
+from ska_vct.engine.data import register_datasets
+from ska_vct.engine.setup import load_cfg
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+ALL = sorted(CONFIGS.rglob("*.yaml"))
+FRAGMENTS = [path for path in ALL if "_base_" in path.parts]
+LEAVES = [path for path in ALL if path not in FRAGMENTS]
+# Millions of parameters of the published networks, as timm lists them with their 1000-class classifiers, less those
+# classifiers; Swin has three norms more (one per stage instead of one).
+BACKBONES = {"r50": 25.557 - 2.049, "pvtv2_b5": 81.956 - 0.513, "swin_b_384": 87.904 - 1.025 + 0.002}
+BACKBONES |= dict.fromkeys(("ppqg", "ska", "ska_mpqg", "full"), BACKBONES["swin_b_384"])
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(CONFIGS))
+
+
+def leaf_keys(tree: dict, prefix: str = "") -> set[str]:
+    keys = set()
+    for key, value in tree.items():
+        keys |= leaf_keys(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}"}
+    return keys
+
+
+def bases(path: Path) -> list[Path]:
+    found = yaml.safe_load(path.read_text()).get("_BASE_", [])
+    return [path.parent / base for base in ([found] if isinstance(found, str) else found)]
+
+
+def test_layout_is_complete():
+    expected = {
+        f"{subset}/{net}.yaml" for subset in ("s4", "ms3", "avss") for net in ("swin_b_384", "pvtv2_b5", "r50")
+    }
+    expected |= {"synth/quickstart.yaml"} | {f"ablations/{n}.yaml" for n in ("ppqg", "ska", "ska_mpqg", "full")}
+    assert expected <= {name(path) for path in LEAVES}
+
+
+@pytest.mark.parametrize("path", FRAGMENTS, ids=name)
+def test_fragments_have_no_base(path):
+    assert "_BASE_" not in yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=name)
+def test_bases_of_one_list_share_no_key(path):
+    seen = {}
+    for base in bases(path):
+        for key in leaf_keys(yaml.safe_load(base.read_text())) - {"_BASE_"}:
+            assert key not in seen, f"{key} is in {seen.get(key)} and {base}"
+            seen[key] = base
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=name)
+def test_head_says_command_cost_and_result(path):
+    head = path.read_text().split("_BASE_", 1)[0]
+    assert f"--config configs/{name(path)}" in head
+    assert "# Cost:" in head and "# Result:" in head
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=name)
+def test_leaf_builds(path):
+    cfg = load_cfg(path, ["MODEL.DEVICE", "cpu"])
+    register_datasets(cfg)
+    # Only whether the parts fit together: weights are the user's to name.
+    check_cfg(cfg, resume=True)
+    model = build_model(cfg)
+    if path.parent.name == "synth":
+        assert sum(p.numel() for p in model.parameters()) < 3e6
+    else:
+        millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
+        assert millions == pytest.approx(BACKBONES[path.stem], abs=0.002)
+    assert cfg.MODEL.NUM_CLASSES == get_subset(cfg.DATASETS.SUBSET).num_classes
+
+
+def test_the_paper_is_the_default():
+    cfg, default = load_cfg(CONFIGS / "ms3" / "swin_b_384.yaml"), get_cfg()
+    for key in ("MODEL.SWIN", "MODEL.DECODER", "MODEL.PIXEL_DECODER", "MODEL.CRITERION", "INPUT"):
+        ours, theirs = cfg, default
+        for part in key.split("."):
+            ours, theirs = ours[part], theirs[part]
+        assert ours == theirs, key
+    solver = cfg.SOLVER
+    assert (solver.BASE_LR, solver.WEIGHT_DECAY, solver.IMS_PER_BATCH, solver.MAX_ITER) == (1e-4, 0.05, 8, 40000)
+
+
+def test_ablations_differ_from_their_parent_in_the_named_keys_only():
+    parent = load_cfg(CONFIGS / "ablations" / "full.yaml")
+    differences = {
+        "ppqg": {"MODEL.SKA.ENABLED", "MODEL.MPQG.MOTION", "MODEL.BRM.ENABLED"},
+        "ska": {"MODEL.BRM.ENABLED", "SOLVER.FROZEN"},
+        "ska_mpqg": {"MODEL.BRM.ENABLED"},
+    }
+    for ablation, keys in differences.items():
+        cfg = load_cfg(CONFIGS / "ablations" / f"{ablation}.yaml")
+        found = {key for key in leaf_keys(cfg) if _get(cfg, key) != _get(parent, key)}
+        assert found == keys, ablation
+
+
+def _get(cfg, key: str):
+    for part in key.split("."):
+        cfg = cfg[part]
+    return cfg

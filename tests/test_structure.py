@@ -1,0 +1,142 @@
+"""The house's rules about files and imports, checked on the files themselves."""
+
+import ast
+import fnmatch
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "ska_vct"
+# Higher layers may import lower ones; neighbours of one layer never import each other.
+LAYERS = {
+    "engine": 2,
+    "data": 3,
+    "modeling": 3,
+    "evaluation": 3,
+    "visualization": 3,
+    "checkpoint": 3,
+    "config": 4,
+    "utils": 4,
+    "structures": 5,
+}
+
+
+def imported_modules(source: str, package: str) -> set[str]:
+    """Full names of the modules of ``ska_vct`` that ``source``, in ``package``, imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")
+            prefix = ".".join(base[: len(base) - node.level + 1]) + "." if node.level else ""
+            module = (prefix + (node.module or "")).rstrip(".")
+            # "from ska_vct import data" imports ska_vct.data.
+            found |= {f"{module}.{alias.name}" for alias in node.names} if module == "ska_vct" else {module}
+    return {name for name in found if name.split(".")[0] == "ska_vct" and "." in name}
+
+
+def forbidden(source: str, package: str) -> list[str]:
+    own = package.split(".")[1]
+    result = []
+    for name in imported_modules(source, package):
+        other = name.split(".")[1]
+        if other in LAYERS and other != own and LAYERS[other] <= LAYERS[own]:
+            result.append(name)
+    return result
+
+
+def package_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).parent.parts)
+
+
+def files(pattern: str) -> list[Path]:
+    return sorted(p for p in PACKAGE.rglob(pattern) if "__pycache__" not in p.parts)
+
+
+def tracked() -> list[Path]:
+    """Files git tracks, or all that a checkout without git could hold."""
+    done = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / line for line in done.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+@pytest.mark.parametrize(
+    ("package", "source", "expected"),
+    [
+        ("ska_vct.modeling", "from ska_vct.data.subsets import S4", ["ska_vct.data.subsets"]),
+        ("ska_vct.modeling.layers", "from ...data import audio", ["ska_vct.data"]),
+        ("ska_vct.modeling", "def f():\n    import ska_vct.engine.setup", ["ska_vct.engine.setup"]),
+        ("ska_vct.structures", "from ska_vct import config", ["ska_vct.config"]),
+        ("ska_vct.modeling", "from .layers import MLP\nfrom ska_vct.structures import clip", []),
+        ("ska_vct.engine", "from ska_vct.data.subsets import S4", []),
+    ],
+)
+def test_import_checker_finds_what_it_should(package, source, expected):
+    assert forbidden(source, package) == expected
+
+
+@pytest.mark.parametrize("path", [p for p in files("*.py") if len(p.relative_to(PACKAGE).parts) > 1], ids=str)
+def test_imports_point_down(path):
+    assert forbidden(path.read_text(encoding="utf-8"), package_of(path)) == []
+
+
+def test_every_package_has_a_layer():
+    packages = {p.name for p in PACKAGE.iterdir() if (p / "__init__.py").is_file()}
+    assert packages <= set(LAYERS)
+
+
+def test_modeling_knows_no_catalogue_and_no_environment():
+    words = ("DatasetCatalog", "MetadataCatalog", "os.environ", "os.getenv")
+    for path in files("*.py"):
+        if "modeling" in path.parts:
+            text = path.read_text(encoding="utf-8")
+            assert [word for word in words if word in text] == [], path
+            assert path.suffix != ".yaml" or "!!" not in text, path
+
+
+def test_files_are_short_and_raise_instead_of_asserting():
+    for path in files("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 400, path
+        assert not [node.lineno for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Assert)], path
+
+
+def test_gitignore_is_anchored_and_hides_no_source():
+    lines = [line.strip() for line in (ROOT / ".gitignore").read_text().splitlines()]
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    # Caches lie in every folder; anything else must say where it lies.
+    free = [p for p in patterns if not p.startswith("/") and p not in ("__pycache__/", "*.pyc")]
+    assert free == []
+    for path in files("*.py"):
+        names = [f"/{'/'.join(path.relative_to(ROOT).parts[:n])}/" for n in range(1, len(path.parts))]
+        assert not [p for p in patterns if any(fnmatch.fnmatch(name, p) for name in names)], path
+
+
+def test_no_local_paths_or_python_tags_in_tracked_files():
+    # Put together here, so that this file does not contain them.
+    words = ["/" + "work/", "/" + "root/", "/" + "home/", "/" + "tmp/bash"]
+    texts = (".py", ".yaml", ".md", ".txt", ".cfg", ".toml", ".sh", "")
+    for path in tracked():
+        if path.suffix in texts:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            assert [word for word in words if word in text] == [], path
+            assert path.suffix != ".yaml" or "!!" not in text, path
+
+
+def test_nothing_reads_environment_or_disk_at_import():
+    names = {"open", "environ", "getenv", "read_text", "exists", "is_file", "listdir"}
+    for path in files("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        # Statements of a module that run at import, without the bodies of its functions.
+        for statement in tree.body:
+            if isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom):
+                continue
+            used = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name)}
+            used |= {n.attr for n in ast.walk(statement) if isinstance(n, ast.Attribute)}
+            assert used & names == set(), f"{path}:{statement.lineno}"
