@@ -53,7 +53,9 @@ class Release:
         inside[height // 4 : height // 2, left : left + width // 2] = True
         return inside
 
-    def write_s4(self, names=("-dash_1", "plain"), splits=("train", "val", "test"), category="cat_meowing") -> None:
+    def write_s4(
+        self, names=("-dash_1", "plain"), splits=("train", "val", "test"), category="cat_meowing"
+    ) -> None:
         data = self.s4 / "s4_data"
         rows = ["name,start time,category,split"]
         for split in splits:

@@ -200,7 +200,9 @@ def test_registration_is_lazy_and_can_be_repeated(release, tmp_path):
 def test_subset_facts():
     # 11,356 clips in AVSS, 23 categories in S4 (spec: data.md).
     assert sum(SUBSETS["avss"].split_sizes.values()) == 11356 and len(set(SUBSETS["avss"].classes)) == 71
-    assert SUBSETS["s4"].annotated_frames("train") == range(1) and SUBSETS["s4"].annotated_frames("val") == range(5)
+    assert SUBSETS["s4"].annotated_frames("train") == range(1) and SUBSETS["s4"].annotated_frames("val") == range(
+        5
+    )
     assert SUBSETS["ms3"].annotated_frames("train") == range(5)
     assert [SUBSETS["avss"].annotated_frames("train", label) for label in ("v1s", "v1m", "v2")] == [
         range(1), range(5), range(10),
