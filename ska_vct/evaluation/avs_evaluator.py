@@ -220,12 +220,11 @@ class AVSEvaluator(DatasetEvaluator):
         return merged
 
     def _log(self, scores: Mapping, classes: Sequence[Mapping], num_clips: int) -> None:
-        table = tabulate([scores], headers="keys", floatfmt=".2f", tablefmt="pipe")
-        logger.info(
-            f"{self._dataset_name}: {num_clips} clips, convention '{self._convention}', in percent\n{table}"
-        )
+        # classes first: the line that counts stays in sight
         if classes:
-            logger.info("\n" + tabulate(classes, headers="keys", floatfmt=".2f", tablefmt="pipe"))
+            logger.info("Classes\n" + tabulate(classes, headers="keys", floatfmt=".2f", tablefmt="pipe"))
+        table = tabulate([scores], headers="keys", floatfmt=".2f", tablefmt="pipe")
+        logger.info(f"{self._dataset_name}: {num_clips} clips, convention '{self._convention}', percent\n{table}")
 
     def _write(self, scores: Mapping, classes: Sequence[Mapping], clips: Mapping) -> None:
         summary = {

@@ -136,7 +136,7 @@ def _evidence_rows(
     if clip.get("flow") is not None:
         flow = strongest_field(clip["flow"].cpu().numpy()[kept])
         cells = [cv2.resize(cell, size[::-1], interpolation=cv2.INTER_LINEAR) for cell in flow_to_image(flow)]
-        rows.append(Row("Flow", cells, "hue: direction\nwhite: still", key=_wheel()))
+        rows.append(Row("Flow", cells, "as fed to SKA;\nhue: direction,\nwhite: still", key=_wheel()))
     for name, title, subtitle in (
         ("motion_map", "Sound-activated\nmotion", "SKA"),
         ("boundary", "Boundary", "BRM"),
