@@ -9,7 +9,6 @@ is already there, made with the same settings, is left alone. ROOT/synth_truth k
 """
 
 import argparse
-import os
 import sys
 import time
 from dataclasses import fields
@@ -44,8 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{split}", type=int, default=0, metavar="N", help=f"clips in the {split} split")
     parser.add_argument("--scenes", type=parse_scenes, default={"plain": 1.0}, metavar="KIND=SHARE,...",
                         help="kinds of scene and their shares, default plain=1")  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
-                        help="processes, default one per core; the files do not depend on it")  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=0,
+                        help="processes, 0 (default): one per core; the files do not depend on it")  # fmt: skip
 
     def knob(name: str, text: str, **options) -> None:
         default = DEFAULTS[name]

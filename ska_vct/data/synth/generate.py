@@ -1,11 +1,9 @@
-"""Write a whole synthetic release: clips in parallel, each whole or not there, tables last."""
+"""Write a whole synthetic release: clips in parallel, the tables without which no reader starts last."""
 
 import csv
 import json
 import multiprocessing
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -20,14 +18,17 @@ from ska_vct.data.synth.release import TABLES, TRUTH_FOLDER, table_row, truth_pa
 from ska_vct.data.synth.settings import SynthError, SynthSettings
 from ska_vct.utils.files import atomic_write, write_json
 
+# Starting a process takes as long as making about this many clips.
+_CLIPS_PER_PROCESS = 40
 
-def generate(root: str | os.PathLike, settings: SynthSettings, *, jobs: int = 1, progress: bool = True) -> bool:
+
+def generate(root: str | os.PathLike, settings: SynthSettings, *, jobs: int = 0, progress: bool = True) -> bool:
     """Write the subset that ``settings`` describe below ``root``, or finish one that was interrupted.
 
     Args:
         root: what ``DATASETS.ROOT`` will name; several subsets may share it.
         settings: what to make.
-        jobs: processes; the files do not depend on it.
+        jobs: processes; 0 for one per core where there are clips enough. The files do not depend on it.
         progress: show a progress bar.
 
     Returns:
@@ -42,10 +43,10 @@ def generate(root: str | os.PathLike, settings: SynthSettings, *, jobs: int = 1,
     if _check_target(root, settings.subset, wanted):
         return False
     root.mkdir(parents=True, exist_ok=True)
-    _clear_leftovers(root, settings.subset)
     marker = _marker(root, settings.subset)
     write_json(marker, {"complete": False, "settings": wanted})
     numbers = [(split, index) for split in SPLITS for index in range(settings.counts[split])]
+    jobs = jobs or max(1, min(os.cpu_count() or 1, len(numbers) // _CLIPS_PER_PROCESS))
     rows = []
     with tqdm(total=len(numbers), desc=f"Making {settings.subset}", unit="clip", disable=not progress) as bar:
         for row in _run(partial(_make_clip, root, settings), numbers, jobs):
@@ -90,16 +91,6 @@ def _marker(root: Path, subset: str) -> Path:
     return root / TRUTH_FOLDER / f"{subset}_settings.json"
 
 
-def _staging_prefix(subset: str) -> str:
-    return f".making_{subset}_"
-
-
-def _clear_leftovers(root: Path, subset: str) -> None:
-    """Remove what an interrupted run left half made; whole clips stay."""
-    for leftover in root.glob(f"{_staging_prefix(subset)}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
 def _run(task: partial, numbers: list[tuple[str, int]], jobs: int) -> Iterator[tuple[dict, dict]]:
     if jobs <= 1 or len(numbers) < 2:
         threads = cv2.getNumThreads()
@@ -123,18 +114,8 @@ def _make_clip(root: Path, settings: SynthSettings, number: tuple[str, int]) -> 
     """Make one clip unless it is there; returns its lines in our table and in the release's."""
     plan = plan_clip(settings, *number)
     if not truth_path(root, plan).is_file():
-        staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(settings.subset), dir=root))
-        try:
-            write_clip(staging, plan, settings)
-            # The truth goes last: where it is, the clip is whole.
-            last = truth_path(staging, plan)
-            files = sorted(path for path in staging.rglob("*") if path.is_file() and path != last)
-            for path in [*files, last]:
-                target = root / path.relative_to(staging)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(path, target)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        # The truth is written last and whole: where it is, the clip is.
+        write_clip(root, plan, settings)
     return plan.row(), table_row(plan)
 
 
