@@ -16,8 +16,8 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 ALL = sorted(CONFIGS.rglob("*.yaml"))
 FRAGMENTS = [path for path in ALL if "_base_" in path.parts]
 LEAVES = [path for path in ALL if path not in FRAGMENTS]
-# Millions of parameters of the published networks, as timm lists them with their 1000-class classifiers, less those
-# classifiers; Swin has three norms more (one per stage instead of one).
+# Millions of parameters of the published networks, as timm lists them with their 1000-class classifiers, less
+# those classifiers; Swin has three norms more (one per stage instead of one).
 BACKBONES = {"r50": 25.557 - 2.049, "pvtv2_b5": 81.956 - 0.513, "swin_b_384": 87.904 - 1.025 + 0.002}
 BACKBONES |= dict.fromkeys(("ppqg", "ska", "ska_mpqg", "full"), BACKBONES["swin_b_384"])
 

@@ -149,7 +149,10 @@ class StrictCheckpointer(DetectionCheckpointer):
             FileNotFoundError: there is no such file.
             CheckpointError: it cannot be read or does not fit.
         """
-        if path and "://" not in path and not os.path.isfile(path):
+        if not path:
+            self.logger.info("No checkpoint to load: starting from the initial weights")
+            return {}
+        if "://" not in path and not os.path.isfile(path):
             raise FileNotFoundError(f"There is no checkpoint '{path}'; check MODEL.WEIGHTS or {self.save_dir}.")
         self._path = path
         return super().load(path, checkpointables=checkpointables)

@@ -57,7 +57,7 @@ class BestCheckpointer(HookBase):
         self._seen = scored_at
         if math.isfinite(score) and (self.best is None or score > self.best[0]):
             self.best = (float(score), iteration)
-            _LOGGER.info(f"Best {self._metric} so far: {score:.4f} at iteration {iteration + 1}")
+            _LOGGER.info(f"Best {self._metric} so far: {score:.2f} at iteration {iteration + 1}")
             self._checkpointer.save(BEST_NAME, tag_last=False, iteration=iteration)
 
     def state_dict(self) -> dict:

@@ -133,9 +133,9 @@ class WarmupPolyLR(_WarmupPolyLR):
 
 
 def apply_schedule(optimizer: torch.optim.Optimizer, scheduler: LRScheduler) -> None:
-    """Set the learning rates that ``scheduler`` has for its position, which the optimiser's own state may not have.
+    """Set the learning rates that ``scheduler`` has for its position.
 
-    After a run that is prolonged the optimiser remembers the shorter schedule's rate, at its end zero.
+    The optimiser of a run that is prolonged remembers the shorter schedule's rate, at its end zero.
     """
     for group, lr in zip(optimizer.param_groups, scheduler.get_lr(), strict=True):
         group["lr"] = lr

@@ -27,6 +27,8 @@ from .checks import check_cfg
 from .data import register_datasets, resolve_root
 
 BASE_KEY = "_BASE_"
+# Loggers that say the same of every run: how lists are packed, and that there is no CUDA.
+_QUIET = {"detectron2.data.common": logging.WARNING, "torch.utils.cpp_extension": logging.ERROR}
 
 
 class ConfigError(ValueError):
@@ -90,14 +92,17 @@ def prepare_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     comm.synchronize()
     for name in ("fvcore", "detectron2", "ska_vct"):
         setup_logger(str(folder), distributed_rank=rank, name=name)
-    # It tells every user without CUDA that there is no CUDA.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
     if comm.is_main_process():
         with atomic_write(folder / "config.yaml", "w") as file:
             file.write(cfg.dump())
         with atomic_write(folder / "environment.txt", "w") as file:
             file.write(f"{collect_env_info()}\n\n{args}\n")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    if cfg.MODEL.DEVICE == "cpu":
+        # AdamW's squared gradients get so small that CPUs handle them in slow motion.
+        torch.set_flush_denormal(True)
     if not args.eval_only:
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 

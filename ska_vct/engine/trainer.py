@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import weakref
+from collections import OrderedDict
 from itertools import islice
 
 import torch
@@ -17,6 +18,7 @@ from detectron2.data import (
 from detectron2.data.samplers import TrainingSampler
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, hooks
 from detectron2.engine.defaults import create_ddp_model
+from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
@@ -142,7 +144,7 @@ class Trainer(DefaultTrainer):
         folder = self.cfg.OUTPUT_DIR
         weights = os.path.join(folder, f"{BEST_NAME}.pth" if self.best else "model_final.pth")
         if self.best:
-            _LOGGER.info(f"Best validation {METRIC}: {self.best[0]:.4f} at iteration {self.best[1] + 1}")
+            _LOGGER.info(f"Best validation {METRIC}: {self.best[0]:.2f} % at iteration {self.best[1] + 1}")
         _LOGGER.info(
             f"Weights: {weights}   logs: {os.path.join(folder, 'metrics.json')}, tensorboard --logdir {folder}"
         )
@@ -223,11 +225,12 @@ class Trainer(DefaultTrainer):
             are several; empty on all ranks but the first.
         """
         _share_buffers(model)
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.DATASETS.TEST = tuple(cfg.DATASETS.TEST if names is None else names)
-        cfg.freeze()
-        return super().test(cfg, model)
+        results = OrderedDict()
+        for name in cfg.DATASETS.TEST if names is None else names:
+            results[name] = inference_on_dataset(
+                model, cls.build_test_loader(cfg, name), cls.build_evaluator(cfg, name)
+            )
+        return next(iter(results.values())) if len(results) == 1 else results
 
 
 def _freeze(model: nn.Module, prefixes: list[str]) -> None:
