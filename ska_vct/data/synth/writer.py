@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -105,6 +106,11 @@ def _run(task: partial, numbers: list[tuple[str, int]], jobs: int) -> Iterator[t
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         try:
             yield from pool.map(task, numbers, chunksize=max(1, min(8, len(numbers) // (4 * jobs))))
+        except BrokenProcessPool:
+            raise SynthError(
+                "A process that was making clips was ended from outside, perhaps for memory; run again with "
+                "--jobs 1, finished clips are kept."
+            ) from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
