@@ -25,11 +25,12 @@ for argument in "$@"; do
     esac
 done
 
-# once NAME WANTED COMMAND...: skip a command that finished earlier with the same WANTED text.
+# once NAME RESULT WANTED COMMAND...: skip a command that finished earlier with the same WANTED text and whose RESULT
+# is still there.
 once() {
-    local stamp=$OUT/.done/$1 wanted=$2
-    shift 2
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+    local stamp=$OUT/.done/$1 result=$2 wanted=$3
+    shift 3
+    if [ -e "$result" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
         echo "    done earlier"
         return
     fi
@@ -46,7 +47,7 @@ config_text() {
 SYNTH=(datasets/make_synth.py --root "$DATA" --subset ms3 --train 1200 --val 60 --test 60 --size 96 --seed 0)
 
 make_data() {
-    once data "${SYNTH[*]}" "$PYTHON" "${SYNTH[@]}"
+    once data "$DATA/AVSBench_object/Multi-sources/ms3_meta_data.csv" "${SYNTH[*]}" "$PYTHON" "${SYNTH[@]}"
 }
 
 train() {
@@ -61,17 +62,17 @@ train() {
     fi
     mkdir -p "$OUT"
     config_text >"$OUT/.config"
-    once train "$(config_text)" "$PYTHON" scripts/measure.py "$OUT/training.json" -- \
+    once train "$OUT/train/model_best.pth" "$(config_text)" "$PYTHON" scripts/measure.py "$OUT/training.json" -- \
         "$PYTHON" tools/train_net.py --config "$CONFIG" --resume OUTPUT_DIR "$OUT/train"
 }
 
 score() {
-    once score "$(config_text)" "$PYTHON" tools/train_net.py --config "$CONFIG" --eval-only \
+    once score "$OUT/test/inference/avsbench_ms3_test/results.json" "$(config_text)" "$PYTHON" tools/train_net.py --config "$CONFIG" --eval-only \
         MODEL.WEIGHTS "$OUT/train/model_best.pth" OUTPUT_DIR "$OUT/test"
 }
 
 draw() {
-    once draw "$(config_text)" "$PYTHON" tools/visualize.py --config "$CONFIG" \
+    once draw "$OUT/pictures" "$(config_text)" "$PYTHON" tools/visualize.py --config "$CONFIG" \
         --weights "$OUT/train/model_best.pth" --dataset avsbench_ms3_test --num 8 --out "$OUT/pictures"
 }
 
