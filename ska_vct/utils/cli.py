@@ -17,6 +17,9 @@ def one_sentence_errors() -> Iterator[None]:
     """
     try:
         yield
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        sys.exit("interrupted; a training continues from its last checkpoint with --resume")
     except (ValueError, KeyError, OSError) as error:
         if os.environ.get(_DEBUG_VARIABLE):
             raise
