@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from .losses import class_loss, dice_loss, mask_loss, most_uncertain_points, sample_points
 from .matcher import Assignment, MatchingCost, assign
+from .predictions import Predictions
 from .targets import Targets
-from .transformer_decoder import Predictions
 
 
 def num_masks_over_ranks(count: int, device: torch.device) -> Tensor:
@@ -85,20 +85,19 @@ class SetCriterion(nn.Module):
             ``loss_ce``, ``loss_mask``, ``loss_dice`` of the last prediction and, with a trailing ``_i``, of
             prediction i before it.
         """
-        logits, masks = predictions.logits, predictions.masks
         if not self.deep_supervision:
-            logits, masks = logits[-1:], masks[-1:]
-        logits = logits.float()
-        grid = targets.on_grid(masks[0].shape[-2:]).flatten(2) if not self.num_points else None
-        pairs = self.match(logits, masks, targets, grid)
+            predictions = predictions.last()
+        logits = predictions.logits.float()
+        grid = targets.on_grid(predictions.mask_size).flatten(2) if not self.num_points else None
+        pairs = self.match(predictions, targets, grid)
         losses = {
             "loss_ce": class_loss(logits, self._target_classes(logits, pairs, targets), self.class_weight),
-            **self._mask_losses(masks, pairs, targets, grid),
+            **self._mask_losses(predictions, pairs, targets, grid),
         }
-        last = len(masks) - 1
+        last = len(predictions) - 1
         return {
             name if index == last else f"{name}_{index}": values[index]
-            for index in range(len(masks))
+            for index in range(len(predictions))
             for name, values in losses.items()
         }
 
@@ -109,28 +108,24 @@ class SetCriterion(nn.Module):
         }
 
     @torch.no_grad()
-    def match(
-        self, logits: Tensor, masks: tuple[Tensor, ...], targets: Targets, grid: Tensor | None
-    ) -> Assignment:
+    def match(self, predictions: Predictions, targets: Targets, grid: Tensor | None) -> Assignment:
         """Assign targets to the queries of every prediction.
 
         Args:
-            logits: (P, N, Q, K + 1).
-            masks: P of (N, Q, h, w).
+            predictions: of the decoder.
             targets: what is to be found.
             grid: (N, M, h*w) coverage of each cell where all cells are used, else None.
         """
         costs = []
         target_masks = targets.masks.float() if grid is None else None
-        for layer_logits, layer_masks in zip(logits, masks, strict=True):
-            layer_masks = layer_masks.detach().float()
+        for index, logits in enumerate(predictions.logits.float()):
+            masks = predictions.masks(index).float()
             if grid is None:
-                coords = self.uniform("match", (len(layer_masks), self.num_points, 2), layer_masks)
-                at_points = sample_points(layer_masks, coords)
-                truth = sample_points(target_masks, coords)
+                coords = self.uniform("match", (len(masks), self.num_points, 2), masks)
+                at_points, truth = sample_points(masks, coords), sample_points(target_masks, coords)
             else:
-                at_points, truth = layer_masks.flatten(2), grid
-            costs.append(self.cost(layer_logits, at_points, targets.classes, truth))
+                at_points, truth = masks.flatten(2), grid
+            costs.append(self.cost(logits, at_points, targets.classes, truth))
         return assign(torch.stack(costs), targets.counts)
 
     def uniform(self, purpose: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
@@ -143,21 +138,9 @@ class SetCriterion(nn.Module):
         return classes
 
     def _mask_losses(
-        self, masks: tuple[Tensor, ...], pairs: Assignment, targets: Targets, grid: Tensor | None
+        self, predictions: Predictions, pairs: Assignment, targets: Targets, grid: Tensor | None
     ) -> dict[str, Tensor]:
-        # Every prediction matches the same number of masks.
-        per_prediction = len(pairs.query) // len(masks)
-        matched = torch.cat(
-            [
-                layer[frame, query]
-                for layer, frame, query in zip(
-                    masks,
-                    pairs.frame.view(len(masks), per_prediction),
-                    pairs.query.view(len(masks), per_prediction),
-                    strict=True,
-                )
-            ]
-        ).float()
+        matched = predictions.matched_masks(pairs).float()
         if grid is not None:
             predicted, truth = matched.flatten(1), grid[pairs.frame, pairs.target]
         else:
@@ -167,7 +150,8 @@ class SetCriterion(nn.Module):
                 wanted = targets.masks[pairs.frame, pairs.target].float()
                 truth = sample_points(wanted[:, None], coords)[:, 0]
         num_masks = num_masks_over_ranks(sum(targets.counts), matched.device)
-        shape = (len(masks), per_prediction)
+        # Every prediction matches the same number of masks.
+        shape = (len(predictions), len(matched) // len(predictions))
         return {
             "loss_mask": mask_loss(predicted, truth).view(shape).sum(1) / num_masks,
             "loss_dice": dice_loss(predicted, truth).view(shape).sum(1) / num_masks,

@@ -15,12 +15,20 @@ from .losses import pairwise_class_cost, pairwise_dice_cost, pairwise_mask_cost
 
 @dataclass(frozen=True)
 class Assignment:
-    """Matched pairs of all predictions, ordered by prediction, frame and query; int64 (T,) each."""
+    """Matched pairs of all predictions, ordered by prediction, frame and query.
+
+    Attributes:
+        prediction, frame, query, target: int64 (T,) each.
+        slot: int64 (T,), each pair's place among those of its frame.
+        num_slots: most pairs of one frame, at least 1.
+    """
 
     prediction: Tensor
     frame: Tensor
     query: Tensor
     target: Tensor
+    slot: Tensor
+    num_slots: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +77,12 @@ def assign(cost: Tensor, counts: list[int]) -> Assignment:
             "Lower SOLVER.BASE_LR or switch SOLVER.AMP.ENABLED off."
         )
     parts = []
+    filled = [0] * len(counts)
     for prediction, frames in enumerate(host):
         for frame, (matrix, count) in enumerate(zip(frames, counts, strict=True)):
             query, target = linear_sum_assignment(matrix[:, :count])
             place = np.full_like(query, prediction), np.full_like(query, frame)
-            parts.append(np.stack([*place, query, target]))
+            parts.append(np.stack([*place, query, target, filled[frame] + np.arange(len(query))]))
+            filled[frame] += len(query)
     index = torch.from_numpy(np.concatenate(parts, axis=1).astype(np.int64)).to(cost.device, non_blocking=True)
-    return Assignment(*index)
+    return Assignment(*index, num_slots=max(1, *filled))

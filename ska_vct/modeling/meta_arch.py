@@ -21,10 +21,11 @@ from .inference import segment
 from .mpqg import MPQG
 from .pixel_decoder import MSDeformAttnPixelDecoder
 from .pre_mask_encoder import PreMaskEncoder
+from .predictions import Predictions
 from .prototypes import PrototypeAlignment
 from .ska import MotionPrompt, build_ska
 from .targets import Targets
-from .transformer_decoder import MaskedTransformerDecoder, Predictions
+from .transformer_decoder import MaskedTransformerDecoder
 
 # Strides of every backbone reach 32.
 _SIZE_DIVISIBILITY = 32
@@ -191,7 +192,7 @@ class SKAVCT(nn.Module):
         mask_features: Tensor,
     ) -> list[dict[str, Tensor]]:
         logits = predictions.logits[-1].split(batch.lengths)
-        masks = predictions.masks[-1].split(batch.lengths)
+        masks = predictions.masks(-1).split(batch.lengths)
         results = []
         for index, clip in enumerate(clips):
             size = batch.image_sizes[index]

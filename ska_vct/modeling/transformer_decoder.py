@@ -7,27 +7,13 @@ Huang et al., "Revisiting Audio-Visual Segmentation with Vision-Centric Transfor
 Shape legend: N frames, C width, Q queries, K classes, h x w mask-feature grid, L tokens of a source.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor, nn
 
 from .layers import MLP, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer, sine_position_embedding
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions before the first decoder layer and after each: P = layers + 1, the last is the result.
-
-    Attributes:
-        logits: (P, N, Q, K + 1), the last class is "no object".
-        masks: P of (N, Q, h, w), logits. Where only the last prediction is wanted, P = 1.
-    """
-
-    logits: Tensor
-    masks: tuple[Tensor, ...]
+from .predictions import Predictions
 
 
 class DecoderLayer(nn.Module):
@@ -120,31 +106,43 @@ class MaskedTransformerDecoder(nn.Module):
             position = sine_position_embedding(*shape, self.dim, source.device)
             positions.append(position.flatten(2).transpose(1, 2).to(source.dtype))
         query_pos = self.query_embed.weight.expand(len(queries), -1, -1)
+        # Resizing commutes with the product that makes a mask, so masks for attention are made small at once.
+        small_features = [
+            F.interpolate(mask_features.detach(), size=shape, mode="bilinear", align_corners=False).flatten(2)
+            for shape in shapes[1:]
+        ]
 
-        logits, masks = [], []
+        logits, mask_embeds = [], []
         for index, layer in enumerate(self.layers):
             source = index % self.NUM_SOURCES
-            # The sound is never masked, so inference needs no mask before reading it.
+            # The sound is never masked, so inference needs no prediction before reading it.
             if all_layers or source:
-                layer_logits, layer_masks = self.predict(queries, mask_features)
+                layer_logits, layer_embed = self.predict(queries)
                 if all_layers:
                     logits.append(layer_logits)
-                    masks.append(layer_masks)
-            allowed = self.allowed(layer_masks, shapes[source]) if source else None
+                    mask_embeds.append(layer_embed)
+            allowed = self.allowed(layer_embed, small_features[source - 1]) if source else None
             queries = layer(queries, query_pos, memories[source], positions[source], allowed)
-        layer_logits, layer_masks = self.predict(queries, mask_features)
-        return Predictions(logits=torch.stack([*logits, layer_logits]), masks=(*masks, layer_masks))
+        layer_logits, layer_embed = self.predict(queries)
+        return Predictions(
+            logits=torch.stack([*logits, layer_logits]),
+            mask_embeds=torch.stack([*mask_embeds, layer_embed]),
+            mask_features=mask_features,
+        )
 
-    def predict(self, queries: Tensor, mask_features: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits (N, Q, K + 1) and mask logits (N, Q, h, w) of ``queries`` (N, Q, C)."""
+    def predict(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits (N, Q, K + 1) and mask embeddings (N, Q, mask_dim) of ``queries`` (N, Q, C)."""
         queries = self.norm(queries)
-        masks = torch.einsum("nqc,nchw->nqhw", self.mask_embed(queries), mask_features)
-        return self.class_embed(queries), masks
+        return self.class_embed(queries), self.mask_embed(queries)
 
     @staticmethod
     @torch.no_grad()
-    def allowed(masks: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Where each query may read: bool (N, Q, L), its mask >= 0.5, or everywhere if that leaves nothing."""
-        resized = F.interpolate(masks, size=shape, mode="bilinear", align_corners=False).flatten(2)
-        inside = resized >= 0  # sigmoid(x) >= 0.5
+    def allowed(mask_embed: Tensor, features: Tensor) -> Tensor:
+        """Where each query may read: bool (N, Q, L), its mask >= 0.5, or everywhere if that leaves nothing.
+
+        Args:
+            mask_embed: (N, Q, mask_dim).
+            features: (N, mask_dim, L), mask features at the size of the source.
+        """
+        inside = mask_embed @ features >= 0  # sigmoid(x) >= 0.5
         return inside | ~inside.any(-1, keepdim=True)

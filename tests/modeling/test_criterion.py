@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from ska_vct.modeling.criterion import SetCriterion
+from ska_vct.modeling.predictions import Predictions
 from ska_vct.modeling.targets import Targets
-from ska_vct.modeling.transformer_decoder import Predictions
 
 IGNORE = 255
 WEIGHTS = {"loss_ce": 2.0, "loss_mask": 5.0, "loss_dice": 5.0}
@@ -30,7 +30,8 @@ def make_predictions(frames, queries=4, num_classes=3, layers=2, size=8):
     torch.manual_seed(0)
     return Predictions(
         logits=torch.randn(layers, frames, queries, num_classes + 1),
-        masks=tuple(3 * torch.randn(frames, queries, size, size) for _ in range(layers)),
+        mask_embeds=torch.randn(layers, frames, queries, 6),
+        mask_features=torch.randn(frames, 6, size, size),
     )
 
 
@@ -53,7 +54,8 @@ def oracle(predictions, labels):
         frames.append((classes, masks))
     num_masks = sum(len(classes) for classes, _ in frames)
     result = {}
-    for layer, (logits, masks) in enumerate(zip(predictions.logits, predictions.masks, strict=True)):
+    for layer, logits in enumerate(predictions.logits):
+        masks = predictions.masks(layer)
         ce, weight, bce, dice = 0.0, 0.0, 0.0, 0.0
         for n, (classes, truth) in enumerate(frames):
 
@@ -79,7 +81,7 @@ def oracle(predictions, labels):
             for q, c in enumerate(wanted):
                 w = 0.1 if c == 3 else 1.0
                 ce, weight = ce + w * -logits[n, q].log_softmax(-1)[c], weight + w
-        suffix = "" if layer == len(predictions.masks) - 1 else f"_{layer}"
+        suffix = "" if layer == len(predictions) - 1 else f"_{layer}"
         result[f"loss_ce{suffix}"] = ce / weight
         result[f"loss_mask{suffix}"] = bce / num_masks
         result[f"loss_dice{suffix}"] = dice / num_masks
@@ -98,17 +100,20 @@ def test_losses_on_all_cells_equal_the_oracle():
 def test_many_points_approach_all_cells():
     coarse, labels = make_predictions(3, size=3), label_maps()
     # Smooth masks: between cells points see interpolated logits.
-    masks = tuple(F.interpolate(layer, size=(64, 64), mode="bilinear") for layer in coarse.masks)
-    predictions = Predictions(logits=coarse.logits, masks=masks)
+    smooth = F.interpolate(coarse.mask_features, size=(64, 64), mode="bilinear")
+    predictions = Predictions(logits=coarse.logits, mask_embeds=coarse.mask_embeds, mask_features=smooth)
     targets = Targets.from_label_maps(
         labels.repeat_interleave(4, 1).repeat_interleave(4, 2), ignore_label=IGNORE, device=torch.device("cpu")
     )
     criterion = make_criterion(num_points=20000)
     criterion.importance_ratio = 0.0  # uniform points estimate the mean over the picture
-    ours, wanted = criterion(predictions, targets), make_criterion()(predictions, targets)
+    grid = targets.on_grid((64, 64)).flatten(2)
+    pairs = criterion.match(predictions, targets, grid)
+    ours = criterion._mask_losses(predictions, pairs, targets, None)
+    wanted = criterion._mask_losses(predictions, pairs, targets, grid)
     for name in wanted:
         # 20000 random points: about 1 % of noise
-        assert ours[name].item() == pytest.approx(wanted[name].item(), rel=0.03), name
+        assert torch.allclose(ours[name], wanted[name], rtol=0.03), name
 
 
 def test_targets_hold_one_mask_per_class_present():
@@ -116,6 +121,21 @@ def test_targets_hold_one_mask_per_class_present():
     assert targets.counts == [3, 1, 1]
     assert targets.classes.tolist() == [[0, 1, 2], [2, 0, 0], [1, 0, 0]]
     assert targets.masks[0, 1].sum() == 56 and targets.masks[1, 1:].sum() == 0
+
+
+def test_matched_masks_are_rows_of_all_masks_with_the_same_gradient():
+    predictions = make_predictions(3)
+    features = predictions.mask_features.requires_grad_()
+    targets = Targets.from_label_maps(label_maps(), ignore_label=IGNORE, device=torch.device("cpu"))
+    pairs = make_criterion().match(predictions, targets, targets.on_grid((8, 8)).flatten(2))
+    weight = torch.randn(len(pairs.query), 8, 8)
+    dense = torch.stack([predictions.masks(i) for i in range(2)])[pairs.prediction, pairs.frame, pairs.query]
+    ours = predictions.matched_masks(pairs)
+    # float32 rounding of a sum over 6 products
+    assert torch.allclose(ours, dense, atol=1e-5)
+    (wanted,) = torch.autograd.grad((dense * weight).sum(), features)
+    (grad,) = torch.autograd.grad((ours * weight).sum(), features)
+    assert torch.allclose(grad, wanted, atol=1e-5)
 
 
 def test_a_frame_without_classes_only_teaches_no_object():
@@ -133,7 +153,7 @@ def test_weigh_multiplies_by_the_weight_of_its_kind():
 
 def test_predictions_that_are_not_finite_stop_with_a_reason():
     predictions = make_predictions(1)
-    predictions.masks[0][0, 0, 0, 0] = float("nan")
+    predictions.mask_features[0, 0, 0, 0] = float("nan")
     targets = Targets.from_label_maps(label_maps()[:1], ignore_label=IGNORE, device=torch.device("cpu"))
     with pytest.raises(FloatingPointError, match="SOLVER.BASE_LR"):
         make_criterion()(predictions, targets)

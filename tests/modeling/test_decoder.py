@@ -1,22 +1,34 @@
 """The decoder's masked attention, and position embeddings."""
 
 import torch
+import torch.nn.functional as F
 
 from ska_vct.modeling.layers import sine_position_embedding
 from ska_vct.modeling.transformer_decoder import MaskedTransformerDecoder
 
 
+def allowed(masks):
+    """Of mask logits (N, Q, L) themselves: with one feature per place, the embedding is the mask."""
+    return MaskedTransformerDecoder.allowed(masks, torch.eye(masks.shape[-1])[None])
+
+
 def test_a_query_reads_inside_its_mask_or_everywhere():
-    masks = torch.full((1, 2, 4, 4), -5.0)
-    masks[0, 0, :2] = 5.0  # upper half; the second query's mask is empty
-    allowed = MaskedTransformerDecoder.allowed(masks, (2, 2))
-    assert allowed[0].tolist() == [[True, True, False, False], [True] * 4]
+    masks = torch.tensor([[[5.0, 5.0, -5.0, -5.0], [-5.0, -5.0, -5.0, -5.0]]])
+    assert allowed(masks)[0].tolist() == [[True, True, False, False], [True] * 4]
 
 
 def test_one_half_counts_as_inside():
-    assert MaskedTransformerDecoder.allowed(torch.zeros(1, 1, 2, 2), (2, 2)).all()
-    masks = torch.tensor([[[[0.0, -1.0], [-1.0, -1.0]]]])
-    assert MaskedTransformerDecoder.allowed(masks, (2, 2)).flatten().tolist() == [True, False, False, False]
+    assert allowed(torch.zeros(1, 1, 4)).all()
+    assert allowed(torch.tensor([[[0.0, -1.0, -1.0]]])).flatten().tolist() == [True, False, False]
+
+
+def test_masks_made_small_at_once_equal_resized_masks():
+    torch.manual_seed(0)
+    embed, features = torch.randn(2, 3, 8, dtype=torch.float64), torch.randn(2, 8, 12, 16, dtype=torch.float64)
+    masks = torch.einsum("nqc,nchw->nqhw", embed, features)
+    wanted = F.interpolate(masks, size=(3, 4), mode="bilinear", align_corners=False).flatten(2)
+    small = F.interpolate(features, size=(3, 4), mode="bilinear", align_corners=False).flatten(2)
+    assert torch.allclose(embed @ small, wanted, atol=1e-12)
 
 
 def test_last_prediction_does_not_depend_on_keeping_the_others():
@@ -32,8 +44,8 @@ def test_last_prediction_does_not_depend_on_keeping_the_others():
     )
     with torch.no_grad():
         full, last = decoder(*inputs, all_layers=True), decoder(*inputs, all_layers=False)
-    assert len(full.masks) == 7 and len(last.masks) == 1
-    assert torch.equal(full.masks[-1], last.masks[0]) and torch.equal(full.logits[-1], last.logits[0])
+    assert len(full) == 7 and len(last) == 1
+    assert torch.equal(full.masks(-1), last.masks(0)) and torch.equal(full.logits[-1], last.logits[0])
 
 
 def test_position_embedding_tells_rows_from_columns():

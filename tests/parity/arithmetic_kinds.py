@@ -1,6 +1,7 @@
 """Parity of matcher, criterion, scores and semantic inference."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,10 +12,9 @@ from ska_vct.modeling.criterion import SetCriterion
 from ska_vct.modeling.inference import segment
 from ska_vct.modeling.inference import semantic_inference as semantic_maps
 from ska_vct.modeling.losses import most_uncertain_points, sample_points
-from ska_vct.modeling.matcher import MatchingCost, assign
+from ska_vct.modeling.matcher import Assignment, MatchingCost, assign
 from ska_vct.modeling.prototypes import PrototypeAlignment
 from ska_vct.modeling.targets import Targets
-from ska_vct.modeling.transformer_decoder import Predictions
 
 from .golden import Golden, Row, compare
 
@@ -61,6 +61,27 @@ def matcher(golden: Golden) -> Iterable[Row]:
             here = pairs.frame == i
             yield compare(f"{prefix}out/src{i}", pairs.query[here], golden[f"{prefix}out/src{i}"])
             yield compare(f"{prefix}out/tgt{i}", pairs.target[here], golden[f"{prefix}out/tgt{i}"])
+
+
+@dataclass(frozen=True)
+class DensePredictions:
+    """Predictions of a file that holds masks rather than what they are made of."""
+
+    logits: Tensor
+    dense: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.dense)
+
+    @property
+    def mask_size(self) -> tuple[int, int]:
+        return tuple(self.dense[0].shape[-2:])
+
+    def masks(self, index: int) -> Tensor:
+        return self.dense[index]
+
+    def matched_masks(self, pairs: Assignment) -> Tensor:
+        return torch.stack(self.dense)[pairs.prediction, pairs.frame, pairs.query]
 
 
 class _FixedCriterion(SetCriterion):
@@ -138,9 +159,9 @@ def _criterion_case(golden: Golden, prefix: str) -> Iterable[Row]:
         importance_ratio=IMPORTANCE,
         deep_supervision=True,
     )
-    predictions = Predictions(
+    predictions = DensePredictions(
         logits=torch.stack([leaves[f"{layer}/pred_logits"][rows] for layer in layers]),
-        masks=tuple(leaves[f"{layer}/pred_masks"][rows] for layer in layers),
+        dense=tuple(leaves[f"{layer}/pred_masks"][rows] for layer in layers),
     )
     values = ours(predictions, targets)
     total = sum(ours.weigh(values).values())

@@ -46,9 +46,10 @@ def _run_head(head: nn.ModuleDict, inputs: dict[str, Tensor]) -> dict[str, Tenso
     mask_features, scales = head["pixel_decoder"]({name: inputs[name] for name in FEATURES})
     queries = head["mpqg"](mask_features)
     predictions = head["decoder"](queries, audio_grid, scales, mask_features, all_layers=True)
-    last = len(predictions.masks) - 1
+    last = len(predictions) - 1
     outputs = {}
-    for index, (logits, masks) in enumerate(zip(predictions.logits, predictions.masks, strict=True)):
+    for index, logits in enumerate(predictions.logits):
+        masks = predictions.masks(index)
         name = "" if index == last else f"aux{index}/"
         outputs[f"{name}pred_logits"], outputs[f"{name}pred_masks"] = logits, masks
     if "prototype_alignment" in head:
