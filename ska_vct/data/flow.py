@@ -1,5 +1,9 @@
 """The flow store: one .npz per clip with direction and physical units kept (spec: data.md, "Kinematic field").
 
+Version 1 holds ``flow`` float16 (T, S, 2, h, w). Version 2 holds ``flow`` int8 (T, S, 2, h, w) and ``scale``
+float32 (T, S), the value of one step in each field: half the size, an error of at most half a step. Both hold
+``meta``, JSON text. Readers see no difference.
+
 Shape legend
     T     frames of the clip, one per second
     S     flow fields over a frame's second
@@ -11,6 +15,9 @@ import json
 import math
 import os
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +25,8 @@ import numpy as np
 
 from ska_vct.data.npz import write_npz
 
-FLOW_VERSION = 1
+# bits per value -> version of the file
+FLOW_VERSIONS = {16: 1, 8: 2}
 NORMS = ("frame", "clip", "diagonal")
 PIXELS_PER_SECOND = "pixels per second"
 # What the published files hold: direction and scale are gone.
@@ -40,8 +48,9 @@ class FlowRecord:
         flow: float16 (T, S, 2, h, w); u right, v down, in pixels of the original picture per second.
         meta: ``version``, ``method`` (dis, raft, published, ...), ``weights`` (name of the network's weights or
             empty), ``fps`` (frame rate of what the flow was computed from), ``time_step`` (seconds between the two
-            pictures of a field), ``height`` and ``width`` of the original picture, ``clip_id``, ``source`` (video
-            or frames); ``units`` where they are not pixels per second.
+            pictures of a field), ``height`` and ``width`` of the original picture, ``clip_id``, ``source`` (video,
+            frames or, where there was a single picture, none); ``units`` where they are not pixels per second.
+            ``compute_flow.py`` adds ``request``, what it was asked for, and ``software``.
     """
 
     flow: np.ndarray
@@ -79,17 +88,24 @@ def flow_path(
     return Path(root, subset, split, *([category] if category else []), file)
 
 
-def write_flow(path: str | os.PathLike, record: FlowRecord) -> None:
+def write_flow(path: str | os.PathLike, record: FlowRecord, *, bits: int = 16) -> None:
     """Write a clip's flow atomically; equal records give equal bytes.
 
+    Args:
+        bits: 16, or 8 for files of half the size.
+
     Raises:
-        FlowError: the flow has another type or shape than documented, holds a value that float16 cannot, or the
-            metadata lacks a key.
+        FlowError: the flow has another type or shape than documented, holds a value that float16 cannot, the
+            metadata lacks a key, or ``bits`` is another number.
+        OSError: the file cannot be written; nothing is left under ``path`` then.
     """
+    if bits not in FLOW_VERSIONS:
+        raise FlowError(f"Flow is stored with {' or '.join(map(str, FLOW_VERSIONS))} bits, not {bits}.")
     _check_flow(record.flow, path)
-    meta = {"version": FLOW_VERSION, **record.meta}
+    meta = {**record.meta, "version": FLOW_VERSIONS[bits]}
     _check_meta(meta, path)
-    write_npz(path, {"flow": record.flow, "meta": np.array(json.dumps(meta, sort_keys=True))})
+    arrays = {"flow": record.flow} if bits == 16 else _to_steps(record.flow)
+    write_npz(path, {**arrays, "meta": np.array(json.dumps(meta, sort_keys=True))})
 
 
 def read_flow(path: str | os.PathLike, *, clip_id: str | None = None, num_frames: int | None = None) -> FlowRecord:
@@ -126,6 +142,16 @@ def read_flow(path: str | os.PathLike, *, clip_id: str | None = None, num_frames
             f"Flow {path} has {record.flow.shape[0]} frames but its clip has {num_frames}; compute it again."
         )
     return record
+
+
+def read_flow_meta(path: str | os.PathLike) -> dict:
+    """The metadata of one of our files alone, without unpacking the flow.
+
+    Raises:
+        FlowError: the file is missing, damaged or of another version.
+    """
+    with _opened(Path(path)) as arrays:
+        return _read_meta(arrays, Path(path))
 
 
 def normalize_flow(
@@ -195,22 +221,56 @@ def regroup_series(flow: np.ndarray, series: int) -> np.ndarray:
     return np.einsum("ns,tschw->tnchw", weights, flow.astype(np.float32, copy=False))
 
 
-def _read_store(path: Path) -> FlowRecord:
+@contextmanager
+def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            flow, meta = arrays["flow"], json.loads(str(arrays["meta"]))
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            yield arrays
+    except FlowError:
+        raise
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise FlowError(f"Flow file {path} cannot be read ({error}); compute it again.") from None
+
+
+def _read_meta(arrays: np.lib.npyio.NpzFile, path: Path) -> dict:
+    meta = json.loads(str(arrays["meta"]))
     if not isinstance(meta, dict):
         raise FlowError(f"Flow file {path}: 'meta' is not a JSON object; compute it again.")
-    if meta.get("version") != FLOW_VERSION:
+    if meta.get("version") not in FLOW_VERSIONS.values():
         raise FlowError(
-            f"Flow file {path} has version {meta.get('version')}, this code reads {FLOW_VERSION}; "
-            "compute it again."
+            f"Flow file {path} has version {meta.get('version')}, this code reads "
+            f"{' and '.join(map(str, FLOW_VERSIONS.values()))}; compute it again."
         )
     _check_meta(meta, path)
+    return meta
+
+
+def _read_store(path: Path) -> FlowRecord:
+    with _opened(path) as arrays:
+        meta = _read_meta(arrays, path)
+        flow = arrays["flow"]
+        if meta["version"] == FLOW_VERSIONS[8]:
+            flow = _from_steps(flow, arrays["scale"], path)
     _check_flow(flow, path)
     return FlowRecord(flow=flow, meta=meta)
+
+
+def _to_steps(flow: np.ndarray) -> dict[str, np.ndarray]:
+    """A float16 field as whole steps of its largest value / 127."""
+    flow = flow.astype(np.float32)
+    scale = np.abs(flow).max(axis=(2, 3, 4)) / 127
+    steps = flow / np.where(scale > 0, scale, 1)[:, :, None, None, None]
+    return {"flow": np.rint(steps).astype(np.int8), "scale": scale.astype(np.float32)}
+
+
+def _from_steps(steps: np.ndarray, scale: np.ndarray, path: Path) -> np.ndarray:
+    if steps.dtype != np.int8 or scale.dtype != np.float32 or scale.shape != steps.shape[:2]:
+        raise FlowError(
+            f"Flow {path} is {steps.dtype} {steps.shape} in steps of {scale.dtype} {scale.shape}, expected int8 "
+            "(T, S, 2, h, w) and float32 (T, S); compute it again."
+        )
+    with np.errstate(over="ignore"):  # what overflows is found and reported by the check of the whole field
+        return (steps * scale.reshape(*scale.shape, *[1] * (steps.ndim - 2))).astype(np.float16)
 
 
 def _read_published(folder: Path, clip_id: str | None) -> FlowRecord:
@@ -231,7 +291,7 @@ def _read_published(folder: Path, clip_id: str | None) -> FlowRecord:
     flow = np.concatenate([magnitude, np.zeros_like(magnitude)], axis=2)
     _check_flow(flow, folder)
     meta = {
-        "version": FLOW_VERSION, "method": "published", "weights": "", "fps": 1.0, "time_step": 1.0,
+        "version": FLOW_VERSIONS[16], "method": "published", "weights": "", "fps": 1.0, "time_step": 1.0,
         "height": flow.shape[3], "width": flow.shape[4], "clip_id": clip_id or folder.name, "source": "frames",
         "units": SHARE_OF_FRAME_MAXIMUM,
     }  # fmt: skip

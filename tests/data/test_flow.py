@@ -16,7 +16,15 @@ from ska_vct.data.flow import (
     regroup_series,
     write_flow,
 )
-from ska_vct.data.flow_compute import dis_flow, field_pairs, flow_series, picture_flow, read_video
+from ska_vct.data.flow_compute import (
+    DisFlow,
+    dis_flow,
+    field_pairs,
+    flow_series,
+    frame_pairs,
+    pair_flow,
+    read_video,
+)
 
 META = {
     "method": "dis", "weights": "", "fps": 10.0, "time_step": 0.1, "height": 96, "width": 128,
@@ -266,7 +274,7 @@ def test_fields_lie_about_their_times():
 def test_pictures_use_the_motion_since_the_one_before():
     picture = texture(64, 100)
     frames = np.stack([np.repeat(picture[:, s : s + 64, None], 3, axis=2) for s in (10, 8, 9)])
-    flow = picture_flow(frames, size=(8, 8))
+    flow = pair_flow(frame_pairs(frames), DisFlow(), size=(8, 8))
     assert flow.shape == (3, 1, 2, 8, 8)
     # Moves 2 right, then 1 left; the first frame has its forward flow.
     for index, expected in enumerate((2, 2, -1)):

@@ -88,12 +88,10 @@ class Renderer:
         camera = (self._shifts(times + _MOMENT) - self._shifts(times - _MOMENT)) / (2 * _MOMENT)
         flow = np.broadcast_to(camera[:, :, None, None], (scene.seconds, 2, scene.height, scene.width)).copy()
         y, x = np.mgrid[: scene.height, : scene.width] + 0.0
-        for k, sprite in enumerate(self._sprites):
+        for k in range(len(self._sprites)):
             before, now, after = (self._transforms(k, times + delta) for delta in (-_MOMENT, 0, _MOMENT))
             for t in range(scene.seconds):
-                alpha = np.zeros((scene.height, scene.width, 4), np.float32)
-                _paste(alpha, sprite.rgba, now[t])
-                visible = alpha[..., 3] > 0.5
+                visible = self._visible(k, now[t])
                 masks[t, :k, visible] = False
                 masks[t, k] = visible
                 velocity = (after[t] - before[t]) / (2 * _MOMENT) @ _inverse(now[t])
@@ -106,6 +104,34 @@ class Renderer:
             loudness=np.stack([_loudness(item, scene.seconds, steps) for item in scene.objects], axis=2),
             flow=flow.astype(np.float32),
         )
+
+    def displacements(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Where what is seen at one moment has moved by another, camera included: true flow between two pictures.
+
+        Args:
+            first: (n,), seconds; the moments at whose pixels the fields lie.
+            second: (n,), seconds, later or earlier.
+
+        Returns:
+            float32 (n, 2, H, W), pixels; what moves out of sight or behind something else included.
+        """
+        scene = self.scene
+        camera = self._shifts(second) - self._shifts(first)
+        flow = np.broadcast_to(camera[:, :, None, None], (len(first), 2, scene.height, scene.width)).copy()
+        y, x = np.mgrid[: scene.height, : scene.width] + 0.0
+        for k in range(len(self._sprites)):
+            starts, ends = self._transforms(k, first), self._transforms(k, second)
+            for field, start, end in zip(flow, starts, ends, strict=True):
+                visible = self._visible(k, start)
+                places = np.stack([x[visible], y[visible], np.ones(visible.sum())])
+                field[:, visible] = (end - start) @ _inverse(start) @ places
+        return flow.astype(np.float32)
+
+    def _visible(self, k: int, transform: np.ndarray) -> np.ndarray:
+        """Where sprite ``k`` would be seen if nothing stood before it, bool (H, W)."""
+        alpha = np.zeros((self.scene.height, self.scene.width, 4), np.float32)
+        _paste(alpha, self._sprites[k].rgba, transform)
+        return alpha[..., 3] > 0.5
 
     def _speed(self, steps: int) -> np.ndarray:
         """Mean speed of each sprite's pixels over each step, (T, S, K)."""

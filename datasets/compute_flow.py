@@ -1,0 +1,112 @@
+#!/usr/bin/env python
+"""Compute the optical flow of AVSBench (or synthetic) clips: one small file per clip, in physical units.
+
+Examples:
+    python datasets/compute_flow.py --root datasets --subset s4 ms3 --method raft_large      # a GPU
+    python datasets/compute_flow.py --root datasets --subset s4 ms3                          # DIS on all cores
+    python datasets/compute_flow.py --root datasets --subset s4 --shard 0/4                  # one of four machines
+    python datasets/compute_flow.py --root datasets --subset s4 --submit slurm --shards 16 \\
+        --cluster-option slurm_partition=cpu cpus_per_task=8                                 # a job array
+
+Raw videos are used at their own rate where there are any, else the released frames. Run the same command again to
+go on where it stopped. docs/flow.md has the format, the errors of the methods and what they cost.
+"""
+
+import argparse
+import sys
+
+from ska_vct.data.flow_clip import FlowRequest
+from ska_vct.data.flow_methods import FLOW_METHODS
+from ska_vct.data.flow_run import compute_flow, parse_shard
+from ska_vct.data.flow_source import SOURCES
+from ska_vct.data.flow_submit import CLUSTERS, submit_flow
+from ska_vct.data.subsets import SPLITS, SUBSETS
+from ska_vct.utils.cli import one_sentence_errors
+
+SHOWN = 5
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    # fmt: off
+    add("--root", default="datasets", metavar="DIR", help="folder of the releases (default: %(default)s)")
+    add("--subset", nargs="+", required=True, choices=sorted(SUBSETS), help="one or several")
+    add("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all three")
+    add("--out", default="", metavar="DIR", help="folder of the flow files (default: ROOT/flow)")
+    add("--method", choices=FLOW_METHODS, default="dis",
+        help="default: %(default)s, which needs no weights; truth: known of synthetic clips")
+    add("--weights", default="", metavar="FILE",
+        help="RAFT's weights in torchvision's format; default: downloaded once")
+    add("--source", choices=SOURCES, default="auto",
+        help="auto (default): the raw video where it is there and whole, else the frames")
+    add("--series", type=int, default=10, metavar="S",
+        help="fields per second of a video (default: %(default)s); frames give 1")
+    add("--size", type=int, default=48, metavar="N", help="side of the stored fields (default: %(default)s)")
+    add("--bits", type=int, choices=(16, 8), default=16, help="per value (default: %(default)s)")
+    add("--long-side", type=int, default=384, metavar="PX",
+        help="pictures are shrunk to this before, 0: never (default: %(default)s)")
+    add("--device", default="auto", help="where RAFT runs: auto (default), cpu, cuda, cuda:1, ...")
+    add("--batch-size", type=int, default=8, metavar="N", help="pairs RAFT takes at once (default: %(default)s)")
+    add("--jobs", type=int, default=0, metavar="N",
+        help="processes, or threads that read for a GPU; 0 (default): one per core where there is work enough")
+    add("--shard", type=parse_shard, default=(0, 1), metavar="I/N", help="the I-th of N parts, I from 0")
+    add("--limit", type=int, default=0, metavar="N", help="only the first N clips, to try things out")
+    add("--overwrite", action="store_true", help="replace files that were made with other settings")
+    add("--submit", choices=CLUSTERS, help="hand the work to a cluster's job array (needs submitit)")
+    add("--shards", type=int, default=8, metavar="N", help="jobs to submit (default: %(default)s)")
+    add("--cluster-option", nargs="+", default=[], metavar="KEY=VALUE",
+        help="submitit's, such as slurm_partition=gpu timeout_min=120 gpus_per_node=1 cpus_per_task=8")
+    add("--log-folder", default="output/compute_flow", metavar="DIR",
+        help="of submitted jobs (default: %(default)s)")
+    # fmt: on
+    return parser.parse_args(arguments)
+
+
+def parse_options(pairs: list[str]) -> dict[str, str | int]:
+    """``KEY=VALUE`` as a dict, whole numbers as such."""
+    split = [pair.partition("=") for pair in pairs]
+    wrong = [key for key, equals, _ in split if not equals]
+    if wrong:
+        raise ValueError(f"--cluster-option takes KEY=VALUE, not '{wrong[0]}'.")
+    return {key: int(value) if value.isdecimal() else value for key, _, value in split}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    with one_sentence_errors():
+        args = parse_args(arguments)
+        options = {
+            "root": args.root, "subsets": args.subset, "splits": args.split, "out": args.out,
+            "weights": args.weights, "device": args.device, "batch_size": args.batch_size, "jobs": args.jobs, "overwrite": args.overwrite,
+            "limit": args.limit,
+            "request": FlowRequest(
+                method=args.method, source=args.source, series=args.series, size=args.size, bits=args.bits,
+                long_side=args.long_side,
+            ),
+        }  # fmt: skip
+        if args.submit:
+            jobs = submit_flow(
+                args.submit, args.log_folder, shards=args.shards,
+                parameters=parse_options(args.cluster_option), **options,
+            )  # fmt: skip
+            print(f"Submitted {len(jobs)} jobs, {jobs[0].job_id} to {jobs[-1].job_id}; logs in {args.log_folder}.")
+            # Jobs of this machine end with the program that started them.
+            summaries = [job.result() for job in jobs] if args.submit == "local" else []
+        else:
+            summaries = [compute_flow(**options, shard=args.shard)]
+        failures = [line for summary in summaries for line in summary.failures]
+        show("Remark", [line for summary in summaries for line in summary.remarks])
+        show("Failed", failures)
+        print(*summaries, sep="\n")
+    return 1 if failures else 0
+
+
+def show(title: str, lines: list[str]) -> None:
+    for line in lines[:SHOWN]:
+        print(f"{title}: {line}")
+    if len(lines) > SHOWN:
+        print(f"{title}: {len(lines) - SHOWN} more.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
