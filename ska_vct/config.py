@@ -51,6 +51,9 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.PAD_VALUE = 128
     # Training: load and compute only frames that carry a loss.
     cfg.INPUT.ONLY_ANNOTATED = True
+    # Training: at most this many frames of a clip, drawn anew each time; 0 = all. No module mixes frames, so more
+    # clips of fewer frames cost the same and differ more.
+    cfg.INPUT.FRAMES_PER_CLIP = 0
 
     cfg.INPUT.AUDIO = CN()
     # auto (first of the following that exists), pickle, npy or wav.

@@ -42,6 +42,7 @@ class ClipMapper:
         eval_size: size at which results are compared in testing.
         augmentation: draws a clip's geometry and colour; needed in training.
         only_annotated: in training, leave out frames that carry no loss.
+        frames_per_clip: in training, take at most so many frames of a clip, drawn at random; 0: all.
         audio_source: ``auto``, ``pickle``, ``npy`` or ``wav``.
         gain_db: in training, sound is played louder or softer by up to this many decibels.
         flow: None to load no flow.
@@ -57,6 +58,7 @@ class ClipMapper:
         eval_size: tuple[int, int],
         augmentation: ClipAugmentation | None,
         only_annotated: bool,
+        frames_per_clip: int,
         audio_source: str,
         gain_db: float,
         flow: FlowOptions | None,
@@ -67,6 +69,7 @@ class ClipMapper:
         self.eval_size = tuple(eval_size)
         self.augmentation = augmentation
         self.only_annotated = only_annotated
+        self.frames_per_clip = frames_per_clip
         self.audio_source = audio_source
         self.gain_db = gain_db
         self.flow = flow
@@ -99,6 +102,7 @@ class ClipMapper:
             "eval_size": tuple(cfg.INPUT.EVAL_SIZE),
             "augmentation": augmentation if is_train else None,
             "only_annotated": cfg.INPUT.ONLY_ANNOTATED,
+            "frames_per_clip": cfg.INPUT.FRAMES_PER_CLIP,
             "audio_source": cfg.INPUT.AUDIO.SOURCE,
             "gain_db": cfg.INPUT.AUDIO.GAIN_DB,
             "flow": flow if cfg.MODEL.SKA.ENABLED else None,
@@ -152,9 +156,12 @@ class ClipMapper:
         return clip
 
     def _rows(self, record: Mapping) -> np.ndarray:
-        if not (self.is_train and self.only_annotated):
+        if not self.is_train:
             return np.arange(len(record["image_paths"]))
-        rows = np.flatnonzero([path is not None for path in record["mask_paths"]])
+        wanted = [path is not None or not self.only_annotated for path in record["mask_paths"]]
+        rows = np.flatnonzero(wanted)
+        if 0 < self.frames_per_clip < len(rows):
+            rows = np.sort(np.random.choice(rows, self.frames_per_clip, replace=False))
         if not len(rows):
             raise ClipError(
                 f"Clip '{record['clip_id']}' has no annotated frame; leave it out of the training split."
