@@ -77,7 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
         args = parse_args(arguments)
         options = {
             "root": args.root, "subsets": args.subset, "splits": args.split, "out": args.out,
-            "weights": args.weights, "device": args.device, "batch_size": args.batch_size, "jobs": args.jobs, "overwrite": args.overwrite,
+            "weights": args.weights, "device": args.device, "batch_size": args.batch_size, "jobs": args.jobs,
+            "overwrite": args.overwrite,
             "limit": args.limit,
             "request": FlowRequest(
                 method=args.method, source=args.source, series=args.series, size=args.size, bits=args.bits,

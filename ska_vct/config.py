@@ -74,6 +74,13 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.FLOW.SIZE = (24, 24)
     # error or zero: what to do for a clip without a flow file.
     cfg.INPUT.FLOW.MISSING = "error"
+    # none, or affine: take out of each field what most of the picture does together (pan, zoom, rotation).
+    cfg.INPUT.FLOW.CAMERA = "none"
+    # Compute flow that is missing when a clip is first loaded, and keep it for later epochs in INPUT.FLOW.ROOT.
+    cfg.INPUT.FLOW.ONLINE = False
+    # How: dis or farneback, with INPUT.FLOW.SERIES fields per second of a video, and the other settings of
+    # datasets/compute_flow.py at their defaults.
+    cfg.INPUT.FLOW.METHOD = "dis"
 
     cfg.INPUT.PRE_MASK = CN()
     # Folder of the class-agnostic segment pictures; empty: the published place inside the release.

@@ -12,6 +12,9 @@ from ska_vct.data.audio import AudioError, apply_gain
 from ska_vct.data.audio_files import load_log_mel
 from ska_vct.data.augmentation import ClipAugmentation, ClipGeometry
 from ska_vct.data.flow import PIXELS_PER_SECOND, FlowError, normalize_flow, read_flow, regroup_series
+from ska_vct.data.flow_camera import CAMERAS, compensate_camera
+from ska_vct.data.flow_clip import FlowRequest, compute_and_keep
+from ska_vct.data.flow_methods import CLASSICAL
 from ska_vct.data.pictures import PictureError, read_binary_mask, read_label_map, read_picture
 from ska_vct.data.subsets import S4_CATEGORIES, get_subset
 from ska_vct.structures.clip import IGNORE_LABEL, UNKNOWN_CATEGORY, ClipError, validate_clip
@@ -26,8 +29,14 @@ class FlowOptions:
     series: int
     grid: tuple[int, int]
     missing: str
+    camera: str
+    online: bool
+    method: str
 
     def __post_init__(self):
+        for value, choices, key in ((self.camera, CAMERAS, "CAMERA"), (self.method, tuple(CLASSICAL), "METHOD")):
+            if value not in choices:
+                raise ValueError(f"INPUT.FLOW.{key} is '{value}'; choose {' or '.join(choices)}.")
         if self.missing not in ("error", "zero"):
             raise ValueError(f"INPUT.FLOW.MISSING is '{self.missing}'; choose error or zero.")
 
@@ -95,6 +104,9 @@ class ClipMapper:
             series=cfg.INPUT.FLOW.SERIES,
             grid=tuple(cfg.INPUT.FLOW.SIZE),
             missing=cfg.INPUT.FLOW.MISSING,
+            camera=cfg.INPUT.FLOW.CAMERA,
+            online=cfg.INPUT.FLOW.ONLINE,
+            method=cfg.INPUT.FLOW.METHOD,
         )
         return {
             "is_train": is_train,
@@ -204,20 +216,26 @@ class ClipMapper:
 
     def _flow(self, record: Mapping, rows: np.ndarray, geometry: ClipGeometry) -> np.ndarray:
         options, path = self.flow, record["flow_path"]
+        if options.online and not _has_flow(path):
+            request = FlowRequest(method=options.method, series=options.series)
+            compute_and_keep(record, request, CLASSICAL[options.method]())
         if options.missing == "zero" and not _has_flow(path):
             return np.zeros((len(rows), options.series, 2, *options.grid), np.float32)
         stored = read_flow(path, clip_id=record["clip_id"], num_frames=len(record["image_paths"]))
         # The maximum of a clip is that of all its frames, also where few are used.
         flow = stored.flow if options.norm == "clip" else stored.flow[rows]
+        units = stored.meta.get("units", PIXELS_PER_SECOND)
         flow = geometry.apply_flow(
-            flow, picture_size=(stored.meta["height"], stored.meta["width"]), grid=options.grid
+            compensate_camera(flow, options.camera, units=units),
+            picture_size=(stored.meta["height"], stored.meta["width"]),
+            grid=options.grid,
         )
         flow = normalize_flow(
             regroup_series(flow, options.series),
             norm=options.norm,
             image_size=geometry.size,
             diagonal_share=options.diagonal_share,
-            units=stored.meta.get("units", PIXELS_PER_SECOND),
+            units=units,
         )
         return flow[rows] if options.norm == "clip" else flow
 

@@ -133,8 +133,8 @@ def read_flow(path: str | os.PathLike, *, clip_id: str | None = None, num_frames
         folder = path.with_name(path.name.removesuffix(".npz"))
         if not (folder / "flow_0000.npy").is_file():
             raise FlowError(
-                f"There is no flow file {path}, nor a published one {folder / 'flow_0000.npy'}; compute the flow, "
-                "or set INPUT.FLOW.MISSING to zero."
+                f"There is no flow file {path}, nor a published one {folder / 'flow_0000.npy'}; compute the flow "
+                "(datasets/compute_flow.py), or set INPUT.FLOW.ONLINE to True, or INPUT.FLOW.MISSING to zero."
             )
         record, path = _read_published(folder, clip_id), folder
     if num_frames is not None and record.flow.shape[0] != num_frames:

@@ -8,7 +8,7 @@ import av
 import cv2
 import numpy as np
 
-from ska_vct.data.flow import FLOW_VERSIONS, FlowError, FlowRecord
+from ska_vct.data.flow import FLOW_VERSIONS, FlowError, FlowRecord, write_flow
 from ska_vct.data.flow_compute import FlowMethod, PicturePairs, pair_flow
 from ska_vct.data.flow_methods import FLOW_METHODS, RAFT
 from ska_vct.data.flow_source import SOURCES, SinglePictureError, read_pairs
@@ -96,6 +96,23 @@ def compute_clip(
         "height": pairs.size[0], "width": pairs.size[1], "source": pairs.source,
     }  # fmt: skip
     return FlowRecord(flow=np.clip(flow, -MAX_SPEED, MAX_SPEED).astype(np.float16), meta=meta)
+
+
+def compute_and_keep(record: Mapping, request: FlowRequest, method: FlowMethod) -> None:
+    """Compute a clip's flow and write it where its record says; two processes at once write equal files.
+
+    Raises:
+        FlowError: the clip has no usable pictures, or the file cannot be written.
+    """
+    pairs, _ = read_clip(record, request)
+    flow = compute_clip(record, request, method, pairs)
+    try:
+        write_flow(record["flow_path"], flow, bits=request.bits)
+    except OSError as error:
+        raise FlowError(
+            f"Flow file {record['flow_path']} cannot be written ({error.strerror or error}); point "
+            "INPUT.FLOW.ROOT to a folder with room that can be written to."
+        ) from None
 
 
 def _still(record: Mapping, request: FlowRequest, method: FlowMethod) -> FlowRecord:
