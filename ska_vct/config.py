@@ -29,8 +29,14 @@ def _add_data_config(cfg: CN) -> None:
     cfg.DATASETS.ROOT = ""
     # Validation set during training (best checkpoint); DATASETS.TEST is scored by --eval-only.
     cfg.DATASETS.VAL = ()
-    # Use COMBO's / VCT's rebuilt 384 px folders where they exist.
+    # Use COMBO's / VCT's rebuilt 384 px folders, and what datasets/prepare.py made, where they exist.
     cfg.DATASETS.PREFER_REBUILT = True
+    # Folder that datasets/prepare.py has filled; empty: <dataset root>/prepared.
+    cfg.DATASETS.PREPARED = ""
+    # csv file with a column "clip" (datasets/check.py --fix-list writes one): do without these clips.
+    cfg.DATASETS.LEAVE_OUT = ""
+    # The check before training (--check) reads file contents for at most this many seconds.
+    cfg.DATASETS.CHECK_SECONDS = 20.0
 
     # Height and width that the network sees.
     cfg.INPUT.SIZE = (384, 384)
@@ -95,6 +101,10 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.PIXEL_STD = [58.395, 57.120, 57.375]
     # Checkpoint of the visual backbone alone; MODEL.WEIGHTS holds whole models.
     cfg.MODEL.BACKBONE_WEIGHTS = ""
+    # Resize Swin's position tables and the query mixer's grid of a file that was made for another size.
+    cfg.MODEL.RESIZE_ON_LOAD = False
+    # Parts that MODEL.WEIGHTS does not fill, by the start of our names, e.g. ["decoder.class_embed."].
+    cfg.MODEL.WEIGHTS_SKIP = []
 
     # Visual backbone: build_swin_backbone (MODEL.SWIN) or build_timm_backbone (MODEL.TIMM).
     cfg.MODEL.BACKBONE.NAME = "build_swin_backbone"
@@ -226,7 +236,7 @@ def _add_solver_config(cfg: CN) -> None:
     cfg.TEST.BATCH_SIZE = 1
     # Also return what one wants to look at: motion map and boundary.
     cfg.TEST.RETURN_EXTRAS = False
-    # How scores are averaged: combo, tpavi (S4 and MS3 only) or dataset; printed beside every figure.
+    # How scores are averaged: combo, tpavi or dataset (docs/scores.md); all are reported, this one is the headline.
     cfg.TEST.CONVENTION = "combo"
-    # Write predictions as pictures in AVSBench's layout.
+    # Write predictions as pictures in AVSBench's layout and as COCO's run lengths; tools/score.py scores both.
     cfg.TEST.SAVE_PREDICTIONS = False

@@ -1,5 +1,6 @@
 """A clip's log-mel from whichever file it has: pickle, ``.npy``, wav, or the video itself (spec: data.md)."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
 
@@ -28,22 +29,63 @@ def load_log_mel(record: Mapping, num_seconds: int, source: str = "auto") -> np.
     Raises:
         AudioError: the clip has no sound of that source, or the file is unusable; names the clip or file.
     """
+    name, path = choose_sound(record, source)
+    return _fit(_checked(path, _READERS[name]), num_seconds, get_subset(record["subset"]).audio_fill)
+
+
+def choose_sound(record: Mapping, source: str = "auto") -> tuple[str, str]:
+    """The file that a clip's log-mel comes from.
+
+    Returns:
+        ``pickle``, ``npy``, ``wav`` or ``video``, and the path.
+
+    Raises:
+        AudioError: the clip has no sound of that source; names the clip.
+    """
     if source not in AUDIO_SOURCES:
         raise AudioError(f"INPUT.AUDIO.SOURCE is '{source}'; choose one of {', '.join(AUDIO_SOURCES)}.")
-    candidates = {
-        "pickle": (record["log_mel_paths"].get("pickle"), _read_pickle),
-        "npy": (record["log_mel_paths"].get("npy"), _read_npy),
-        "wav": (record["wav_path"], _read_wav),
-        "video": (record["video_path"], _read_video),
-    }
-    for name, (path, read) in candidates.items():
-        if path is not None and source in ("auto", name):
-            return _fit(_checked(path, read), num_seconds, get_subset(record["subset"]).audio_fill)
+    files = {**record["log_mel_paths"], "wav": record["wav_path"], "video": record["video_path"]}
+    for name in _READERS:
+        if files.get(name) is not None and source in ("auto", name):
+            return name, files[name]
     wanted = "pickle, .npy, wav or video" if source == "auto" else f"{source} file (INPUT.AUDIO.SOURCE)"
     raise AudioError(
         f"Clip '{record['clip_id']}' has no sound: there is no {wanted} for it; unpack the release's sound files, "
         "or set INPUT.AUDIO.SOURCE to auto."
     )
+
+
+def probe_sound(record: Mapping, source: str = "auto", *, content: bool = True) -> float:
+    """Seconds of sound that a clip has, without the work of making its log-mel.
+
+    Args:
+        record, source: as for ``load_log_mel``.
+        content: read the samples or patches too; without it only the header, or whether the file is empty.
+
+    Returns:
+        seconds; infinity where that is known from the contents only and ``content`` is off.
+
+    Raises:
+        AudioError: as ``load_log_mel`` would.
+    """
+    name, path = choose_sound(record, source)
+    if name in ("pickle", "npy"):
+        if content:
+            return float(len(_checked(path, _READERS[name])))
+        try:
+            size = os.path.getsize(path)
+        except OSError as error:
+            raise AudioError(f"Sound file {path} cannot be read ({error.strerror}); make it again.") from None
+        if size == 0:
+            raise AudioError(f"Log-mel file {path} is empty; make it again or set INPUT.AUDIO.SOURCE to wav.")
+        return math.inf
+    if not content:
+        return _wav_seconds(path) if name == "wav" else _video_seconds(path)
+    samples, rate = read_wav(path) if name == "wav" else read_video_sound(path)
+    try:
+        return len(_usable(samples)) / rate
+    except AudioError as error:
+        raise AudioError(f"Sound file {path} {error}; unpack or make it again.") from None
 
 
 def read_wav(path: str | os.PathLike) -> tuple[np.ndarray, int]:
@@ -90,15 +132,44 @@ def samples_to_log_mel(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     Raises:
         AudioError: there is no sample, or one is not finite.
     """
+    wave = resample_to_16k(_usable(samples), sample_rate)
+    if len(wave) < MIN_SAMPLES:
+        wave = np.pad(wave, (0, MIN_SAMPLES - len(wave)))
+    return waveform_to_log_mel(wave, SAMPLE_RATE)
+
+
+def _usable(samples: np.ndarray) -> np.ndarray:
     wave = to_mono(samples)
     if len(wave) == 0:
         raise AudioError("holds no samples")
     if not np.isfinite(wave).all():
         raise AudioError("holds samples that are not finite")
-    wave = resample_to_16k(wave, sample_rate)
-    if len(wave) < MIN_SAMPLES:
-        wave = np.pad(wave, (0, MIN_SAMPLES - len(wave)))
-    return waveform_to_log_mel(wave, SAMPLE_RATE)
+    return wave
+
+
+def _wav_seconds(path: str) -> float:
+    import soundfile
+
+    try:
+        info = soundfile.info(path)
+    except (OSError, RuntimeError) as error:
+        raise AudioError(f"Sound file {path} cannot be read ({error}); unpack or make it again.") from None
+    if info.frames == 0:
+        raise AudioError(f"Sound file {path} holds no samples; unpack or make it again.")
+    return info.frames / info.samplerate
+
+
+def _video_seconds(path: str) -> float:
+    import av
+
+    try:
+        with av.open(path) as container:
+            if not container.streams.audio:
+                raise AudioError(f"Video {path} has no sound track; give the clip a wav file.")
+            stream = container.streams.audio[0]
+            return float(stream.duration * stream.time_base) if stream.duration else math.inf
+    except (av.FFmpegError, OSError) as error:
+        raise AudioError(f"The sound of video {path} cannot be decoded ({error}).") from None
 
 
 def _checked(path: str, read: Callable[[str], np.ndarray]) -> np.ndarray:
@@ -156,3 +227,12 @@ def _named_log_mel(path: str, samples: np.ndarray, sample_rate: int) -> np.ndarr
         return samples_to_log_mel(samples, sample_rate)
     except AudioError as error:
         raise AudioError(f"Sound file {path} {error}; unpack or make it again.") from None
+
+
+# In the order in which "auto" looks for them.
+_READERS: dict[str, Callable[[str], np.ndarray]] = {
+    "pickle": _read_pickle,
+    "npy": _read_npy,
+    "wav": _read_wav,
+    "video": _read_video,
+}

@@ -28,20 +28,16 @@ import os
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
-from ska_vct.data.folders import DatasetError, FolderIndex, MissingFiles, read_table
+from ska_vct.data.folders import DatasetError, FolderIndex, MissingFiles
 from ska_vct.data.layouts import Reader
+from ska_vct.data.leave_out import read_leave_out
+from ska_vct.data.locate import find_release
 from ska_vct.data.subsets import SPLITS, dataset_name, get_subset
+from ska_vct.data.tables import read_rows
 from ska_vct.structures.clip import IGNORE_LABEL
 from ska_vct.utils.palette import voc_palette
 
-# Table of each subset, its columns, and whether releases without a header line are known.
-TABLES = {
-    "s4": ("s4_meta_data.csv", ("name", "start time", "category", "split"), True),
-    "ms3": ("ms3_meta_data.csv", ("name", "split"), True),
-    "avss": ("metadata.csv", ("uid", "a_obj", "split", "label"), False),
-}
-# The column that only a file without header needs, to know the others' places.
-UNUSED_COLUMNS = ("start time",)
+PREPARED_FOLDER = "prepared"
 
 logger = logging.getLogger(__name__)
 
@@ -55,17 +51,22 @@ def load_records(
     flow_root: str | os.PathLike = "",
     pre_masks: bool = False,
     pre_mask_root: str | os.PathLike = "",
+    prepared: str | os.PathLike = "",
+    leave_out: str | os.PathLike = "",
 ) -> list[dict]:
     """List the clips of one split; see the module's head for a record's fields.
 
     Args:
         subset: ``s4``, ``ms3`` or ``avss``.
         split: ``train``, ``val`` or ``test``.
-        root: folder that holds ``AVSBench_object`` and ``AVSBench_semantic``.
+        root: folder that holds ``AVSBench_object`` and ``AVSBench_semantic``, or the release anywhere below it.
         prefer_rebuilt: use COMBO's and VCT's 384 px folders where they exist.
         flow_root: folder of the flow files; empty for ``{root}/flow``.
         pre_masks: also list the pictures of class-agnostic segments.
         pre_mask_root: their folder; empty for the published place.
+        prepared: folder that ``datasets/prepare.py`` has filled; empty for ``{root}/prepared``.
+        leave_out: csv file with a column ``clip`` (``datasets/check.py --fix-list`` writes one); these clips are
+            not listed, and the log says how many.
 
     Raises:
         DatasetError: root, table or files are missing, or the table is wrong; all missing files are reported
@@ -74,16 +75,58 @@ def load_records(
     facts, root = get_subset(subset), os.fspath(root)
     if split not in SPLITS:
         raise DatasetError(f"There is no split '{split}'; choose one of {', '.join(SPLITS)}.")
-    base = f"{root}/{facts.folder}"
-    if not os.path.isdir(base):
-        raise DatasetError(
-            f"There is no folder {base}; unpack {facts.title} there, or point DATASETS.ROOT (or the environment "
-            "variable DETECTRON2_DATASETS) to the folder that holds it (datasets/README.md has the tree)."
-        )
-    reader = Reader(
+    base = find_release(subset, root)
+    reader = make_reader(
+        subset,
+        split,
+        base,
+        root,
+        prefer_rebuilt=prefer_rebuilt,
+        flow_root=flow_root,
+        pre_masks=pre_masks,
+        pre_mask_root=pre_mask_root,
+        prepared=prepared,
+    )
+    rows = read_rows(subset, base).clips(split)
+    rows = _leave_out(rows, reader, leave_out)
+    # The bar shows up only where listing takes long, on a network disk.
+    records = [reader.record(row) for row in tqdm(rows, desc=f"Listing {subset} {split}", delay=3, leave=False)]
+    advice = (
+        f"unpack {facts.title} completely below {base} ('python datasets/check.py --root {root}' names every "
+        "file), or leave these clips out (DATASETS.LEAVE_OUT)"
+    )
+    if prefer_rebuilt and any(record["rebuilt"] for record in records):
+        advice += ", or set DATASETS.PREFER_REBUILT to False to do without the rebuilt 384 px folders"
+    if pre_masks:
+        advice += "; the segment pictures are only needed with MODEL.PRE_MASK.ENABLED"
+    reader.missing.check(f"{facts.title}, split {split}", len(records), advice + ".")
+    return records
+
+
+def make_reader(
+    subset: str,
+    split: str,
+    base: str,
+    root: str | os.PathLike,
+    *,
+    prefer_rebuilt: bool = True,
+    flow_root: str | os.PathLike = "",
+    pre_masks: bool = False,
+    pre_mask_root: str | os.PathLike = "",
+    prepared: str | os.PathLike = "",
+) -> Reader:
+    """What turns the rows of one split's table into records; arguments as for ``load_records``.
+
+    Args:
+        base: the release's folder, see ``find_release``.
+    """
+    facts, root = get_subset(subset), os.fspath(root)
+    prepared = f"{os.fspath(prepared) or f'{root}/{PREPARED_FOLDER}'}/{facts.folder}"
+    return Reader(
         subset=facts,
         split=split,
         base=base,
+        prepared=prepared if os.path.isdir(prepared) else "",
         flow_root=os.fspath(flow_root) or f"{root}/flow",
         prefer_rebuilt=prefer_rebuilt,
         pre_masks=pre_masks,
@@ -91,16 +134,22 @@ def load_records(
         index=FolderIndex(),
         missing=MissingFiles(),
     )
-    rows = _read_rows(subset, split, base)
-    # The bar shows up only where listing takes long, on a network disk.
-    records = [reader.record(row) for row in tqdm(rows, desc=f"Listing {subset} {split}", delay=3, leave=False)]
-    advice = f"unpack {facts.title} completely below {base}"
-    if prefer_rebuilt and any(record["rebuilt"] for record in records):
-        advice += ", or set DATASETS.PREFER_REBUILT to False to do without the rebuilt 384 px folders"
-    if pre_masks:
-        advice += "; the segment pictures are only needed with MODEL.PRE_MASK.ENABLED"
-    reader.missing.check(f"{facts.title}, split {split}", len(records), advice + ".")
-    return records
+
+
+def _leave_out(rows: list[dict], reader: Reader, path: str | os.PathLike) -> list[dict]:
+    if not path:
+        return rows
+    unwanted = read_leave_out(path)
+    kept = [row for row in rows if reader.clip_id(row) not in unwanted]
+    name = f"{reader.subset.title}, split {reader.split}"
+    if not kept:
+        raise DatasetError(f"{name}: {path} leaves out all {len(rows)} clips; shorten the list.")
+    if len(kept) < len(rows):
+        logger.warning(
+            "%s: %d of %d clips are left out (%s); scores do not compare with those of the whole split.",
+            name, len(rows) - len(kept), len(rows), path,
+        )  # fmt: skip
+    return kept
 
 
 def register_subset(subset: str, root: str | os.PathLike, **options) -> list[str]:
@@ -139,25 +188,3 @@ def register_subset(subset: str, root: str | os.PathLike, **options) -> list[str
             evaluator_type="avs",
         )
     return names
-
-
-def _read_rows(subset: str, split: str, base: str) -> list[dict[str, str]]:
-    file, columns, headless = TABLES[subset]
-    path = f"{base}/{file}"
-    rows = read_table(path, columns, optional=UNUSED_COLUMNS, positional=headless)
-    keys = ("label", "uid") if subset == "avss" else ("category", "name")
-    kept = {}
-    for row in rows:
-        if row["split"] not in SPLITS:
-            raise DatasetError(
-                f"Table {path} has a clip '{row[keys[1]]}' of split '{row['split']}'; splits are "
-                f"{', '.join(SPLITS)}."
-            )
-        if row["split"] == split:
-            key = tuple(row.get(key) for key in keys)
-            if key in kept:
-                logger.warning("Table %s lists clip '%s' of split %s twice; it is used once.", path, key[1], split)
-            kept.setdefault(key, row)
-    if not kept:
-        raise DatasetError(f"Table {path} lists no clip of split '{split}' among its {len(rows)} clips.")
-    return list(kept.values())

@@ -16,6 +16,7 @@ class FolderIndex:
 
     def __init__(self):
         self._names: dict[str, frozenset[str]] = {}
+        self._strays: dict[str, list[str]] = {}
 
     def names(self, folder: str) -> frozenset[str]:
         """Entries of ``folder`` without what archives and desktops leave behind (.DS_Store, ._*, PaxHeader)."""
@@ -24,10 +25,15 @@ class FolderIndex:
                 entries = os.listdir(folder)
             except (FileNotFoundError, NotADirectoryError):
                 entries = []
-            self._names[folder] = frozenset(
-                name for name in entries if not name.startswith(".") and not name.startswith("PaxHeader")
-            )
+            self._names[folder] = frozenset(name for name in entries if not name.startswith((".", "PaxHeader")))
+            if len(self._names[folder]) < len(entries):
+                self._strays[folder] = sorted(set(entries) - self._names[folder])
         return self._names[folder]
+
+    def strays(self, folder: str) -> list[str]:
+        """What ``names`` leaves out: entries that archives and desktops leave behind, sorted."""
+        self.names(folder)
+        return self._strays.get(folder, [])
 
     def first(self, folder: str, candidates: Iterable[str]) -> str | None:
         """Path of the first candidate name that ``folder`` has, or None."""
@@ -36,15 +42,17 @@ class FolderIndex:
 
 
 class MissingFiles:
-    """Collects what a data set lacks, to say it in one sentence instead of file by file."""
+    """Collects what a data set lacks, to say it in one sentence instead of file by file.
+
+    Attributes:
+        files: (clip id, path, what the file is for), in the order of the search.
+    """
 
     def __init__(self):
-        self.paths: list[str] = []
-        self.clips: set[str] = set()
+        self.files: list[tuple[str, str, str]] = []
 
-    def add(self, clip_id: str, path: str) -> None:
-        self.clips.add(clip_id)
-        self.paths.append(path)
+    def add(self, clip_id: str, path: str, what: str) -> None:
+        self.files.append((clip_id, path, what))
 
     def check(self, what: str, num_clips: int, advice: str) -> None:
         """Raise if anything is missing.
@@ -52,10 +60,12 @@ class MissingFiles:
         Raises:
             DatasetError: with the number of clips and files, and the first few files.
         """
-        if self.paths:
-            shown = ", ".join(self.paths[:SHOWN]) + (", ..." if len(self.paths) > SHOWN else "")
+        if self.files:
+            clips = {clip_id for clip_id, _, _ in self.files}
+            shown = ", ".join(path for _, path, _ in self.files[:SHOWN])
+            shown += ", ..." if len(self.files) > SHOWN else ""
             raise DatasetError(
-                f"{what}: {len(self.clips)} of {num_clips} clips lack files, {len(self.paths)} in all ({shown}); "
+                f"{what}: {len(clips)} of {num_clips} clips lack files, {len(self.files)} in all ({shown}); "
                 f"{advice}"
             )
 

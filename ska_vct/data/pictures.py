@@ -6,7 +6,12 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ska_vct.utils.files import atomic_path
+
 SHOWN_VALUES = 8
+# What whole files end with, and how far from the end it may stand.
+_END_MARKS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
+_TAIL = 64
 
 
 class PictureError(ValueError):
@@ -51,6 +56,50 @@ def read_label_map(path: str | os.PathLike, num_classes: int) -> np.ndarray:
     return labels.astype(np.uint8)
 
 
+def read_truth(path: str | os.PathLike, *, binary: bool, num_classes: int) -> np.ndarray:
+    """Class per pixel, uint8 (h, w): a binary mask or a label map, as its subset has it.
+
+    Raises:
+        PictureError: as ``read_binary_mask`` and ``read_label_map``.
+    """
+    return read_binary_mask(path) if binary else read_label_map(path, num_classes)
+
+
+def write_png(path: str | os.PathLike, picture: np.ndarray) -> None:
+    """Write uint8 (h, w) or RGB (h, w, 3) without loss, whole or not at all."""
+    with atomic_path(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
+
+
+def probe_picture(path: str | os.PathLike) -> tuple[int, int]:
+    """Height and width of a picture or mask from its header, in a fraction of the time that decoding takes.
+
+    Also looks at the file's end: one that was cut off is found; damage within is not.
+
+    Raises:
+        PictureError: the file is missing, empty, cut off or no picture.
+    """
+    try:
+        with open(path, "rb") as file:
+            with Image.open(file) as picture:
+                (width, height), kind = picture.size, picture.format
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - _TAIL))
+            whole = _END_MARKS.get(kind, b"") in file.read()
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
+        _read_bytes(path)  # says it where the file is missing or empty
+        raise PictureError(f"Picture {path} is damaged or no picture; unpack or make it again.") from None
+    if not whole:
+        read_picture(path)  # some programs leave the end mark out, or write behind it
+    return height, width
+
+
+def same_proportions(mask_size: tuple[int, int], frame_size: tuple[int, int]) -> bool:
+    """Whether a mask of another size shows what its frame shows; sizes are (height, width)."""
+    # One pixel of tolerance for the rounding of a resize that kept the aspect.
+    return abs(mask_size[0] - frame_size[0] * mask_size[1] / frame_size[1]) <= 1
+
+
 def _read_bytes(path: str | os.PathLike) -> bytes:
     try:
         with open(path, "rb") as file:
@@ -65,8 +114,13 @@ def _read_bytes(path: str | os.PathLike) -> bytes:
 def _read_indices(path: str | os.PathLike) -> np.ndarray:
     # PIL, because OpenCV turns a palette's indices into its colours.
     try:
-        with Image.open(path) as picture:
+        with open(path, "rb") as file, Image.open(file) as picture:
             array = np.array(picture)
+            if picture.format == "PNG":
+                # PIL is content with a PNG whose last bytes are missing.
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+                if _END_MARKS["PNG"] not in file.read():
+                    raise OSError("the file is cut off")
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
         raise PictureError(f"Mask {path} cannot be read ({error}); unpack or make it again.") from None
     if array.ndim == 3:

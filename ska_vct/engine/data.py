@@ -27,4 +27,6 @@ def register_datasets(cfg: CfgNode) -> None:
             flow_root=cfg.INPUT.FLOW.ROOT,
             pre_masks=cfg.MODEL.PRE_MASK.ENABLED,
             pre_mask_root=cfg.INPUT.PRE_MASK.ROOT,
+            prepared=cfg.DATASETS.PREPARED,
+            leave_out=cfg.DATASETS.LEAVE_OUT,
         )

@@ -137,7 +137,7 @@ def test_wrong_table(release, text, message):
 
 
 def test_missing_root_and_table(release):
-    with pytest.raises(DatasetError, match="no folder .*Multi-sources; .*DATASETS.ROOT .*DETECTRON2_DATASETS"):
+    with pytest.raises(DatasetError, match="no folder .*Multi-sources, .*DATASETS.ROOT .*DETECTRON2_DATASETS"):
         load_records("ms3", "train", release.root)
     release.ms3.mkdir(parents=True)
     with pytest.raises(DatasetError, match="ms3_meta_data.csv cannot be read .No such file"):
