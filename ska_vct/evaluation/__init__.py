@@ -2,6 +2,7 @@
 
 from .avs_evaluator import AVSEvaluator
 from .boundary import boundary_f
+from .coco_files import load_coco
 from .conventions import CONVENTIONS, class_sums, reduce_binary, reduce_semantic
 from .metrics import binary_stats, f_measure, mask_iou, semantic_stats, thresholds
 from .prediction_files import load_prediction, save_prediction
@@ -13,6 +14,7 @@ __all__ = [
     "boundary_f",
     "class_sums",
     "f_measure",
+    "load_coco",
     "load_prediction",
     "mask_iou",
     "reduce_binary",

@@ -1,6 +1,5 @@
 """Scores a model on S4, MS3 or AVSS (spec: metrics.md): accumulate, gather, report."""
 
-import csv
 import itertools
 import logging
 from collections import OrderedDict
@@ -11,16 +10,16 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from tabulate import tabulate
 from torch import Tensor
 
 from ska_vct.structures.clip import IGNORE_LABEL
-from ska_vct.utils.files import atomic_write, write_json
 
 from .boundary import boundary_f
-from .conventions import check_convention, clip_scores, reduce_binary, reduce_semantic
+from .coco_files import encode_frames, write_coco
+from .conventions import TPAVI_FRAMES, check_convention
 from .metrics import BinaryStats, SemanticStats, binary_stats, semantic_stats
 from .prediction_files import save_prediction
+from .report import ScoreReport, describe, write_report
 
 logger = logging.getLogger(__name__)
 
@@ -52,16 +51,17 @@ class AVSEvaluator(DatasetEvaluator):
             num_classes: K, background included.
             binary: masks are 0 / 1 and K is 2; scores are M_J and M_F.
             class_names: K names for the table of classes, or nothing.
-            convention: ``combo``, ``tpavi`` or ``dataset``; printed with every figure.
-            output_dir: where ``results.json``, ``per_clip.csv`` and predictions go; nothing is written when None.
-            save_predictions: also write predictions, in AVSBench's layout, to ``{output_dir}/predictions``.
+            convention: ``combo``, ``tpavi`` or ``dataset``: whose scores are returned; reports hold all three.
+            output_dir: where the files of ``report.py`` and predictions go; nothing is written when None.
+            save_predictions: also write predictions, as pictures in AVSBench's layout to
+                ``{output_dir}/predictions`` and as COCO's run lengths to ``{output_dir}/predictions_coco.json``.
             boundary: also measure boundary F (binary masks only).
             distributed: gather over ranks.
 
         Raises:
             ValueError: arguments contradict each other.
         """
-        check_convention(convention, binary=binary)
+        check_convention(convention)
         if binary and num_classes != 2:
             raise ValueError(
                 f"Binary masks have 2 classes, MODEL.NUM_CLASSES is {num_classes} for '{dataset_name}'."
@@ -107,6 +107,7 @@ class AVSEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         """Forget every clip."""
         self._clips: OrderedDict[str, BinaryStats | SemanticStats] = OrderedDict()
+        self._encoded: dict[str, list[dict]] = {}
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """Count a batch.
@@ -115,7 +116,7 @@ class AVSEvaluator(DatasetEvaluator):
             inputs: clips as ``structures/clip.py`` describes them, with ``masks`` (T, H, W).
             outputs: one dict per clip with ``sem_seg``, float (T, K, H, W) or only the rows of the frames that
                 exist, scores as inference gives them: binary probability is channel 1 of their softmax, class maps
-                are their argmax.
+                are their argmax; or, for saved predictions, with ``labels``, integers (T, H, W).
 
         Raises:
             ValueError: naming the clip whose prediction or masks do not fit.
@@ -125,7 +126,7 @@ class AVSEvaluator(DatasetEvaluator):
         for clip, output in zip(inputs, outputs, strict=True):
             name = clip["clip_id"]
             try:
-                self._clips.setdefault(name, self._count(clip, output["sem_seg"].detach()))
+                self._clips.setdefault(name, self._count(clip, output))
             except ValueError as error:
                 raise ValueError(f"Clip '{name}' of '{self._dataset_name}': {error}") from error
 
@@ -140,107 +141,88 @@ class AVSEvaluator(DatasetEvaluator):
         Raises:
             RuntimeError: there was no clip to score.
         """
-        clips = self._gather()
-        if clips is None:
+        gathered = self._gather()
+        if gathered is None:
             return None
+        clips, encoded = gathered
         if not clips:
             raise RuntimeError(
                 f"No clip of '{self._dataset_name}' was scored; its split is empty or was not loaded."
             )
-        classes = []
-        if self._binary:
-            scores = reduce_binary(list(clips.values()), self._convention)
-            scores = {"mIoU": scores["M_J"], "F": scores["M_F"], **scores}
-        else:
-            scores, class_iou, class_f = reduce_semantic(list(clips.values()), self._convention)
-            classes = [
-                {"class": name, "IoU": 100 * iou, "F": 100 * f}
-                for name, iou, f in zip(self._class_names, class_iou.tolist(), class_f.tolist(), strict=True)
-            ]
-        scores = {name: 100 * value for name, value in scores.items()}
-        self._log(scores, classes, len(clips))
+        report = ScoreReport.of(
+            clips, dataset=self._dataset_name, convention=self._convention, class_names=self._class_names
+        )
+        logger.info(describe(report))
         if self._output_dir is not None:
-            self._write(scores, classes, clips)
-        return OrderedDict(sem_seg=scores)
+            write_report(report, clips, self._output_dir)
+            if self._save_predictions:
+                frames = itertools.chain.from_iterable(encoded[name] for name in clips)
+                write_coco(self._output_dir / "predictions_coco.json", frames, self._class_names)
+        return OrderedDict(sem_seg=report.scores)
 
-    def _count(self, clip: Mapping, sem_seg: Tensor) -> BinaryStats | SemanticStats:
+    def _count(self, clip: Mapping, output: Mapping) -> BinaryStats | SemanticStats:
         exists, masks, annotated = (clip[key].cpu() for key in ("frame_valid", "masks", "mask_valid"))
-        if len(sem_seg) == len(exists):
-            sem_seg = sem_seg[exists.to(sem_seg.device)]
         masks, annotated = masks[exists], annotated[exists]
-        expected = (len(masks), self._num_classes, *masks.shape[1:])
-        if tuple(sem_seg.shape) != expected:
-            raise ValueError(
-                f"the prediction has shape {tuple(sem_seg.shape)}, the masks ask for {expected} "
-                "(frames, classes, height, width)."
-            )
-        if not bool(torch.isfinite(sem_seg).all()):
-            raise ValueError("the prediction holds values that are not finite; the model has diverged.")
-        prediction = sem_seg.argmax(1)
-        prob = sem_seg.float().softmax(1)[:, 1] if self._binary else None
+        prediction, prob = self._prediction(output, exists, tuple(masks.shape[1:]))
         if self._save_predictions:
-            self._save(clip, (prob > 0.5) if self._binary else prediction, exists)
+            self._save(clip, prediction, exists)
 
         if not bool(annotated.any()):
             raise ValueError("no frame is annotated, so that there is nothing to score.")
-        masks = masks[annotated].to(sem_seg.device)
+        masks = masks[annotated].to(prediction.device)
         if bool(((masks >= self._num_classes) & (masks != IGNORE_LABEL) | (masks < 0)).any()):
             raise ValueError(f"masks hold values that are neither classes 0 to {self._num_classes - 1} nor 255.")
-        rows = annotated.to(sem_seg.device)
+        rows = annotated.to(prediction.device)
         if not self._binary:
             stats = semantic_stats(prediction[rows], masks, self._num_classes, ignore_label=IGNORE_LABEL)
+            stats.blank = max(0, TPAVI_FRAMES - int(exists.sum()))
         else:
             stats = binary_stats(prob[rows], masks, ignore_label=IGNORE_LABEL)
             if self._boundary:
                 stats.boundary = boundary_f(prob[rows] > 0.5, masks == 1)
-        return type(stats)(**{key: None if value is None else value.cpu() for key, value in vars(stats).items()})
+        return type(stats)(
+            **{key: value.cpu() if isinstance(value, Tensor) else value for key, value in vars(stats).items()}
+        )
+
+    def _prediction(self, output: Mapping, exists: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        """Class per pixel, and the foreground's probability of binary masks; (T, H, W), of frames that exist."""
+        is_saved = "sem_seg" not in output
+        values = torch.as_tensor(output["labels"]) if is_saved else output["sem_seg"].detach()
+        if len(values) == len(exists):
+            values = values[exists.to(values.device)]
+        expected = (int(exists.sum()), *(() if is_saved else (self._num_classes,)), *size)
+        if tuple(values.shape) != expected:
+            raise ValueError(
+                f"the prediction has shape {tuple(values.shape)}, the masks ask for {expected} "
+                f"(frames, {'' if is_saved else 'classes, '}height, width)."
+            )
+        if is_saved:
+            return values, values.float() if self._binary else None
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError("the prediction holds values that are not finite; the model has diverged.")
+        if not self._binary:
+            return values.argmax(1), None
+        prob = values.float().softmax(1)[:, 1]
+        return prob > 0.5, prob
 
     def _save(self, clip: Mapping, prediction: Tensor, exists: Tensor) -> None:
         frames = clip.get("frame_index")
-        frames = torch.arange(len(exists)) if frames is None else frames.cpu()
-        save_prediction(
-            self._output_dir / "predictions",
-            clip["clip_id"],
-            prediction.cpu().numpy(),
-            frames[exists].tolist(),
-            binary=self._binary,
-        )
+        frames = (torch.arange(len(exists)) if frames is None else frames.cpu())[exists].tolist()
+        labels, name = prediction.cpu().numpy(), clip["clip_id"]
+        save_prediction(self._output_dir / "predictions", name, labels, frames, binary=self._binary)
+        self._encoded[name] = encode_frames(name, labels, frames, binary=self._binary)
 
-    def _gather(self) -> OrderedDict | None:
-        """Every rank's clips, in rank order, each once; None on ranks other than the first."""
+    def _gather(self) -> tuple[OrderedDict, dict] | None:
+        """Every rank's clips and predictions, in rank order, each once; None on ranks other than the first."""
         if not self._distributed or comm.get_world_size() == 1:
-            return self._clips
+            return self._clips, self._encoded
         comm.synchronize()
-        parts = comm.gather(self._clips, dst=0)
+        parts = comm.gather((self._clips, self._encoded), dst=0)
         if not comm.is_main_process():
             return None
-        merged = OrderedDict()
-        for name, stats in itertools.chain.from_iterable(part.items() for part in parts):
-            merged.setdefault(name, stats)
-        return merged
-
-    def _log(self, scores: Mapping, classes: Sequence[Mapping], num_clips: int) -> None:
-        # classes first: the line that counts stays in sight
-        if classes:
-            logger.info("Classes\n" + tabulate(classes, headers="keys", floatfmt=".2f", tablefmt="pipe"))
-        table = tabulate([scores], headers="keys", floatfmt=".2f", tablefmt="pipe")
-        logger.info(f"{self._dataset_name}: {num_clips} clips, convention '{self._convention}', percent\n{table}")
-
-    def _write(self, scores: Mapping, classes: Sequence[Mapping], clips: Mapping) -> None:
-        summary = {
-            "dataset": self._dataset_name,
-            "convention": self._convention,
-            "unit": "percent",
-            "num_clips": len(clips),
-            "sem_seg": scores,
-            "classes": list(classes),
-        }
-        write_json(self._output_dir / "results.json", summary)
-        rows = [
-            {"clip_id": name} | {key: f"{100 * value:.4f}" for key, value in clip_scores(stats).items()}
-            for name, stats in clips.items()
-        ]
-        with atomic_write(self._output_dir / "per_clip.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        merged, encoded = OrderedDict(), {}
+        for clips, predictions in parts:
+            for name, stats in clips.items():
+                merged.setdefault(name, stats)
+            encoded.update(predictions)
+        return merged, encoded

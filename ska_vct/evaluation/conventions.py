@@ -1,10 +1,12 @@
 """From the counts of all clips to the figures of a table, in each convention in circulation (spec: metrics.md).
 
 combo    scores per clip, then their mean (COMBO, VCT, SKA-VCT): the default
-tpavi    scores pooled over batches of 4 clips, then the mean over batches (AVSBench's own test script)
+tpavi    scores pooled over batches of 4 clips, then the mean over batches; AVSS clips padded to 10 frames, of
+         which the blank ones count (AVSBench's own test scripts)
 dataset  counts summed over the whole set, one threshold for all (CPM, CAVP)
 
-All scores are shares in [0, 1]; the evaluator turns them into percent.
+All scores are shares in [0, 1]; the evaluator turns them into percent. docs/scores.md says what compares with
+what.
 """
 
 from collections.abc import Sequence
@@ -28,18 +30,20 @@ from .metrics import (
 )
 
 CONVENTIONS = ("combo", "tpavi", "dataset")
+MEANINGS = {
+    "combo": "scores per clip, then their mean over clips (COMBO, VCT, SKA-VCT)",
+    "tpavi": "pooled over batches of 4 clips, AVSS padded to 10 frames with blank ones (AVSBench's test scripts)",
+    "dataset": "pixels summed over the whole set, one threshold for all (CPM, CAVP)",
+}
 TPAVI_BATCH = 4
+# Frames that AVSBench's script pads AVSS clips to.
+TPAVI_FRAMES = 10
 
 
-def check_convention(convention: str, *, binary: bool) -> None:
-    """Raise a ``ValueError`` with the choices when ``convention`` does not exist or cannot score such data."""
-    choices = CONVENTIONS if binary else tuple(name for name in CONVENTIONS if name != "tpavi")
-    if convention not in choices:
-        # tpavi scores AVSS clips padded to 10 frames, and predictions on blank frames do not exist here
-        data = "binary" if binary else "semantic"
-        raise ValueError(
-            f"TEST.CONVENTION '{convention}' does not exist for {data} masks; choose one of {', '.join(choices)}."
-        )
+def check_convention(convention: str) -> None:
+    """Raise a ``ValueError`` with the choices when ``convention`` does not exist."""
+    if convention not in CONVENTIONS:
+        raise ValueError(f"TEST.CONVENTION '{convention}' does not exist; choose one of {', '.join(CONVENTIONS)}.")
 
 
 def clip_scores(stats: BinaryStats | SemanticStats) -> dict[str, float]:
@@ -64,7 +68,7 @@ def reduce_binary(clips: Sequence[BinaryStats], convention: str = "combo") -> di
         ``M_J``, ``M_F``, ``false_positive_share`` and, where measured, ``boundary_F``. The last two are means over
         clips of means over frames in every convention.
     """
-    check_convention(convention, binary=True)
+    check_convention(convention)
     if convention == "dataset":
         scores = _binary_over_dataset(clips)
     elif convention == "tpavi":
@@ -88,15 +92,21 @@ def reduce_semantic(
         ``mIoU``, ``F`` over all classes, ``mIoU_no_bg``, ``F_no_bg`` without class 0, and each class's IoU and F,
         float64 (K,). A class that occurs nowhere scores 0 and counts.
     """
-    check_convention(convention, binary=False)
+    check_convention(convention)
     if convention == "dataset":
         true_positive, predicted, labelled = (
-            sum(getattr(clip, field.name).sum(0) for clip in clips).double() for field in fields(SemanticStats)
+            sum(getattr(clip, name).sum(0) for clip in clips).double()
+            for name in ("true_positive", "predicted", "labelled")
         )
         iou = true_positive / (predicted + labelled - true_positive + SEMANTIC_EPSILON)
         f = f_score(true_positive / predicted, true_positive / labelled)
     else:
         iou_sum, f_sum, count = (sum(values) for values in zip(*map(class_sums, clips), strict=True))
+        if convention == "tpavi":
+            # A blank frame is labelled background, and the script silences the network on it: of equal logits the
+            # first, background, is taken. Each adds 1 to background's IoU, F and count, whatever the model.
+            for total in (iou_sum, f_sum, count):
+                total[0] += sum(clip.blank for clip in clips)
         iou, f = iou_sum / count.clamp(min=1), f_sum / count.clamp(min=1)
     scores = {
         "mIoU": float(iou.mean()),

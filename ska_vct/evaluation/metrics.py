@@ -63,11 +63,16 @@ class BinaryStats:
 
 @dataclass
 class SemanticStats:
-    """Per frame and class, int64 (T, K): pixels predicted and labelled so, predicted so, labelled so."""
+    """Per frame and class, int64 (T, K): pixels predicted and labelled so, predicted so, labelled so.
+
+    Attributes:
+        blank: frames that the clip lacks to the length of the longest ones; only ``tpavi`` counts them.
+    """
 
     true_positive: Tensor
     predicted: Tensor
     labelled: Tensor
+    blank: int = 0
 
 
 def thresholds(num: int = NUM_THRESHOLDS) -> Tensor:

@@ -115,7 +115,7 @@ def test_files_name_convention_and_hold_every_clip(tmp_path, caplog):
     pairs = [make_clip(i) for i in range(3)]
     with caplog.at_level("INFO"):
         scores = run(binary_evaluator(output_dir=tmp_path, convention="dataset"), pairs)
-    assert "convention 'dataset'" in caplog.text
+    assert "Convention 'dataset'" in caplog.text
     assert json.loads((tmp_path / "results.json").read_text())["convention"] == "dataset"
     run(binary_evaluator(output_dir=tmp_path), pairs)
     summary = json.loads((tmp_path / "results.json").read_text())
@@ -124,7 +124,7 @@ def test_files_name_convention_and_hold_every_clip(tmp_path, caplog):
     assert [row["clip_id"] for row in rows] == [clip["clip_id"] for clip, _ in pairs]
     mean = sum(float(row["M_J"]) for row in rows) / 3
     assert mean == pytest.approx(summary["sem_seg"]["M_J"], abs=1e-4)  # the table has four decimals
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["per_clip.csv", "results.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["per_clip.csv", "results.json", "results.md"]
 
 
 @pytest.mark.parametrize("num_classes", [2, 71])
@@ -190,9 +190,10 @@ def test_built_from_a_configuration():
     scores = run(AVSEvaluator(cfg, dataset_name="avsbench_ms3_test"), [make_clip(0)])
     assert set(scores) == {"mIoU", "F", "M_J", "M_F", "boundary_F", "false_positive_share"}
     cfg.MODEL.NUM_CLASSES = 71
-    with pytest.raises(ValueError, match="choose one of combo, dataset"):
+    cfg.TEST.CONVENTION = "coco"
+    with pytest.raises(ValueError, match="'coco' does not exist; choose one of combo, tpavi, dataset"):
         AVSEvaluator(cfg, dataset_name="avsbench_avss_test")
-    cfg.TEST.CONVENTION = "combo"
+    cfg.TEST.CONVENTION = "tpavi"
     with pytest.raises(ValueError, match="names 2 classes, MODEL.NUM_CLASSES is 71"):
         AVSEvaluator(cfg, dataset_name="avsbench_avss_test", class_names=("background", "object"))
     with pytest.raises(ValueError, match="Binary masks have 2 classes"):

@@ -1,0 +1,107 @@
+"""Score predictions that were saved, by us or by others, without a model (spec: metrics.md)."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ska_vct.data.augmentation import ClipGeometry
+from ska_vct.data.avsbench import load_records
+from ska_vct.data.pictures import PictureError, read_truth
+from ska_vct.data.subsets import Subset, dataset_name, get_subset
+from ska_vct.evaluation import AVSEvaluator, load_coco, load_prediction
+from ska_vct.structures.clip import IGNORE_LABEL, ClipError
+
+
+def score_predictions(
+    *,
+    root: str | os.PathLike,
+    subset: str,
+    split: str,
+    predictions: str | os.PathLike,
+    convention: str = "combo",
+    out: str | os.PathLike | None = None,
+    size: tuple[int, int] = (224, 224),
+    progress: bool = True,
+    **options,
+) -> dict[str, float]:
+    """Score the annotated frames of a split.
+
+    Args:
+        root: folder with the release, as ``DATASETS.ROOT``.
+        subset, split: which clips.
+        predictions: folder of pictures in AVSBench's layout, or a JSON file in COCO's format, as
+            ``TEST.SAVE_PREDICTIONS`` writes them.
+        convention: whose scores are the headline.
+        out: folder for the report's files; None for no files.
+        size: height and width at which masks are compared; predictions must have it.
+        progress: show a bar.
+        options: further keyword arguments of ``load_records``.
+
+    Returns:
+        scores in percent.
+
+    Raises:
+        DatasetError, ClipError: the release is not whole, or a mask cannot be used.
+        FileNotFoundError: there is no prediction for a frame.
+        ValueError: a prediction cannot be used.
+    """
+    facts = get_subset(subset)
+    read = _reader(predictions, binary=facts.binary_masks, size=size)
+    evaluator = AVSEvaluator(
+        dataset_name=dataset_name(subset, split),
+        num_classes=facts.num_classes,
+        binary=facts.binary_masks,
+        class_names=facts.classes,
+        convention=convention,
+        output_dir=out,
+        distributed=False,
+    )
+    records = load_records(subset, split, root, **options)
+    for record in tqdm(records, desc=f"Scoring {subset} {split}", unit="clip", delay=1, disable=not progress):
+        masks, annotated = _ground_truth(record, facts, size)
+        labels = np.zeros(masks.shape, np.int64)
+        labels[annotated] = read(record["clip_id"], np.flatnonzero(annotated).tolist())
+        if labels.max() >= facts.num_classes:
+            raise ValueError(
+                f"Prediction of clip '{record['clip_id']}' in '{predictions}' holds class {labels.max()}, but "
+                f"there are only {facts.num_classes} classes; the predictions belong to another data set."
+            )
+        clip = {
+            "clip_id": record["clip_id"],
+            "masks": torch.from_numpy(masks),
+            "mask_valid": torch.from_numpy(annotated),
+            "frame_valid": torch.ones(len(masks), dtype=torch.bool),
+        }
+        evaluator.process([clip], [{"labels": torch.from_numpy(labels)}])
+    return dict(evaluator.evaluate()["sem_seg"])
+
+
+def _reader(predictions: str | os.PathLike, *, binary: bool, size: tuple[int, int]):
+    path = Path(predictions)
+    if path.is_dir():
+        return lambda clip_id, frames: load_prediction(path, clip_id, frames, binary=binary, size=size)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There are no predictions at '{path}'; name a folder of pictures or a JSON file "
+            "(TEST.SAVE_PREDICTIONS)."
+        )
+    coco = load_coco(path, binary=binary)
+    return lambda clip_id, frames: coco.load(clip_id, frames, size=size)
+
+
+def _ground_truth(record: dict, facts: Subset, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Class per pixel int64 (T, H, W), 255 where not annotated, and bool (T,)."""
+    paths = record["mask_paths"]
+    annotated = np.array([path is not None for path in paths])
+    masks = np.full((len(paths), *size), IGNORE_LABEL, np.int64)
+    geometry = ClipGeometry.resize(size)
+    for index in np.flatnonzero(annotated):
+        try:
+            mask = read_truth(paths[index], binary=facts.binary_masks, num_classes=facts.num_classes)
+        except PictureError as error:
+            raise ClipError(f"Clip '{record['clip_id']}': {error}") from None
+        masks[index] = geometry.apply_labels(mask[None])[0]
+    return masks, annotated

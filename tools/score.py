@@ -1,0 +1,66 @@
+"""Score saved predictions of AVSBench in every convention, without a model.
+
+Examples:
+    python tools/score.py --root datasets --subset ms3 \\
+        --predictions output/ms3/swin_b_384/inference/avsbench_ms3_test/predictions
+    python tools/score.py --root datasets --subset avss --predictions predictions_coco.json \\
+        --metric-convention tpavi --out output/scores
+
+Predictions are pictures of 224 x 224 in AVSBench's layout: {split}/{name}/{name}_{1..}.png of 0 and 255 (in S4
+{split}/{category}/...), {label}/{uid}/labels_semantic/{0..}.png of class indices; or a JSON file in COCO's
+format whose images have these names. tools/train_net.py --eval-only TEST.SAVE_PREDICTIONS True writes both. A
+mask of 0 and 255 has no probabilities left: its M_J is the model's, its M_F is not. docs/scores.md explains the
+conventions.
+"""
+
+import argparse
+import logging
+import sys
+
+try:
+    from ska_vct.data.subsets import SPLITS, SUBSETS
+    from ska_vct.engine.score import score_predictions
+    from ska_vct.evaluation import CONVENTIONS
+    from ska_vct.utils.cli import one_sentence_errors
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
+        "once and use .venv/bin/python, or see 'Set-up' in README.md for your own environment."
+    )
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", required=True, metavar="DIR", help="folder with the release")
+    parser.add_argument("--subset", required=True, choices=sorted(SUBSETS))
+    parser.add_argument("--split", default="test", choices=SPLITS, help="default: %(default)s")
+    parser.add_argument(
+        "--predictions", required=True, metavar="PATH", help="folder of pictures, or COCO JSON file"
+    )
+    parser.add_argument("--metric-convention", default="combo", choices=CONVENTIONS, help="default: %(default)s")
+    parser.add_argument("--out", metavar="DIR", help="folder for results.json, results.md and per-clip tables")
+    parser.add_argument("--as-released", action="store_true", help="look past rebuilt and prepared masks")
+    parser.add_argument(
+        "--leave-out", default="", metavar="CSV", help="clips to do without, as DATASETS.LEAVE_OUT"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    with one_sentence_errors():
+        score_predictions(
+            root=args.root,
+            subset=args.subset,
+            split=args.split,
+            predictions=args.predictions,
+            convention=args.metric_convention,
+            out=args.out,
+            prefer_rebuilt=not args.as_released,
+            leave_out=args.leave_out,
+        )
+
+
+if __name__ == "__main__":
+    main()
