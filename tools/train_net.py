@@ -5,10 +5,13 @@ Examples:
     python tools/train_net.py --config configs/ms3/swin_b_384.yaml --num-gpus 2 MODEL.AUDIO.WEIGHTS vggish.pth
     python tools/train_net.py --config configs/ms3/swin_b_384.yaml --resume
     python tools/train_net.py --config configs/ms3/swin_b_384.yaml --eval-only MODEL.WEIGHTS model_best.pth
+    python tools/train_net.py --config configs/ms3/swin_b_384.yaml --eval-only --metric-convention tpavi \
+        MODEL.WEIGHTS model_best.pth TEST.SAVE_PREDICTIONS True
     torchrun --nproc-per-node 2 tools/train_net.py --config configs/ms3/swin_b_384.yaml
 
 Everything goes to OUTPUT_DIR (default: output/<folder>/<name> of the config): model_best.pth, the last
-checkpoints, config.yaml, metrics.json, TensorBoard events, and inference/<data set>/results.json with scores.
+checkpoints, config.yaml, metrics.json, TensorBoard events, and inference/<data set>/ with scores of every
+convention (results.json, results.md, per_clip.csv) and, if saved, predictions.
 """
 
 import sys

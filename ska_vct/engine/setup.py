@@ -20,6 +20,7 @@ from detectron2.utils.logger import setup_logger
 
 import ska_vct.modeling  # noqa: F401  registers the model and its backbones
 from ska_vct.config import get_cfg
+from ska_vct.evaluation import CONVENTIONS
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
 
@@ -55,6 +56,17 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
             action.help = "score MODEL.WEIGHTS (or, with --resume, the last checkpoint) on DATASETS.TEST"
         elif action.dest == "opts":
             action.help = 'changes to the config: "KEY VALUE" pairs, e.g. SOLVER.BASE_LR 0.0002'
+    parser.add_argument(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="look at the data sets' files for some seconds first (default), so that none stops the run later",
+    )
+    parser.add_argument(
+        "--metric-convention",
+        choices=CONVENTIONS,
+        help="whose scores count; default: TEST.CONVENTION of the config (see docs/scores.md)",
+    )
     return parser
 
 
@@ -68,6 +80,8 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
         ConfigError: unknown keys, wrong values, parts that contradict each other, unknown data sets.
     """
     cfg = load_cfg(args.config_file, args.opts)
+    if getattr(args, "metric_convention", None):
+        cfg.TEST.CONVENTION = args.metric_convention
     if cfg.OUTPUT_DIR == get_cfg().OUTPUT_DIR and args.config_file:
         path = Path(args.config_file)
         cfg.OUTPUT_DIR = os.path.join("output", path.parent.name, path.stem)

@@ -29,10 +29,11 @@ from ska_vct.checkpoint.checkpointer import StrictCheckpointer
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.evaluation import AVSEvaluator
 
+from .data_check import check_datasets
 from .hooks import BEST_NAME, BestCheckpointer, ProgressPrinter, StepStatistics
 from .optim import apply_schedule, build_lr_scheduler, build_optimizer
 from .setup import prepare_run, setup_cfg
-from .weights import load_part_weights
+from .weights import load_options, load_part_weights
 
 _LOGGER = logging.getLogger(__name__)
 METRIC = "sem_seg/mIoU"
@@ -74,7 +75,9 @@ class Trainer(DefaultTrainer):
         step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = step(wrapped, self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = StrictCheckpointer(wrapped, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = StrictCheckpointer(
+            wrapped, cfg.OUTPUT_DIR, options=load_options(cfg, inference=False), trainer=weakref.proxy(self)
+        )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -95,9 +98,9 @@ class Trainer(DefaultTrainer):
             FileNotFoundError, CheckpointError: a file is missing, damaged or does not fit.
         """
         found = resume and self.checkpointer.has_checkpoint()
-        if not found:
-            load_part_weights(self.cfg, self.checkpointer.model)
         super().resume_or_load(resume=resume)
+        if not found:
+            load_part_weights(self.cfg, self.checkpointer.model, self.checkpointer.report)
         if found:
             apply_schedule(self.optimizer, self.scheduler)
             _LOGGER.info(f"Continuing at iteration {self.start_iter + 1} of {self.max_iter}")
@@ -259,15 +262,20 @@ def train_or_evaluate(args: argparse.Namespace) -> None:
         args: of :func:`ska_vct.engine.setup.default_argument_parser`.
 
     Raises:
-        ConfigError, CheckError, CheckpointError, OSError: the input is wrong; see there.
+        ConfigError, CheckError, CheckpointError, DatasetError, OSError: the input is wrong; see there.
     """
     cfg = setup_cfg(args)
     prepare_run(cfg, args)
+    if args.check:
+        check_datasets(cfg, cfg.DATASETS.TEST if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL))
     if not args.eval_only:
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)
         trainer.train()
         return
     model = Trainer.build_model(cfg)
-    StrictCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+    options = load_options(cfg, inference=True)
+    StrictCheckpointer(model, cfg.OUTPUT_DIR, options=options).resume_or_load(
+        cfg.MODEL.WEIGHTS, resume=args.resume
+    )
     Trainer.test(cfg, model)

@@ -1,0 +1,81 @@
+#!/usr/bin/env python
+"""Check AVSBench releases: what is there, what is missing, damaged or odd, and what is computed on the fly.
+
+Examples:
+    python datasets/check.py --root /data/AVSBench
+    python datasets/check.py --root /data/AVSBench --subset ms3 --quick
+    python datasets/check.py --root /data/AVSBench --fix-list fix.csv
+
+Releases are found at any depth below ROOT, as released or as COMBO's and VCT's scripts have rebuilt them.
+Nothing is written but the fix list, a csv file with one line per problem; given as DATASETS.LEAVE_OUT, training
+does without the clips that it names. Exit status: 0 all clips of all subsets found are usable, 1 some are not, 2
+no release found.
+"""
+
+import argparse
+import sys
+
+try:
+    from ska_vct.data.check import check_release
+    from ska_vct.data.check_report import describe
+    from ska_vct.data.findings import write_fix_list
+    from ska_vct.data.locate import find_releases
+    from ska_vct.data.subsets import SUBSETS
+    from ska_vct.utils.cli import one_sentence_errors
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
+        "once and use .venv/bin/python, or see 'Set-up' in README.md for your own environment."
+    )
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", required=True, metavar="DIR", help="folder with releases anywhere below it")
+    parser.add_argument(
+        "--subset", nargs="+", choices=sorted(SUBSETS), default=sorted(SUBSETS), help="default: all"
+    )
+    parser.add_argument("--fix-list", metavar="OUT", help="csv file for everything that is wrong")
+    parser.add_argument("--quick", action="store_true", help="read headers and ends of files, not all of them")
+    parser.add_argument("--as-released", action="store_true", help="look past rebuilt and prepared pictures")
+    parser.add_argument("--pre-masks", action="store_true", help="also look for pictures of segments")
+    parser.add_argument("--prepared", default="", metavar="DIR", help="default: ROOT/prepared")
+    parser.add_argument("--show", type=int, default=10, help="findings shown per kind (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=0, help="threads; 0 (default): one per core, at most 8")
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    with one_sentence_errors():
+        places = [
+            (name, base)
+            for name, bases in find_releases(args.root).items()
+            if name in args.subset
+            for base in bases
+        ]
+        if not places:
+            print(f"No release of {', '.join(args.subset)} below {args.root}; datasets/README.md has the tree.")
+            return 2
+        reports = []
+        for name, base in places:
+            report = check_release(
+                name,
+                base,
+                args.root,
+                content=not args.quick,
+                jobs=args.jobs,
+                prefer_rebuilt=not args.as_released,
+                pre_masks=args.pre_masks,
+                prepared=args.prepared,
+            )
+            reports.append(report)
+            print(describe(report, show=args.show))
+        if args.fix_list:
+            lines = write_fix_list(args.fix_list, [finding for report in reports for finding in report.findings])
+            print(f"{lines} lines in {args.fix_list}")
+    return 1 if any(report.errors for report in reports) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Look at the clips of a run before it starts, so that no file stops it in the middle of an epoch."""
+
+import logging
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.utils import comm
+
+from ska_vct.data.check import check_records
+from ska_vct.data.clip_checks import Needs
+from ska_vct.data.findings import count_kinds, errors_of
+from ska_vct.data.folders import DatasetError
+
+_LOGGER = logging.getLogger(__name__)
+SHOWN = 3
+
+
+def check_datasets(cfg: CfgNode, names: Sequence[str]) -> None:
+    """Check what the run will read of some registered data sets, for about ``DATASETS.CHECK_SECONDS``.
+
+    The first rank checks, the others wait.
+
+    Args:
+        cfg: the config.
+        names: data sets.
+
+    Raises:
+        DatasetError: a data set is incomplete or a file of it cannot be used; the first few are named.
+    """
+    if comm.is_main_process():
+        records = [record for name in dict.fromkeys(names) for record in DatasetCatalog.get(name)]
+        uses_flow = cfg.MODEL.SKA.ENABLED
+        needs = Needs(
+            audio_source=cfg.INPUT.AUDIO.SOURCE,
+            flow=uses_flow and cfg.INPUT.FLOW.MISSING == "error" and not cfg.INPUT.FLOW.ONLINE,
+            read_flow=uses_flow,
+        )
+        findings, coverage = check_records(records, needs, seconds=cfg.DATASETS.CHECK_SECONDS)
+        for level, kind, number, clips in count_kinds(findings):
+            _LOGGER.warning(f"Data check, {level}: {kind}: {number} in {clips} clips")
+        errors = errors_of(findings)
+        if errors:
+            clips = {finding.clip_id for finding in errors}
+            shown = " ".join(finding.text for finding in errors[:SHOWN])
+            raise DatasetError(
+                f"{len(errors)} files of {len(clips)} of {len(records)} clips cannot be used: {shown} "
+                f"'python datasets/check.py --root {cfg.DATASETS.ROOT} --fix-list fix.csv' names all; --no-check "
+                "starts anyway."
+            )
+        if coverage.contents < coverage.clips:
+            _LOGGER.info(f"Data check: read {coverage}; datasets/check.py reads all (DATASETS.CHECK_SECONDS)")
+        else:
+            _LOGGER.info(f"Data check: read {coverage}")
+    comm.synchronize()
