@@ -1,0 +1,57 @@
+#!/usr/bin/env python
+"""Make pictures of class-agnostic segments for MODEL.PRE_MASK.ENABLED with a Segment Anything model of yours.
+
+Example:
+    pip install -e '.[premasks]'
+    python datasets/make_premasks.py --root /data/AVSBench --subset ms3 --weights sam-vit-base --out /data/segments
+
+Then train with MODEL.PRE_MASK.ENABLED True INPUT.PRE_MASK.ROOT /data/segments. Weights are a folder, or the name
+on Hugging Face's hub, of a SAM or SAM 2 model in transformers' format. An interrupted run goes on where it
+stopped. COMBO's authors publish pictures made with Semantic-SAM: datasets/README.md says where those go. Theirs
+and these are not the same, so checkpoints trained on theirs need theirs.
+"""
+
+import argparse
+import sys
+
+try:
+    import torch
+
+    from ska_vct.data.avsbench import load_records
+    from ska_vct.data.segments import load_segmenter, make_pre_masks
+    from ska_vct.data.subsets import SPLITS, SUBSETS
+    from ska_vct.utils.cli import one_sentence_errors
+    from ska_vct.utils.folders import make_folder
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
+        "once and use .venv/bin/python, or see 'Set-up' in README.md for your own environment."
+    )
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", required=True, metavar="DIR", help="folder with the release")
+    parser.add_argument("--subset", required=True, choices=sorted(SUBSETS))
+    parser.add_argument("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all")
+    parser.add_argument("--weights", required=True, metavar="PATH", help="segment-anything model, see above")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the pictures")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"
+    )
+    parser.add_argument("--points-per-batch", type=int, default=64, help="fewer need less memory")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with one_sentence_errors():
+        out = make_folder(args.out)
+        segment = load_segmenter(args.weights, device=args.device, points_per_batch=args.points_per_batch)
+        records = [record for split in args.split for record in load_records(args.subset, split, args.root)]
+        written, present = make_pre_masks(records, segment, out)
+        print(f"{written} pictures written, {present} were there; in {out}")
+
+
+if __name__ == "__main__":
+    main()

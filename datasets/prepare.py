@@ -1,0 +1,89 @@
+#!/usr/bin/env python
+"""Make what is optional: 384 px frames and masks, log-mels from sound, published flow in one file per clip.
+
+Examples:
+    python datasets/prepare.py --root /data/AVSBench --subset s4 --what frames
+    python datasets/prepare.py --root /data/AVSBench --subset avss --what frames log-mel --jobs 8
+    python datasets/prepare.py --root /data/AVSBench --subset ms3 --what flow --flow-root /data/raft_flow
+
+S4 and MS3 at 384 px are built from AVSS's larger frames, so AVSS must lie below ROOT too. Files go to OUT, by
+default ROOT/prepared, where training looks for them (elsewhere set DATASETS.PREPARED; for flow INPUT.FLOW.ROOT
+OUT/flow), never into the release unless --into-release is given. An interrupted run goes on where it stopped.
+"""
+
+import argparse
+import os
+import sys
+
+try:
+    from ska_vct.data import prepare
+    from ska_vct.data.avsbench import PREPARED_FOLDER, load_records
+    from ska_vct.data.locate import find_release
+    from ska_vct.data.subsets import SPLITS, SUBSETS, get_subset
+    from ska_vct.utils.cli import one_sentence_errors
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
+        "once and use .venv/bin/python, or see 'Set-up' in README.md for your own environment."
+    )
+
+SHOWN = 10
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", required=True, metavar="DIR", help="folder with the releases")
+    parser.add_argument("--subset", required=True, choices=sorted(SUBSETS))
+    parser.add_argument("--what", nargs="+", choices=("frames", "log-mel", "flow"), default=["frames", "log-mel"],
+                        help="default: frames log-mel")  # fmt: skip
+    parser.add_argument("--split", nargs="+", choices=SPLITS, help="default: all; frames of AVSS: val test")
+    parser.add_argument("--out", default="", metavar="DIR", help="default: ROOT/prepared")
+    parser.add_argument("--into-release", action="store_true", help="write frames and log-mels into the release")
+    parser.add_argument("--flow-root", default="", metavar="DIR", help="the published flow; default: ROOT/flow")
+    parser.add_argument(
+        "--flow-side", type=int, default=96, help="longer side of kept flow (default: %(default)s)"
+    )
+    parser.add_argument("--jobs", type=int, default=0, help="threads; 0 (default): one per core, at most 8")
+    return parser.parse_args()
+
+
+def make(args: argparse.Namespace, what: str, base: str, target: str, out: str) -> prepare.Outcome:
+    splits = args.split or SPLITS
+    if what == "frames":
+        if args.subset == "avss":
+            return prepare.prepare_semantic_frames(base, target, args.split or SPLITS[1:], jobs=args.jobs)
+        semantic = find_release("avss", args.root)
+        return prepare.prepare_object_frames(args.subset, base, semantic, target, splits, jobs=args.jobs)
+    options = {"prefer_rebuilt": False, "flow_root": args.flow_root, "prepared": out}
+    records = [record for split in splits for record in load_records(args.subset, split, args.root, **options)]
+    if what == "flow":
+        return prepare.prepare_flow(records, f"{out}/flow", side=args.flow_side, jobs=args.jobs)
+    return prepare.prepare_log_mel(records, target, jobs=args.jobs)
+
+
+def main() -> int:
+    args = parse_args()
+    failed = 0
+    with one_sentence_errors():
+        base = find_release(args.subset, args.root)
+        out = args.out or os.path.join(args.root, PREPARED_FOLDER)
+        if not args.into_release or "flow" in args.what:
+            prepare.check_target(args.root, out)
+        target = base if args.into_release else f"{out}/{get_subset(args.subset).folder}"
+        for what in args.what:
+            outcome = make(args, what, base, target, out)
+            where = f"{out}/flow" if what == "flow" else target
+            print(
+                f"{what}: {outcome.written} clips written, {outcome.present} were there or need nothing, "
+                f"{len(outcome.failed)} failed; in {where}"
+            )
+            for text in outcome.failed[:SHOWN]:
+                print(f"    {text}")
+            if len(outcome.failed) > SHOWN:
+                print(f"    ... and {len(outcome.failed) - SHOWN} more")
+            failed += len(outcome.failed)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
