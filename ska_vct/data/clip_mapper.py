@@ -15,7 +15,7 @@ from ska_vct.data.flow import PIXELS_PER_SECOND, FlowError, normalize_flow, read
 from ska_vct.data.flow_camera import CAMERAS, compensate_camera
 from ska_vct.data.flow_clip import FlowRequest, compute_and_keep
 from ska_vct.data.flow_methods import CLASSICAL
-from ska_vct.data.pictures import PictureError, read_binary_mask, read_label_map, read_picture
+from ska_vct.data.pictures import PictureError, read_picture, read_truth, same_proportions
 from ska_vct.data.subsets import S4_CATEGORIES, get_subset
 from ska_vct.structures.clip import IGNORE_LABEL, UNKNOWN_CATEGORY, ClipError, validate_clip
 
@@ -199,8 +199,8 @@ class ClipMapper:
         masks = np.full((len(rows), *geometry.size), IGNORE_LABEL, np.int64)
         for index in np.flatnonzero(valid):
             path = paths[index]
-            mask = read_binary_mask(path) if subset.binary_masks else read_label_map(path, subset.num_classes)
-            if not record["rebuilt"] and not _same_aspect(mask.shape, frame_size):
+            mask = read_truth(path, binary=subset.binary_masks, num_classes=subset.num_classes)
+            if not record["rebuilt"] and not same_proportions(mask.shape, frame_size):
                 raise PictureError(
                     f"Mask {path} is {_size(mask)}, its picture {frame_size[0]} x {frame_size[1]}; a mask may be "
                     "smaller or larger than its picture, but must have its proportions."
@@ -252,11 +252,6 @@ class ClipMapper:
 
 def _channels_first(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
-
-
-def _same_aspect(mask_size: tuple[int, int], frame_size: tuple[int, int]) -> bool:
-    # One pixel of tolerance for the rounding of a resize that kept the aspect.
-    return abs(mask_size[0] - frame_size[0] * mask_size[1] / frame_size[1]) <= 1
 
 
 def _has_flow(path: str) -> bool:

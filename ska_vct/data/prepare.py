@@ -108,7 +108,7 @@ def prepare_object_frames(
                 f"Clip '{name}' of {facts.title} is not in AVSS's table; its frames have no source."
             )
         # Where a name is there twice the split decides, then the last, as with VCT's scripts.
-        uid = max(candidates, key=lambda twin: twin["split"] == split)["uid"]
+        uid = max(reversed(candidates), key=lambda twin: twin["split"] == split)["uid"]
         source = f"{semantic}/{_LABELS[subset]}/{uid}"
         inside = f"{split}/{row['category']}/{name}" if subset == "s4" else f"{split}/{name}"
         frames = f"{inside if subset == 's4' else name}/{name}"

@@ -1,0 +1,227 @@
+"""Prepared files equal what is computed on the fly, runs resume, releases stay untouched; segment pictures."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ska_vct.config import get_cfg
+from ska_vct.data import prepare, segments
+from ska_vct.data.avsbench import load_records
+from ska_vct.data.clip_mapper import ClipMapper
+from ska_vct.data.folders import DatasetError
+from ska_vct.data.locate import find_release
+from ska_vct.data.pictures import read_binary_mask, read_label_map, read_picture
+from ska_vct.data.subsets import SPLITS, get_subset
+from tests.data.miniature import make_original, rows_of, write_rows
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory) -> Path:
+    """All three subsets; the clips of S4 and MS3 are AVSS's v1s and v1m, as in the real releases."""
+    root = tmp_path_factory.mktemp("all")
+    for subset in ("s4", "ms3"):
+        make_original(root, subset, train=1, val=1, test=1)
+    make_original(root, "avss", train=4, val=4, test=4)
+    rows = [row | {"vid": f"none_{index}"} for index, row in enumerate(rows_of(root, "avss"))]
+    for subset, label in (("s4", "v1s"), ("ms3", "v1m")):
+        for split in SPLITS:
+            spare = next(row for row in rows if row["split"] == split and row["label"] == label)
+            spare["vid"] = next(row["name"] for row in rows_of(root, subset) if row["split"] == split)
+    write_rows(root, "avss", rows)
+    return root
+
+
+@pytest.fixture
+def root(pristine, tmp_path) -> Path:
+    return Path(shutil.copytree(pristine, tmp_path / "root"))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def object_frames(root: Path, subset: str, splits=SPLITS) -> prepare.Outcome:
+    base, semantic = (find_release(name, root) for name in (subset, "avss"))
+    target = f"{root}/prepared/{get_subset(subset).folder}"
+    return prepare.prepare_object_frames(subset, base, semantic, target, splits, jobs=2, progress=False)
+
+
+@pytest.mark.parametrize("subset", ["s4", "ms3"])
+def test_object_frames_come_from_avss(root, subset):
+    before = files(root)
+    prepare.check_target(root, root / "prepared")
+    outcome = object_frames(root, subset)
+    assert (outcome.written, outcome.present, outcome.failed) == (3, 0, [])
+    for split in SPLITS:
+        (record,) = load_records(subset, split, root)
+        twin = next(row for row in rows_of(root, "avss") if row["vid"] == record["name"] and row["split"] == split)
+        assert record["rebuilt"] and "/prepared/" in record["image_paths"][0]
+        source = root / "AVSBench_semantic" / twin["label"] / twin["uid"]
+        for k, path in enumerate(record["image_paths"]):
+            assert read_picture(path).shape == (384, 384, 3)
+            # Shrunk to a few cells, both show the same picture; the nearest other frame of the clip does not.
+            small, large = (cells(read_picture(p)) for p in (source / f"frames/{k}.jpg", path))
+            assert np.abs(small - large).mean() < 3
+        side = 384 if split == "train" else 224
+        for k, path in enumerate(record["mask_paths"]):
+            if path is not None:
+                mask = read_binary_mask(path)
+                labels = read_label_map(source / f"labels_semantic/{k}.png", 71)
+                assert mask.shape == (side, side)
+                assert mask.mean() == pytest.approx((labels > 0).mean(), abs=0.01)
+    assert {name: data for name, data in files(root).items() if not name.startswith("prepared")} == before
+    assert object_frames(root, subset).present == 3
+
+
+def cells(picture: np.ndarray) -> np.ndarray:
+    side = picture.shape[0] // 8
+    return picture[: 8 * side, : 8 * side].reshape(8, side, 8, side, 3).mean((1, 3))
+
+
+def test_an_interrupted_run_goes_on(root):
+    object_frames(root, "ms3", ["train"])
+    before = {path: path.stat().st_mtime_ns for path in (root / "prepared").rglob("*.png")}
+    victim = max(before)
+    victim.unlink()
+    (victim.parent / f".{victim.stem}.1.part.png").write_bytes(b"half")
+    outcome = object_frames(root, "ms3")
+    assert (outcome.written, outcome.present) == (3, 0) and victim.is_file()
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items() if path != victim)
+    assert object_frames(root, "ms3").present == 3
+
+
+def test_avss_frames_and_log_mel_equal_those_made_on_the_fly(root):
+    cfg = get_cfg()
+    cfg.INPUT.SIZE = (384, 384)
+    cfg.INPUT.FLOW.MISSING = "zero"
+    mapper = ClipMapper(cfg, is_train=False)
+    plain = load_records("avss", "test", root)
+    want = [mapper(record) for record in plain]
+    target = f"{root}/prepared/AVSBench_semantic"
+    base = find_release("avss", root)
+    assert prepare.prepare_semantic_frames(base, target, ["val", "test"], progress=False).written == 8
+    assert prepare.prepare_log_mel(plain, target, progress=False).written == 4
+    records = load_records("avss", "test", root)
+    assert all("/prepared/" in record["image_paths"][0] for record in records)
+    assert all("/prepared/" in record["mask_paths"][0] for record in records)
+    assert all(record["log_mel_paths"]["npy"] for record in records)
+    for record, clip in zip(records, want, strict=True):
+        got = mapper(record)
+        for key in ("images", "masks", "log_mel", "mask_valid"):
+            assert (got[key] == clip[key]).all(), key
+    assert prepare.prepare_log_mel(records, target, progress=False).present == 4
+    (train, *_) = load_records("avss", "train", root)
+    assert not train["rebuilt"]
+    prepare.prepare_semantic_frames(base, target, ["train"], progress=False)
+    (train, *_) = load_records("avss", "train", root)
+    assert "/prepared/" in train["image_paths"][0] and "labels_semantic_384" in train["mask_paths"][0]
+    assert len(load_records("avss", "train", root, prefer_rebuilt=False)) == 4
+
+
+def test_published_flow_becomes_small_files(root):
+    shutil.rmtree(root / "flow")
+    (record,) = load_records("ms3", "test", root)
+    folder = Path(record["flow_path"].removesuffix(".npz"))
+    folder.mkdir(parents=True)
+    fields = np.random.default_rng(0).random((5, 48, 64), np.float32)
+    fields[0] = 0
+    for index, field in enumerate(fields):
+        np.save(folder / f"flow_{index:04d}.npy", field)
+    out = str(root / "prepared/flow")
+    assert prepare.prepare_flow([record], out, side=32, progress=False).written == 1
+    (small,) = load_records("ms3", "test", root, flow_root=out)
+    stored = prepare.read_flow(small["flow_path"], clip_id=record["clip_id"], num_frames=5)
+    assert stored.flow.shape == (5, 1, 2, 24, 32) and stored.meta["units"] == "share of the frame maximum"
+    assert (stored.meta["height"], stored.meta["width"]) == (48, 64)
+    blocks = fields.reshape(5, 24, 2, 32, 2).mean((2, 4))
+    np.testing.assert_allclose(stored.flow[:, 0, 0], blocks, atol=1e-3)
+    assert prepare.prepare_flow([record], out, side=32, progress=False).present == 1
+
+
+def test_what_cannot_be_made_is_named_and_the_rest_is_made(root):
+    rows = [row | {"vid": "gone"} if row["split"] == "val" else row for row in rows_of(root, "avss")]
+    write_rows(root, "avss", rows)
+    (test_clip,) = load_records("ms3", "test", root)
+    twin = next(row for row in rows if row["vid"] == test_clip["name"] and row["split"] == "test")
+    (root / "AVSBench_semantic" / twin["label"] / twin["uid"] / "frames/3.jpg").unlink()
+    outcome = object_frames(root, "ms3")
+    assert outcome.written == 1 and len(outcome.failed) == 2
+    assert "is not in AVSS's table" in outcome.failed[0] and "frames/3.jpg cannot be read" in outcome.failed[1]
+
+
+def test_releases_are_not_written_into_unasked(root):
+    with pytest.raises(DatasetError, match="lies inside the release .*--into-release"):
+        prepare.check_target(root, root / "AVSBench_semantic/prepared")
+    with pytest.raises(DatasetError, match="lies inside the release"):
+        prepare.check_target(
+            root / "AVSBench_object/Multi-sources", root / "AVSBench_object/Multi-sources/prepared"
+        )
+
+
+# --- segment pictures ---
+
+
+def test_small_segments_lie_on_large_ones_in_seeded_colours():
+    large, small = np.zeros((2, 8, 10), bool)
+    large[1:7, 1:9] = True
+    small[3:5, 3:5] = True
+    picture = segments.draw_segments([small, large], (8, 10), seed=4)
+    assert (picture[~large] == 0).all() and (picture[large] > 0).all()
+    assert len(np.unique(picture[large & ~small], axis=0)) == 1 == len(np.unique(picture[small], axis=0))
+    assert (picture[3, 3] != picture[1, 1]).any()
+    assert (picture == segments.draw_segments([large, small], (8, 10), seed=4)).all()
+    assert (picture != segments.draw_segments([large, small], (8, 10), seed=5)).any()
+    assert (segments.draw_segments([], (8, 10)) == 0).all()
+    with pytest.raises(ValueError, match="must agree"):
+        segments.draw_segments([large], (4, 4))
+
+
+@pytest.mark.parametrize("subset", ["s4", "ms3", "avss"])
+def test_segment_pictures_lie_where_the_reader_looks(root, tmp_path, subset):
+    records = load_records(subset, "test", root)
+    halves = lambda picture: [np.arange(picture.size // 3).reshape(picture.shape[:2]) % 2 == 0]  # noqa: E731
+    total = sum(len(record["image_paths"]) for record in records)
+    assert segments.make_pre_masks(records, halves, tmp_path / "out", progress=False) == (total, 0)
+    assert segments.make_pre_masks(records, halves, tmp_path / "out", progress=False) == (0, total)
+    found = load_records(subset, "test", root, pre_masks=True, pre_mask_root=tmp_path / "out")
+    for record in found:
+        assert all(read_picture(path).any() for path in record["pre_mask_paths"])
+
+
+def test_without_transformers_or_weights_the_way_out_is_said(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(DatasetError, match=r"\[premasks\].*INPUT.PRE_MASK.ROOT.*MODEL.PRE_MASK.ENABLED False"):
+        segments.load_segmenter(str(tmp_path))
+
+
+def test_a_real_segment_anything_model_finds_segments(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "output_channels": 16,
+             "mlp_dim": 16, "image_size": 64, "global_attn_indexes": [1], "num_pos_feats": 8}  # fmt: skip
+    config = transformers.SamConfig(
+        vision_config=sizes,
+        prompt_encoder_config={"hidden_size": 16, "image_size": 64, "image_embedding_size": 4},
+        mask_decoder_config={
+            "hidden_size": 16,
+            "mlp_dim": 16,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": 16,
+        },
+    )
+    transformers.SamModel(config).save_pretrained(tmp_path / "sam")
+    transformers.SamImageProcessor(
+        size={"longest_edge": 64}, pad_size={"height": 64, "width": 64}
+    ).save_pretrained(tmp_path / "sam")
+    segment = segments.load_segmenter(str(tmp_path / "sam"), points_per_batch=256)
+    picture = np.random.default_rng(0).integers(0, 255, (40, 48, 3)).astype(np.uint8)
+    # Random weights may find nothing; what they find must fit the picture.
+    assert segments.draw_segments(segment(picture), (40, 48)).shape == (40, 48, 3)
+    with pytest.raises(
+        DatasetError, match="No segment-anything model could be loaded from .*facebook/sam-vit-base"
+    ):
+        segments.load_segmenter(str(tmp_path / "nothing"))
