@@ -26,5 +26,9 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["ska_vct", "ska_vct.*"]),
     install_requires=read_requirements(),
-    extras_require={"dev": ["pytest>=8", "ruff>=0.6"]},
+    extras_require={
+        "dev": ["pytest>=8", "ruff>=0.6"],
+        # datasets/make_premasks.py
+        "premasks": ["transformers>=4.40"],
+    },
 )
