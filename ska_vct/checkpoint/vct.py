@@ -1,114 +1,103 @@
-"""Names of published VCT checkpoints (Huang et al., CVPR 2025; COMBO-AVS shares most) <-> ours.
+"""Names of published VCT checkpoints (Huang et al., CVPR 2025) and of their relatives <-> ours.
 
 A published model's state has the parts ``backbone``, ``pre_sam_backbone``, ``scale_factor_module``,
-``audio_backbone``, ``sem_seg_head`` and ``criterion``.
+``audio_backbone``, ``sem_seg_head`` and ``criterion``. COMBO-AVS (Yang et al., CVPR 2024) and Mask2Former (Cheng
+et al., CVPR 2022) name what they share with it alike; their decoders know no sound.
 """
 
-import re
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-# Published prefix -> ours; the rest of the name stays.
-_RENAMES = (
-    (r"backbone\.", "backbone.network."),
-    (r"pre_sam_backbone\.", "pre_mask_encoder.backbone.network."),
-    (r"scale_factor_module\.(\d)\.fc1\.", lambda m: f"pre_mask_encoder.gates.res{int(m[1]) + 2}.squeeze."),
-    (r"scale_factor_module\.(\d)\.fc2\.", lambda m: f"pre_mask_encoder.gates.res{int(m[1]) + 2}.excite."),
-    (r"audio_backbone\.features\.", "audio_encoder.backbone."),
-    (r"sem_seg_head\.audio_transformation\.embeddings\.", "audio_encoder.mlp."),
-    (r"sem_seg_head\.pixel_decoder\.transformer\.level_embed", "pixel_decoder.level_embed"),
-    (r"sem_seg_head\.pixel_decoder\.transformer\.encoder\.layers\.", "pixel_decoder.layers."),
-    (r"sem_seg_head\.pixel_decoder\.adapter_1\.", "pixel_decoder.lateral."),
-    (r"sem_seg_head\.pixel_decoder\.layer_1\.", "pixel_decoder.output."),
-    (r"sem_seg_head\.pixel_decoder\.(input_proj|mask_features)\.", r"pixel_decoder.\1."),
+from .backbones import network_from_published, network_to_published
+from .names import Converted, NameTable, convert
+
+_HEAD = "sem_seg_head."
+_PREDICTOR = f"{_HEAD}predictor."
+_QUERIES = f"{_PREDICTOR}visual_query_block."
+_PIXELS = f"{_HEAD}pixel_decoder."
+_PIXEL_PARTS = (
+    ("transformer.level_embed", "level_embed"),
+    ("transformer.encoder.layers.", "layers."),
+    ("adapter_1.", "lateral."),
+    ("layer_1.", "output."),
+    ("input_proj.", "input_proj."),
+    ("mask_features.", "mask_features."),
+)
+# Published backbones, and where their networks lie in ours.
+_NETWORKS = {"backbone.": "backbone.network.", "pre_sam_backbone.": "pre_mask_encoder.backbone.network."}
+
+_RULES = [
+    ("audio_backbone.features.", "audio_encoder.backbone."),
+    (f"{_HEAD}audio_transformation.embeddings.", "audio_encoder.mlp."),
+    *((_PIXELS + theirs, f"pixel_decoder.{ours}") for theirs, ours in _PIXEL_PARTS),
     (
-        r"sem_seg_head\.predictor\.transformer_cross_attention_layers\.(\d+)\.(?:multihead_attn(?=\.)|(?=norm))",
-        lambda m: _attention_place(m, "cross_attention"),
+        f"{_PREDICTOR}transformer_cross_attention_layers.#.multihead_attn.",
+        "decoder.layers.#.cross_attention.attention.",
     ),
-    (
-        r"sem_seg_head\.predictor\.transformer_self_attention_layers\.(\d+)\.(?:self_attn(?=\.)|(?=norm))",
-        lambda m: _attention_place(m, "self_attention"),
-    ),
-    (r"sem_seg_head\.predictor\.transformer_ffn_layers\.(\d+)\.", r"decoder.layers.\1.feed_forward."),
-    (r"sem_seg_head\.predictor\.decoder_norm\.", "decoder.norm."),
-    (r"sem_seg_head\.predictor\.query_feat\.", "mpqg.query_feat."),
-    (r"sem_seg_head\.predictor\.(query_embed|level_embed|class_embed)\.", r"decoder.\1."),
+    (f"{_PREDICTOR}transformer_cross_attention_layers.#.norm.", "decoder.layers.#.cross_attention.norm."),
+    (f"{_PREDICTOR}transformer_self_attention_layers.#.self_attn.", "decoder.layers.#.self_attention.attention."),
+    (f"{_PREDICTOR}transformer_self_attention_layers.#.norm.", "decoder.layers.#.self_attention.norm."),
+    (f"{_PREDICTOR}transformer_ffn_layers.#.", "decoder.layers.#.feed_forward."),
+    (f"{_PREDICTOR}decoder_norm.", "decoder.norm."),
+    (f"{_PREDICTOR}query_feat.", "mpqg.query_feat."),
+    *((f"{_PREDICTOR}{name}.", f"decoder.{name}.") for name in ("query_embed", "level_embed", "class_embed")),
+    (f"{_QUERIES}prototype.", "mpqg.prototypes."),
+    (f"{_QUERIES}pre_proj.", "mpqg.pre_proj."),
+    (f"{_QUERIES}pre_attn.multihead_attn.", "mpqg.prototype_attention.attention."),
+    (f"{_QUERIES}pre_attn.norm.", "mpqg.prototype_attention.norm."),
+    (f"{_QUERIES}assign_attn.proj.", "mpqg.grouping.out_proj."),
+    (f"{_QUERIES}assign_attn.", "mpqg.grouping."),
+    (f"{_PREDICTOR}audio_proj.", "prototype_alignment.audio_proj."),
+    (f"{_PREDICTOR}proto_proj.", "prototype_alignment.prototype_proj."),
+    ("criterion.logit_scale", "prototype_alignment.logit_scale"),
+]
+for _index in range(4):
+    _gate = f"pre_mask_encoder.gates.res{_index + 2}."
+    _RULES += [
+        (f"scale_factor_module.{_index}.fc1.", f"{_gate}squeeze."),
+        (f"scale_factor_module.{_index}.fc2.", f"{_gate}excite."),
+    ]
+for _index in range(3):
     # Our MLPs count their ReLUs, the published ones do not.
-    (r"sem_seg_head\.predictor\.mask_embed\.layers\.(\d)\.", lambda m: f"decoder.mask_embed.{2 * int(m[1])}."),
-    (
-        r"sem_seg_head\.predictor\.visual_query_block\.query_mixer\.layers\.(\d)\.",
-        lambda m: f"mpqg.query_mixer.{2 * int(m[1])}.",
-    ),
-    (r"sem_seg_head\.predictor\.visual_query_block\.prototype\.", "mpqg.prototypes."),
-    (r"sem_seg_head\.predictor\.visual_query_block\.pre_proj\.", "mpqg.pre_proj."),
-    (
-        r"sem_seg_head\.predictor\.visual_query_block\.pre_attn\.(?:multihead_attn(?=\.)|(?=norm))",
-        lambda m: "mpqg.prototype_attention." + ("attention" if m[0].endswith("attn") else ""),
-    ),
-    (r"sem_seg_head\.predictor\.visual_query_block\.assign_attn\.proj\.", "mpqg.grouping.out_proj."),
-    (r"sem_seg_head\.predictor\.visual_query_block\.assign_attn\.", "mpqg.grouping."),
-    (r"sem_seg_head\.predictor\.audio_proj\.", "prototype_alignment.audio_proj."),
-    (r"sem_seg_head\.predictor\.proto_proj\.", "prototype_alignment.prototype_proj."),
-    (r"criterion\.logit_scale", "prototype_alignment.logit_scale"),
+    _RULES += [
+        (f"{_PREDICTOR}mask_embed.layers.{_index}.", f"decoder.mask_embed.{2 * _index}."),
+        (f"{_QUERIES}query_mixer.layers.{_index}.", f"mpqg.query_mixer.{2 * _index}."),
+    ]
+_TABLE = NameTable(_RULES)
+# Names of Mask2Former's first version, read but never written.
+_OLD_TABLE = NameTable(
+    [
+        *((_HEAD + theirs, f"pixel_decoder.{ours}") for theirs, ours in _PIXEL_PARTS),
+        (f"{_PREDICTOR}static_query.", "mpqg.query_feat."),
+    ]
 )
 
 # Published entries that no forward pass reads, and why.
-KNOWN_UNUSED = (
-    (r"audio_backbone\.embeddings\.", "VGGish's fully connected layers are never run"),
-    (r"criterion\.empty_weight$", "follows from MODEL.CRITERION.NO_OBJECT_WEIGHT"),
-    (r"(audio_backbone\.)?pproc\.", "VGGish's post-processing is never run"),
-)
-
-
-# PVTv2 as its authors name it -> timm's feature network; below the backbone's prefix.
-_PVT_RENAMES = (
-    (r"patch_embed1\.", "patch_embed."),
-    (r"patch_embed(\d)\.", lambda m: f"stages_{int(m[1]) - 1}.downsample."),
-    (r"block(\d)\.(\d+)\.", lambda m: f"stages_{int(m[1]) - 1}.blocks.{m[2]}."),
-    (r"norm(\d)\.", lambda m: f"stages_{int(m[1]) - 1}.norm."),
-)
-_BACKBONES = ("backbone.", "pre_sam_backbone.")
-
-
-def _attention_place(match: re.Match, kind: str) -> str:
-    inner = "attention" if match[0].endswith("attn") else ""
-    return f"decoder.layers.{match[1]}.{kind}.{inner}"
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A state dict in our names.
-
-    Attributes:
-        state: our name -> tensor.
-        unused: published name -> why it is not needed.
-    """
-
-    state: dict[str, Tensor]
-    unused: dict[str, str]
-
-
-def convert_name(name: str) -> str | None:
-    """Our name of one published entry; None where there is none."""
-    for pattern, replacement in _RENAMES:
-        renamed, count = re.subn("^" + pattern, replacement, name)
-        if count:
-            return renamed
-    return None
-
-
-def _pvt_to_timm(name: str) -> str:
-    for prefix in _BACKBONES:
-        if name.startswith(prefix):
-            rest = name[len(prefix) :].replace("dwconv.dwconv", "dwconv")
-            for pattern, replacement in _PVT_RENAMES:
-                rest, count = re.subn("^" + pattern, replacement, rest)
-                if count:
-                    break
-            return prefix + rest
-    return name
+KNOWN_UNUSED = {
+    r"audio_backbone\.embeddings\.": "VGGish's fully connected layers are never run",
+    r"(audio_backbone\.)?pproc\.": "VGGish's post-processing is never run",
+    r"criterion\.empty_weight$": "follows from MODEL.CRITERION.NO_OBJECT_WEIGHT",
+}
+_COMBO_UNUSED = {
+    r"(sem_seg_head\.)?fusion_module\.": "ours has no module that fuses sound and picture before the decoder",
+    r"(sem_seg_head\.)?audio_transformation\.": "it reads VGGish's 128 numbers per second, ours its grid",
+}
+_MASK2FORMER_UNUSED = {
+    r"sem_seg_head\.predictor\.class_embed\.": "its classes are those of COCO, ADE20K or the like"
+}
+# Ours has the sound as source 0 before the three scales.
+_LEVELS = "decoder.level_embed.weight"
+# In ours alone, and what they are.
+OURS_ALONE = {
+    r"ska\.": "VCT has no SKA",
+    r"mpqg\.(motion_gate|retrieved_proj\.)": "VCT has no motion prompt",
+    r"brm\.": "VCT has no BRM",
+    r"criterion\.": "follows from the config",
+}
+_NO_OBJECT_WEIGHT = 0.1
 
 
 def from_vct(state: Mapping[str, Tensor]) -> Converted:
@@ -120,28 +109,102 @@ def from_vct(state: Mapping[str, Tensor]) -> Converted:
     Raises:
         KeyError: listing the entries whose names are unknown.
     """
-    if any(name.startswith(tuple(f"{prefix}block1." for prefix in _BACKBONES)) for name in state):
-        state = {_pvt_to_timm(name): tensor for name, tensor in state.items()}
-    ours: dict[str, Tensor] = {}
-    unused: dict[str, str] = {}
-    unknown = []
+    return _from_published(state, KNOWN_UNUSED, "published VCT checkpoint")
+
+
+def from_combo(state: Mapping[str, Tensor]) -> Converted:
+    """Convert COMBO-AVS's state dict: backbones, VGGish, pixel decoder and decoder fit ours, its fusion does not.
+
+    Raises:
+        KeyError: listing the entries whose names are unknown.
+    """
+    converted = _from_published(state, KNOWN_UNUSED | _COMBO_UNUSED, "COMBO-AVS checkpoint")
+    features, width = converted.state.get("mpqg.query_feat.weight"), converted.state.get("decoder.norm.weight")
+    if features is not None and width is not None and features.shape[1] != len(width):
+        del converted.state["mpqg.query_feat.weight"]
+        reason = "half a query: the other half was the sound (QUERIES_FUSE_TYPE dim)"
+        converted.unused[f"{_PREDICTOR}query_feat.weight"] = reason
+    return with_sound_first(converted.state, converted.unused)
+
+
+def from_mask2former(state: Mapping[str, Tensor]) -> Converted:
+    """Convert Mask2Former's state dict: backbone, pixel decoder and decoder, but not its classes.
+
+    Raises:
+        KeyError: listing the entries whose names are unknown.
+    """
+    unused = KNOWN_UNUSED | _MASK2FORMER_UNUSED
+    converted = _from_published(state, unused, "Mask2Former checkpoint")
+    return with_sound_first(converted.state, converted.unused)
+
+
+def to_vct(state: Mapping[str, Tensor]) -> tuple["OrderedDict[str, Tensor]", dict[str, str]]:
+    """Convert our state dict to the published names.
+
+    Returns:
+        the published state with the version marks without which Detectron2 renames the pixel decoder's entries,
+        and our entries that VCT has no place for with the reason.
+
+    Raises:
+        KeyError: listing the entries whose names are unknown.
+    """
+    networks, rest = {}, dict(state)
+    for theirs, ours in _NETWORKS.items():
+        inside = {name: rest.pop(name) for name in list(rest) if name.startswith(ours)}
+        plain = network_to_published({name[len(ours) :]: value for name, value in inside.items()})
+        networks |= {theirs + name: value for name, value in plain.items()}
+    converted = convert(_join_projections(rest), _TABLE.to_theirs, OURS_ALONE, what="checkpoint of ours")
+    published = OrderedDict(networks | converted.state)
+    classes = published.get(f"{_PREDICTOR}class_embed.bias")
+    if classes is not None:
+        weight = torch.ones(len(classes))
+        weight[-1] = _NO_OBJECT_WEIGHT
+        published["criterion.empty_weight"] = weight
+    versions = {"": 1, "sem_seg_head": 2, "sem_seg_head.predictor": 2}
+    published._metadata = OrderedDict((name, {"version": version}) for name, version in versions.items())
+    return published, converted.unused
+
+
+def _from_published(state: Mapping[str, Tensor], unused: Mapping[str, str], what: str) -> Converted:
+    networks, rest = {}, dict(state)
+    dropped: dict[str, str] = {}
+    for theirs, ours in _NETWORKS.items():
+        inside = {name: rest.pop(name) for name in list(rest) if name.startswith(theirs)}
+        if inside:
+            network = network_from_published({name[len(theirs) :]: value for name, value in inside.items()})
+            networks |= {ours + name: value for name, value in network.state.items()}
+            dropped |= {theirs + name: reason for name, reason in network.unused.items()}
+    converted = convert(rest, lambda name: _TABLE.to_ours(name) or _OLD_TABLE.to_ours(name), unused, what=what)
+    return Converted(state=networks | _split_projections(converted.state), unused=dropped | converted.unused)
+
+
+def with_sound_first(state: Mapping[str, Tensor], unused: Mapping[str, str] | None = None) -> Converted:
+    """Our state, in which three level embeddings are those of the three scales, behind the sound's."""
+    levels = state.get(_LEVELS)
+    rows = {_LEVELS: 1} if levels is not None and len(levels) == 3 else {}
+    return Converted(state=dict(state), unused=dict(unused or {}), rows=rows)
+
+
+def _split_projections(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One matrix for query, key and value is three of ours."""
+    result = {}
     for name, tensor in state.items():
-        reason = next((why for pattern, why in KNOWN_UNUSED if re.match(pattern, name)), None)
-        renamed = convert_name(name)
-        if reason is not None:
-            unused[name] = reason
-        elif renamed is None:
-            unknown.append(name)
-        elif renamed.endswith(("in_proj_weight", "in_proj_bias")):
-            # One matrix for query, key and value is three of ours.
-            stem, kind = renamed.rsplit("in_proj_", 1)
+        if name.endswith(("in_proj_weight", "in_proj_bias")):
+            stem, kind = name.rsplit("in_proj_", 1)
             for part, chunk in zip("qkv", tensor.chunk(3), strict=True):
-                ours[f"{stem}{part}_proj.{kind}"] = chunk.clone()
+                result[f"{stem}{part}_proj.{kind}"] = chunk.clone()
         else:
-            ours[renamed] = tensor
-    if unknown:
-        raise KeyError(
-            f"{len(unknown)} entries are not of a published VCT checkpoint: {', '.join(unknown[:8])}"
-            f"{' …' if len(unknown) > 8 else ''}. Is it a checkpoint of another program?"
-        )
-    return Converted(state=ours, unused=unused)
+            result[name] = tensor
+    return result
+
+
+def _join_projections(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    result = {}
+    for name, tensor in state.items():
+        stem, mark, kind = name.rpartition(".attention.q_proj.")
+        if mark:
+            parts = [state[f"{stem}.attention.{part}_proj.{kind}"] for part in "qkv"]
+            result[f"{stem}.attention.in_proj_{kind}"] = torch.cat(parts)
+        elif ".attention.k_proj." not in name and ".attention.v_proj." not in name:
+            result[name] = tensor
+    return result

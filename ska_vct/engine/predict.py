@@ -16,6 +16,8 @@ from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.data.subsets import Subset, get_subset
 from ska_vct.evaluation import load_prediction
 
+from .weights import load_options
+
 
 class ClipPrediction(NamedTuple):
     """One clip and what was predicted for it.
@@ -79,7 +81,7 @@ def load_model(cfg: CfgNode) -> nn.Module:
             "MODEL.WEIGHTS is empty; name a checkpoint, or predictions would come from random weights."
         )
     model = build_model(cfg)
-    StrictCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    StrictCheckpointer(model, options=load_options(cfg, inference=True)).load(cfg.MODEL.WEIGHTS)
     model.eval()
     return model
 

@@ -1,93 +1,47 @@
-"""Published weights for parts of the model: visual backbone, pre-mask encoder, VGGish (spec: model.md)."""
-
-import logging
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+"""Weights that the config names: of the whole model and of its parts (spec: model.md)."""
 
 from detectron2.config import CfgNode
-from torch import Tensor, nn
+from torch import nn
 
-from ska_vct.checkpoint.checkpointer import CheckpointError, load_state_dict, load_strictly
-
-_LOGGER = logging.getLogger(__name__)
-# Entries of published files that our networks do not have: classifiers, what follows from sizes, VGGish's
-# fully connected layers and post-processing.
-_UNUSED = re.compile(
-    r"(head|fc|classifier|norm|embeddings|pproc)\.|.*(attn_mask|relative_position_index|num_batches_tracked)$"
-)
-# Norms of Swin's stages exist in segmentation checkpoints only; they start at the identity.
-_OPTIONAL = re.compile(r"norm\d\.(weight|bias)$|.*(relative_position_index|num_batches_tracked)$")
+from ska_vct.checkpoint.files import load_state_dict
+from ska_vct.checkpoint.formats import AUDIO, BACKBONE, PRE_MASK
+from ska_vct.checkpoint.loading import LoadOptions, LoadReport, load_into
+from ska_vct.checkpoint.resolve import resolve
 
 
-@dataclass(frozen=True)
-class _Part:
-    key: str  # config key that names the file
-    path: str
-    module: nn.Module
-    convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+def load_options(cfg: CfgNode, *, inference: bool) -> LoadOptions:
+    """What may differ between a file of weights and the model.
+
+    Args:
+        cfg: the config.
+        inference: see :class:`LoadOptions`.
+    """
+    return LoadOptions(resize=cfg.MODEL.RESIZE_ON_LOAD, skip=tuple(cfg.MODEL.WEIGHTS_SKIP), inference=inference)
 
 
-def load_part_weights(cfg: CfgNode, model: nn.Module) -> None:
-    """Load the files that ``MODEL.BACKBONE_WEIGHTS``, ``PRE_MASK.WEIGHTS`` and ``AUDIO.WEIGHTS`` name.
+def load_part_weights(cfg: CfgNode, model: nn.Module, whole: LoadReport | None = None) -> list[LoadReport]:
+    """Load what ``MODEL.BACKBONE_WEIGHTS``, ``PRE_MASK.WEIGHTS`` and ``AUDIO.WEIGHTS`` name; fetch it if need be.
 
     Args:
         cfg: the config.
         model: an ``SKAVCT``.
+        whole: report of ``MODEL.WEIGHTS``, if that was loaded; parts it brought are left alone.
 
     Raises:
         FileNotFoundError: a file is missing.
-        CheckpointError: a file does not hold the weights of that part, listing the keys.
+        DownloadError: a file cannot be fetched.
+        CheckpointError: a file does not hold the weights of that part, with a table of its entries.
     """
-    for part in _parts(cfg, model):
-        state = part.convert(load_state_dict(part.path))
-        own = part.module.state_dict()
-        dropped = [key for key in state if key not in own and _UNUSED.match(key)]
-        state = {key: value for key, value in state.items() if key not in dropped}
-        kept = {key: value for key, value in own.items() if key not in state and _OPTIONAL.match(key)}
-        try:
-            load_strictly(part.module, state | kept, path=part.path)
-        except CheckpointError as error:
-            raise CheckpointError(f"{part.key}: {error}") from None
-        _LOGGER.info(
-            f"{part.key}: loaded {len(state)} entries of {part.path}; {len(dropped)} of other layers left out"
-            + (f", {', '.join(sorted(kept))} not in the file" if kept else "")
-        )
-
-
-def _parts(cfg: CfgNode, model: nn.Module) -> list[_Part]:
     node = cfg.MODEL
-    parts = []
-    if node.BACKBONE_WEIGHTS:
-        network = model.backbone.network
-        parts.append(_Part("MODEL.BACKBONE_WEIGHTS", node.BACKBONE_WEIGHTS, network, _visual_names(cfg)))
-    if node.PRE_MASK.ENABLED and node.PRE_MASK.WEIGHTS:
-        network = model.pre_mask_encoder.backbone.network
-        parts.append(_Part("MODEL.PRE_MASK.WEIGHTS", node.PRE_MASK.WEIGHTS, network, _visual_names(cfg)))
-    if node.AUDIO.WEIGHTS:
-        parts.append(_Part("MODEL.AUDIO.WEIGHTS", node.AUDIO.WEIGHTS, model.audio_encoder.backbone, _vggish_names))
-    return parts
-
-
-def _vggish_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``features.0.weight`` of the published VGGish is ``0.weight`` of our convolutions."""
-    return {key.removeprefix("features."): value for key, value in state.items()}
-
-
-def _visual_names(cfg: CfgNode) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
-    """Names of the original networks -> those of the networks we build."""
-    if cfg.MODEL.BACKBONE.NAME == "build_swin_backbone":
-        return lambda state: {key.removeprefix("backbone."): value for key, value in state.items()}
-    return lambda state: _timm_names(cfg, state)
-
-
-def _timm_names(cfg: CfgNode, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    state = {key.removeprefix("backbone."): value for key, value in state.items()}
-    name = cfg.MODEL.TIMM.NAME
-    if name.startswith("pvt_v2"):
-        from timm.models.pvt_v2 import checkpoint_filter_fn
-
-        # Whether the original's stages are taken apart depends on the file only; the model is not looked at.
-        state = checkpoint_filter_fn(dict(state), None)
-    # timm's feature networks flatten "stages.0" to "stages_0".
-    return {re.sub(r"^(stages|layers|blocks)\.(\d+)\.", r"\1_\2.", key): value for key, value in state.items()}
+    parts = [("MODEL.BACKBONE_WEIGHTS", node.BACKBONE_WEIGHTS, BACKBONE)]
+    if node.PRE_MASK.ENABLED:
+        parts.append(("MODEL.PRE_MASK.WEIGHTS", node.PRE_MASK.WEIGHTS, PRE_MASK))
+    parts.append(("MODEL.AUDIO.WEIGHTS", node.AUDIO.WEIGHTS, AUDIO))
+    options = LoadOptions(resize=node.RESIZE_ON_LOAD)
+    reports = []
+    for key, source, part in parts:
+        brought = whole is not None and any(name.startswith(part) for name in whole.loaded)
+        if source and not brought:
+            state = load_state_dict(resolve(source, key=key))
+            reports.append(load_into(model, state, path=source, key=key, part=part, options=options))
+    return reports

@@ -34,7 +34,8 @@ def test_timm_network_with_its_classifier(tiny_cfg, tmp_path):
     model = build_model(tiny_cfg).eval()
     load_part_weights(tiny_cfg, model)
     images = torch.rand(1, 3, 64, 64)
-    assert torch.equal(model.backbone(images)["res5"], full.forward_features(images))
+    # The same weights; channels-last kernels round differently.
+    torch.testing.assert_close(model.backbone(images)["res5"], full.forward_features(images), rtol=1e-4, atol=1e-5)
 
 
 def test_original_pvt_names(tiny_cfg, tmp_path):
@@ -45,7 +46,8 @@ def test_original_pvt_names(tiny_cfg, tmp_path):
     model = build_model(tiny_cfg).eval()
     load_part_weights(tiny_cfg, model)
     images = torch.rand(1, 3, 64, 64)
-    assert torch.equal(model.backbone(images)["res5"], full.forward_features(images))
+    # The same weights; channels-last kernels round differently.
+    torch.testing.assert_close(model.backbone(images)["res5"], full.forward_features(images), rtol=1e-4, atol=1e-5)
 
 
 def original_pvt(key: str) -> str:
@@ -87,5 +89,5 @@ def test_swin_without_stage_norms_keeps_theirs(tiny_cfg, tmp_path):
 def test_the_wrong_file_is_refused_with_its_config_key(tiny_cfg, tmp_path):
     torch.save({"conv.weight": torch.rand(3)}, tmp_path / "x.pth")
     tiny_cfg.MODEL.AUDIO.WEIGHTS = str(tmp_path / "x.pth")
-    with pytest.raises(CheckpointError, match="MODEL.AUDIO.WEIGHTS.*unexpected \\(conv.weight\\)"):
+    with pytest.raises(CheckpointError, match="MODEL.AUDIO.WEIGHTS.*no known kind.*conv.weight"):
         load_part_weights(tiny_cfg, build_model(tiny_cfg))

@@ -1,0 +1,144 @@
+"""Reading weights as data: ``.pth`` files, pickles and safetensors, told apart by their first bytes."""
+
+import argparse
+import os
+import pickle
+import re
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ska_vct.utils.array_pickle import UnsafePickleError, load_arrays
+
+_PREFIX = "module."
+_STATE_KEYS = ("model", "state_dict", "model_state_dict", "module")
+# First bytes of what torch.save wrote before it wrote zip files.
+_OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+# Where safetensors keeps text beside the weights.
+METADATA = "__metadata__"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read or does not fit the model."""
+
+
+def load_file(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a file of weights onto the CPU: tensors, numbers, strings and containers of them.
+
+    Args:
+        path: a file of ``torch.save``, a pickle of arrays (Detectron2's ``.pkl``), or safetensors.
+
+    Returns:
+        its content; of safetensors ``{"model": weights, "__metadata__": {name: text}}``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is broken, no weights at all, or holds objects that would run code.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no checkpoint '{path}'; check the path.")
+    with open(path, "rb") as file:
+        head = file.read(512)
+    _check_head(head, path)
+    try:
+        if head[8:9] == b"{" and head[:1] not in (b"\x80", b"P"):
+            return _load_safetensors(path)
+        if head.startswith(b"\x80") and not head.startswith(_OLD_TORCH):
+            content = _load_pickle(path)
+        else:
+            with torch.serialization.safe_globals(_plain_globals()):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    # A damaged file raises nearly anything; whatever it was, the file is at fault.
+    except Exception as error:
+        raise CheckpointError(
+            f"Checkpoint '{path}' cannot be read ({_reason(error)}); it is damaged or holds more than weights: "
+            "download or save it again as a plain state dict."
+        ) from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"Checkpoint '{path}' holds a {type(content).__name__}, expected a dict of weights.")
+    return content
+
+
+def load_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
+    """Weights of a checkpoint, whether they lie at its top or under ``model``, ``state_dict`` or the like.
+
+    Raises:
+        FileNotFoundError, CheckpointError: see :func:`load_file`; also when something else than weights is found.
+    """
+    return clean_state_dict(find_state_dict(load_file(path)), path=path)
+
+
+def find_state_dict(content: dict[str, Any]) -> dict[str, Any]:
+    """The part of a checkpoint's content that holds its weights."""
+    for key in _STATE_KEYS:
+        if isinstance(content.get(key), dict):
+            return content[key]
+    return content
+
+
+def clean_state_dict(state: dict[str, Any], *, path: str | os.PathLike) -> dict[str, Tensor]:
+    """``state`` with arrays as tensors and without the prefix that distributed training adds to every key.
+
+    Raises:
+        CheckpointError: a value is no array of numbers, or there is none.
+    """
+    if "blobs" in state and "__author__" not in state:
+        raise CheckpointError(f"Checkpoint '{path}' is Caffe2's; convert it with Detectron2 first.")
+    wrong = [key for key, value in state.items() if not _is_array(value)]
+    if wrong:
+        raise CheckpointError(
+            f"Checkpoint '{path}': '{wrong[0]}' is a {type(state[wrong[0]]).__name__}, no weights."
+        )
+    if not state:
+        raise CheckpointError(f"Checkpoint '{path}' holds no weights.")
+    strip = all(key.startswith(_PREFIX) for key in state)
+    return {key.removeprefix(_PREFIX) if strip else key: torch.as_tensor(value) for key, value in state.items()}
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "fiub")
+
+
+def _plain_globals() -> list:
+    """What checkpoints hold beside tensors and what runs nothing: numpy scalars (scores), parsed arguments."""
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "bool")]
+    # numpy 1 and 2 keep the function in modules of different names.
+    names = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")
+    return [np.dtype, argparse.Namespace, *kinds, *((scalar, name) for name in names)]
+
+
+def _check_head(head: bytes, path: str | os.PathLike) -> None:
+    kinds = {
+        b"version https://git-lfs": "a pointer of Git LFS, not the weights: fetch them with 'git lfs pull'",
+        b"<": "a web page, not weights: follow its download link",
+        b"\x1f\x8b": "compressed: unpack it first",
+    }
+    for start, what in kinds.items():
+        if head.lstrip().startswith(start):
+            raise CheckpointError(f"Checkpoint '{path}' is {what}.")
+
+
+def _load_safetensors(path: str | os.PathLike) -> dict[str, Any]:
+    with safe_open(path, framework="pt", device="cpu") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}
+        return {"model": weights, METADATA: file.metadata() or {}}
+
+
+def _load_pickle(path: str | os.PathLike) -> Any:
+    with open(path, "rb") as file:
+        # latin1: pickles of Python 2.
+        return load_arrays(file.read(), encoding="latin1")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnsafePickleError):
+        return f"it {error}, and only arrays are loaded"
+    code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+    if code:
+        return f"it holds {code[1]}"
+    text = " ".join(str(error).split()) if not isinstance(error, SafetensorError) else f"safetensors: {error}"
+    return text.split(". ")[0] or type(error).__name__

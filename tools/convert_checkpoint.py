@@ -1,0 +1,36 @@
+"""Write a checkpoint of any known kind in our names, or in VCT's.
+
+Examples:
+    python tools/convert_checkpoint.py vct_s4.pth --out ours.safetensors
+    python tools/convert_checkpoint.py swin_base_patch4_window12_384_22k.pkl --out swin_b.pth
+    python tools/convert_checkpoint.py ska_vct://vggish --out vggish.safetensors
+    python tools/convert_checkpoint.py output/s4/swin_b_384/model_best.pth --to vct --out for_vct.pth
+
+Nothing needs converting before it is loaded: MODEL.WEIGHTS and its like read all of these kinds (docs/weights.md).
+"""
+
+import argparse
+import sys
+
+try:
+    from ska_vct.checkpoint.writing import TARGETS, convert_file
+    from ska_vct.utils.cli import one_sentence_errors
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
+        "once and use .venv/bin/python, or see 'Set-up' in README.md for your own environment."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help="file, ska_vct://NAME, https://..., hf://ORG/REPO/FILE or a timm name")
+    parser.add_argument("--out", required=True, metavar="FILE", help=".pth or .safetensors")
+    parser.add_argument("--to", choices=TARGETS, default="ska_vct", help="names to write (default: %(default)s)")
+    args = parser.parse_args()
+    with one_sentence_errors():
+        print("\n".join(convert_file(args.source, args.out, to=args.to)))
+
+
+if __name__ == "__main__":
+    main()
