@@ -148,7 +148,8 @@ class MPQG(nn.Module):
             motion_map = F.interpolate(prompt.motion_map, size=x.shape[-2:], mode="bilinear", align_corners=False)
             x = x * (1 + self.motion_gate * motion_map)
         mixed = x
-        if x.shape[-2:] != self.mixer_grid:
+        # An exported graph for any size always resizes: to the same size it changes nothing.
+        if isinstance(x.shape[-1], torch.SymInt) or x.shape[-2:] != self.mixer_grid:
             mixed = F.interpolate(x, size=self.mixer_grid, mode="bilinear", align_corners=False)
         queries = self.query_mixer(mixed.flatten(2)).transpose(1, 2)
         if prompt is not None and self.motion:

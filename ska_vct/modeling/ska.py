@@ -68,6 +68,22 @@ def min_max(attention: Tensor) -> Tensor:
     return torch.where(spread > noise, (attention - low) / spread.clamp(min=torch.finfo(spread.dtype).tiny), 0.0)
 
 
+def make_prompt(attention: Tensor, retrieved: Tensor, moving: Tensor, grid: tuple[int, int]) -> MotionPrompt:
+    """What every form of SKA returns: the mean over heads, stretched, and nothing for still frames.
+
+    Args:
+        attention: (N, heads, L) over the g*g places.
+        retrieved: (N, C).
+        moving: bool (N,).
+        grid: (g, g).
+    """
+    motion_map = min_max(attention.mean(1)).unflatten(-1, grid)[:, None]
+    return MotionPrompt(
+        motion_map=torch.where(moving[:, None, None, None], motion_map, 0.0),
+        retrieved=torch.where(moving[:, None], retrieved, 0.0),
+    )
+
+
 @SKA_REGISTRY.register()
 class SKA(nn.Module):
     """The published form: one pooled audio vector queries one motion picture per frame."""
@@ -139,11 +155,7 @@ class SKA(nn.Module):
         logits = torch.einsum("nhd,nlhd->nhl", q, k) / (q.shape[-1] ** 0.5 * self.temperature)
         attention = at_least_float32(logits).softmax(-1)
         retrieved = torch.einsum("nhl,nlhd->nhd", attention.to(v.dtype), v).flatten(1)
-        motion_map = min_max(attention.mean(1)).unflatten(-1, self.grid)[:, None]
-        return MotionPrompt(
-            motion_map=torch.where(moving[:, None, None, None], motion_map, 0.0),
-            retrieved=torch.where(moving[:, None], retrieved, 0.0),
-        )
+        return make_prompt(attention, retrieved, moving, self.grid)
 
 
 def build_ska(cfg) -> nn.Module | None:

@@ -13,7 +13,7 @@ from detectron2.config import configurable
 from torch import Tensor, nn
 
 from .layers import at_least_float32
-from .ska import SKA_REGISTRY, MotionPrompt, is_still, min_max
+from .ska import SKA_REGISTRY, MotionPrompt, is_still, make_prompt
 
 _MEL_BANDS = 64
 # Keeps the logarithm of places where nothing moves finite; share of the frame's largest motion.
@@ -99,11 +99,7 @@ class TemporalSKA(nn.Module):
 
         values = motion.abs().mean(2).unflatten(1, (self.num_heads, -1))  # N, H, D, L
         retrieved = self.v_proj(torch.einsum("nhl,nhdl->nhd", attention, values).flatten(1))
-        motion_map = min_max(attention.mean(1)).unflatten(-1, self.grid)[:, None]
-        return MotionPrompt(
-            motion_map=torch.where(moving[:, None, None, None], motion_map, 0.0),
-            retrieved=torch.where(moving[:, None], retrieved, 0.0),
-        )
+        return make_prompt(attention, retrieved, moving, self.grid)
 
     def _match(self, motion: Tensor, sound: Tensor) -> Tensor:
         """Cosine over time and width, both centred over time: (N, H*D, S, L), (N, H*D, S) -> (N, H, L)."""

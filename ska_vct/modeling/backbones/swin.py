@@ -6,11 +6,11 @@ inside is replaced, by the same arithmetic through PyTorch's scaled-dot-product 
 
 import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone.swin import SwinTransformer, WindowAttention
 from torch import Tensor
 
-RES_FEATURES = ("res2", "res3", "res4", "res5")
+from .named import STRIDES, NamedBackbone
 
 
 class FusedWindowAttention(WindowAttention):
@@ -47,7 +47,7 @@ class FusedWindowAttention(WindowAttention):
         return self.proj_drop(self.proj(out))
 
 
-class SwinBackbone(Backbone):
+class SwinBackbone(NamedBackbone):
     """Swin Transformer whose outputs are named res2..res5, each through its own LayerNorm over channels."""
 
     def __init__(self, **kwargs):
@@ -55,29 +55,16 @@ class SwinBackbone(Backbone):
         Args:
             kwargs: keyword arguments of Detectron2's ``SwinTransformer``.
         """
-        super().__init__()
         network = SwinTransformer(**kwargs)
+        super().__init__(network.num_features)
         for layer in network.layers:
             for block in layer.blocks:
                 block.attn.__class__ = FusedWindowAttention
         self.network = network
-        self._out_features = list(RES_FEATURES)
-        names = [f"p{index}" for index in network.out_indices]
-        self._renames = dict(zip(names, RES_FEATURES, strict=True))
-        self._shapes = {
-            self._renames[name]: ShapeSpec(
-                channels=network._out_feature_channels[name], stride=network._out_feature_strides[name]
-            )
-            for name in names
-        }
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of each output."""
-        return dict(self._shapes)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> {res2..res5: (N, channels, ceil(H / stride), ceil(W / stride))}."""
-        return {self._renames[name]: feature for name, feature in self.network(images).items()}
+        return dict(zip(STRIDES, self.network(images).values(), strict=True))
 
 
 @BACKBONE_REGISTRY.register()

@@ -3,15 +3,13 @@
 import timm
 import torch
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import BACKBONE_REGISTRY
 from torch import Tensor
 
-from .swin import RES_FEATURES
-
-_STRIDES = (4, 8, 16, 32)
+from .named import STRIDES, NamedBackbone
 
 
-class TimmBackbone(Backbone):
+class TimmBackbone(NamedBackbone):
     """A timm feature network whose outputs at strides 4, 8, 16, 32 are named res2..res5."""
 
     def __init__(self, *, name: str, in_channels: int = 3, drop_path_rate: float = 0.0, **kwargs):
@@ -25,7 +23,6 @@ class TimmBackbone(Backbone):
         Raises:
             ValueError: if timm does not know ``name`` or the network lacks one of the four strides.
         """
-        super().__init__()
         if drop_path_rate:
             kwargs["drop_path_rate"] = drop_path_rate
         if not timm.is_model(name):
@@ -33,31 +30,23 @@ class TimmBackbone(Backbone):
             raise ValueError(
                 f"MODEL.TIMM.NAME: timm has no model '{name}'. Similar: {', '.join(close) or 'none'}."
             )
-        probe = timm.create_model(name, pretrained=False, features_only=True, in_chans=in_channels, **kwargs)
-        reductions = probe.feature_info.reduction()
-        if any(stride not in reductions for stride in _STRIDES):
+        options = {"pretrained": False, "features_only": True, "in_chans": in_channels, **kwargs}
+        network = timm.create_model(name, **options)
+        reductions = network.feature_info.reduction()
+        wanted = list(STRIDES.values())
+        if any(stride not in reductions for stride in wanted):
             raise ValueError(f"MODEL.TIMM.NAME: '{name}' has strides {reductions}; 4, 8, 16 and 32 are needed.")
-        # The last feature of each stride.
-        indices = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in _STRIDES]
-        self.network = timm.create_model(
-            name, pretrained=False, features_only=True, out_indices=indices, in_chans=in_channels, **kwargs
-        )
+        if reductions != wanted:
+            # The last feature of each stride.
+            indices = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in wanted]
+            network = timm.create_model(name, out_indices=indices, **options)
+        super().__init__(network.feature_info.channels())
         # Convolutions run a fifth faster with channels last; results are the same.
-        self.network.to(memory_format=torch.channels_last)
-        channels = self.network.feature_info.channels()
-        self._out_features = list(RES_FEATURES)
-        self._shapes = {
-            feature: ShapeSpec(channels=width, stride=stride)
-            for feature, width, stride in zip(RES_FEATURES, channels, _STRIDES, strict=True)
-        }
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of each output."""
-        return dict(self._shapes)
+        self.network = network.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> {res2..res5: (N, channels, ceil(H / stride), ceil(W / stride))}."""
-        return dict(zip(RES_FEATURES, self.network(images), strict=True))
+        return dict(zip(STRIDES, self.network(images), strict=True))
 
 
 @BACKBONE_REGISTRY.register()

@@ -9,7 +9,6 @@ _TEMPERATURE = 10000.0
 _EPS = 1e-6
 
 
-@lru_cache(maxsize=64)
 def sine_position_embedding(height: int, width: int, dim: int, device: torch.device) -> torch.Tensor:
     """Normalised sine embedding of a ``height`` x ``width`` grid; kept, since it depends on its arguments alone.
 
@@ -19,6 +18,12 @@ def sine_position_embedding(height: int, width: int, dim: int, device: torch.dev
     Raises:
         ValueError: if ``dim`` is no multiple of 4.
     """
+    # A graph that is being exported has sizes that are no numbers and tensors that hold none.
+    make = _embedding if torch.compiler.is_exporting() else _kept_embedding
+    return make(height, width, dim, device)
+
+
+def _embedding(height: int, width: int, dim: int, device: torch.device) -> torch.Tensor:
     if dim % 4:
         raise ValueError(f"A sine position embedding needs a width that is a multiple of 4, got {dim}.")
     half = dim // 2
@@ -33,3 +38,6 @@ def sine_position_embedding(height: int, width: int, dim: int, device: torch.dev
     rows = encode(height).t()[:, :, None].expand(half, height, width)
     columns = encode(width).t()[:, None, :].expand(half, height, width)
     return torch.cat((rows, columns))[None]
+
+
+_kept_embedding = lru_cache(maxsize=64)(_embedding)
