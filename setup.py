@@ -30,5 +30,9 @@ setup(
         "dev": ["pytest>=8", "ruff>=0.6"],
         # datasets/make_premasks.py
         "premasks": ["transformers>=4.40"],
+        # tools/export.py --to onnx
+        "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
+        # datasets/compute_flow.py --submit
+        "slurm": ["submitit>=1.5"],
     },
 )

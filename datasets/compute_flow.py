@@ -50,7 +50,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--batch-size", type=int, default=8, metavar="N", help="pairs RAFT takes at once (default: %(default)s)")
     add("--jobs", type=int, default=0, metavar="N",
         help="processes, or threads that read for a GPU; 0 (default): one per core where there is work enough")
-    add("--shard", type=parse_shard, default=(0, 1), metavar="I/N", help="the I-th of N parts, I from 0")
+    add("--shard", default="0/1", metavar="I/N", help="the I-th of N parts, I from 0")
     add("--limit", type=int, default=0, metavar="N", help="only the first N clips, to try things out")
     add("--overwrite", action="store_true", help="replace files that were made with other settings")
     add("--submit", choices=CLUSTERS, help="hand the work to a cluster's job array (needs submitit)")
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
             # Jobs of this machine end with the program that started them.
             summaries = [job.result() for job in jobs] if args.submit == "local" else []
         else:
-            summaries = [compute_flow(**options, shard=args.shard)]
+            summaries = [compute_flow(**options, shard=parse_shard(args.shard))]
         failures = [line for summary in summaries for line in summary.failures]
         show("Remark", [line for summary in summaries for line in summary.remarks])
         show("Failed", failures)

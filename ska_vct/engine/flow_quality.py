@@ -136,4 +136,4 @@ def _report(scores: list[FlowScore], missing: dict[str, str], clips: int) -> str
 
 def _save(path: str, picture: np.ndarray) -> None:
     with atomic_write(path) as file:
-        Image.fromarray(picture).save(file, format="PNG", optimize=True)
+        Image.fromarray(picture).quantize(256).save(file, format="PNG", optimize=True)

@@ -1,5 +1,8 @@
 """A few hand-written clips in each of AVSBench's three layouts, with the oddities of the releases."""
 
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +115,19 @@ class Release:
 @pytest.fixture
 def release(tmp_path) -> Release:
     return Release(tmp_path)
+
+
+@pytest.fixture
+def small_disk() -> Callable:
+    """``with small_disk(size):`` no file can grow beyond so many bytes: the system refuses, as on a full disk."""
+
+    @contextmanager
+    def limit(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
