@@ -1,5 +1,6 @@
 """Parity of matcher, criterion, scores and semantic inference."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,7 +19,6 @@ from ska_vct.modeling.targets import Targets
 
 from .golden import Golden, Row, compare
 
-WEIGHTS = {"loss_ce": 2.0, "loss_mask": 5.0, "loss_dice": 5.0}
 OVERSAMPLE, IMPORTANCE, NO_OBJECT = 3.0, 0.75, 0.1
 
 
@@ -42,6 +42,7 @@ def cases(golden: Golden, marker: str) -> list[str]:
 
 def matcher(golden: Golden) -> Iterable[Row]:
     """Costs and assignment of every frame of every case."""
+    cost_of = MatchingCost(**{f"{part}_weight": golden.cfg[f"cost_{part}"] for part in ("class", "mask", "dice")})
     for case in cases(golden, "in/pred_logits"):
         prefix = f"{case}/"
         logits, masks = golden[f"{prefix}in/pred_logits"], golden[f"{prefix}in/pred_masks"]
@@ -52,7 +53,7 @@ def matcher(golden: Golden) -> Iterable[Row]:
             "cost_mask": loss_functions.pairwise_mask_cost(predicted, truth),
             "cost_dice": loss_functions.pairwise_dice_cost(predicted, truth),
             "cost_class": loss_functions.pairwise_class_cost(logits, targets.classes),
-            "cost": MatchingCost()(logits, predicted, targets.classes, truth),
+            "cost": cost_of(logits, predicted, targets.classes, truth),
         }
         pairs = assign(costs["cost"][None], targets.counts)
         for i, count in enumerate(targets.counts):
@@ -146,13 +147,14 @@ def _criterion_case(golden: Golden, prefix: str) -> Iterable[Row]:
     targets = read_targets(golden, prefix)
     frames, _, classes = leaves["final/pred_logits"].shape
     rows = _supervised_rows(golden, prefix, frames, len(targets.counts))
+    weights = json.loads(golden.text(f"{prefix}weight_dict"))
     ours = _FixedCriterion(
         golden,
         prefix,
         layers,
         len(targets.counts),
         num_classes=classes - 1,
-        weights=WEIGHTS,
+        weights={name: weights[name] for name in ("loss_ce", "loss_mask", "loss_dice")},
         no_object_weight=NO_OBJECT,
         num_points=int(golden[f"{prefix}num_points"]),
         oversample_ratio=OVERSAMPLE,
@@ -168,7 +170,7 @@ def _criterion_case(golden: Golden, prefix: str) -> Iterable[Row]:
     if f"{prefix}in/audio_feat" in golden:
         values["loss_proto"], more = _prototype_loss(golden, prefix, rows, targets)
         leaves |= more
-        total = total + values["loss_proto"]
+        total = total + weights["loss_proto"] * values["loss_proto"]
     yield from (
         compare(f"{prefix}out/{name}", value, golden[f"{prefix}out/{name}"]) for name, value in values.items()
     )
