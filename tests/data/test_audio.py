@@ -11,7 +11,7 @@ import torch
 
 from ska_vct.data import audio
 from ska_vct.data.audio import AudioError, apply_gain, wav_to_log_mel_patches, waveform_to_log_mel
-from ska_vct.data.audio_files import load_log_mel, read_video_sound
+from ska_vct.data.audio_files import load_log_mel, probe_sound, read_video_sound
 from ska_vct.data.safe_pickle import UnsafePickleError, load_tensor_pickle
 
 
@@ -275,3 +275,21 @@ def test_pickle_of_something_else(record, tmp_path):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(AudioError, match="x.pkl holds a dict, expected a tensor"):
         load_log_mel({**record, "log_mel_paths": {"pickle": str(tmp_path / "x.pkl")}}, 5)
+
+
+@pytest.mark.parametrize("depth", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])
+@pytest.mark.parametrize(("channels", "rate"), [(1, 16000), (2, 48000), (6, 22050)])
+def test_wav_of_any_rate_channels_and_depth(record, depth, channels, rate):
+    """The same chord, written in every way, gives the same log-mel up to what the depth leaves of it."""
+    seconds, record["wav_path"] = 2, record["wav_path"].replace("a.wav", "chord.wav")
+
+    def chord(rate: int) -> np.ndarray:
+        times = np.arange(seconds * rate) / rate
+        return 0.3 * np.sin(2 * np.pi * 440 * times) + 0.2 * np.sin(2 * np.pi * 1320 * times)
+
+    soundfile.write(record["wav_path"], np.stack([chord(rate)] * channels, axis=1), rate, subtype=depth)
+    got, want = load_log_mel(record, seconds), waveform_to_log_mel(chord(16000), 16000)
+    # Where the chord is loud; 8 bits leave noise in the quiet bands.
+    loud = want > 0
+    assert loud.sum() > 500 and np.abs(got - want)[loud].max() < 0.1
+    assert probe_sound(record) == pytest.approx(seconds) == probe_sound(record, content=False)

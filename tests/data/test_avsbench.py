@@ -207,3 +207,17 @@ def test_subset_facts():
     assert [SUBSETS["avss"].annotated_frames("train", label) for label in ("v1s", "v1m", "v2")] == [
         range(1), range(5), range(10),
     ]  # fmt: skip
+
+
+def test_segment_pictures_in_combos_and_vcts_places(release):
+    release.write_ms3(names=("x",), splits=("test",))
+    with pytest.raises(DatasetError, match="ms3_data_384/pre_SAM_mask_384/test_x/.*MODEL.PRE_MASK.ENABLED"):
+        load_records("ms3", "test", release.root, pre_masks=True)
+    for k in range(1, 6):
+        release.picture(release.ms3 / f"ms3_data/pre_SAM_mask/test_x/test_x.mp4_{k}_mask_color.png")
+    (record,) = load_records("ms3", "test", release.root, pre_masks=True)
+    assert exist(record["pre_mask_paths"]) and "/ms3_data/pre_SAM_mask/" in record["pre_mask_paths"][0]
+    for k in range(1, 6):
+        release.picture(release.ms3 / f"ms3_data_384/pre_SAM_mask_384/test_x/test_x_{k}_mask_color.png")
+    (record,) = load_records("ms3", "test", release.root, pre_masks=True)
+    assert exist(record["pre_mask_paths"]) and "/pre_SAM_mask_384/" in record["pre_mask_paths"][0]

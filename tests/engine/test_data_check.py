@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,8 @@ import pytest
 from tests.data.miniature import make_original, make_rebuilt, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def run(*words: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
+# pycocotools is older than NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def train_net(data: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
@@ -26,38 +24,50 @@ def train_net(data: Path, out: Path, *options: str) -> subprocess.CompletedProce
         "DATASETS.VAL": "('avsbench_ms3_test',)",
     }  # fmt: skip
     flat = [str(word) for pair in overrides.items() for word in pair]
-    return run("tools/train_net.py", *config, *options, *flat)
+    words = ["tools/train_net.py", *config, *options, *flat]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("make", [make_original, make_rebuilt])
-def test_checked_trained_and_scored(tmp_path, make):
-    data = make(tmp_path / "data", "ms3")
-    done = run("datasets/check.py", "--root", str(data))
-    assert done.returncode == 0, done.stderr
-    assert "All clips are usable." in done.stdout
+def script(path: str, *words, capsys, monkeypatch) -> tuple[object, str]:
+    """Run a script in this process: what its main returns or exits with, and what it prints."""
+    monkeypatch.setattr(sys, "argv", [path, *map(str, words)])
+    try:
+        result = runpy.run_path(str(ROOT / path))["main"]()
+    except SystemExit as error:
+        result = error.code
+    return result, capsys.readouterr().out
+
+
+def test_checked_trained_and_scored(tmp_path, capsys, monkeypatch):
+    how = {"capsys": capsys, "monkeypatch": monkeypatch}
+    data = make_rebuilt(tmp_path / "data", "ms3")
+    code, text = script("datasets/check.py", "--root", data, **how)
+    assert code == 0 and "All clips are usable." in text and "rebuilt 384 (2)" in text
 
     done = train_net(data, tmp_path / "out", "--metric-convention", "dataset")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Data check: read headers of 4 and contents of 4 of 4 clips" in done.stdout
-    results = json.loads((tmp_path / "out/inference/avsbench_ms3_test/results.json").read_text())
+    folder = tmp_path / "out/inference/avsbench_ms3_test"
+    results = json.loads((folder / "results.json").read_text())
     assert results["convention"] == "dataset" and set(results["conventions"]) == {"combo", "tpavi", "dataset"}
 
-    folder = tmp_path / "out/inference/avsbench_ms3_test"
-    common = ("tools/score.py", "--root", str(data), "--subset", "ms3", "--out", str(tmp_path / "scored"))
+    common = ("--root", data, "--subset", "ms3", "--out", tmp_path / "scored", "--metric-convention", "dataset")
     for predictions in (folder / "predictions", folder / "predictions_coco.json"):
-        done = run(*common, "--predictions", str(predictions), "--metric-convention", "dataset")
-        assert done.returncode == 0, done.stderr
+        code, text = script("tools/score.py", *common, "--predictions", predictions, **how)
+        assert code is None
         scored = json.loads((tmp_path / "scored/results.json").read_text())
         for name, scores in results["conventions"].items():
             assert scored["conventions"][name]["M_J"] == pytest.approx(scores["M_J"], abs=1e-9)
 
     picture = next((folder / "predictions").rglob("*.png"))
     picture.unlink()
-    done = run(*common, "--predictions", str(folder / "predictions"))
-    assert done.returncode == 1 and str(picture) in done.stderr and "Traceback" not in done.stderr
+    code, _ = script("tools/score.py", *common, "--predictions", folder / "predictions", **how)
+    assert str(picture) in code and code.startswith("error: No prediction for clip")
 
 
-def test_training_on_a_damaged_release_is_refused_before_it_starts(tmp_path):
+def test_training_on_a_damaged_release_is_refused_before_it_starts(tmp_path, capsys, monkeypatch):
+    how = {"capsys": capsys, "monkeypatch": monkeypatch}
     data = make_original(tmp_path / "data", "ms3")
     name = next(row["name"] for row in rows_of(data, "ms3") if row["split"] == "train")
     frame = data / f"AVSBench_object/Multi-sources/ms3_data/visual_frames/{name}/{name}.mp4_1.png"
@@ -68,6 +78,23 @@ def test_training_on_a_damaged_release_is_refused_before_it_starts(tmp_path):
     assert not (tmp_path / "out/metrics.json").exists()
 
     fix = tmp_path / "fix.csv"
-    done = run("datasets/check.py", "--root", str(data), "--fix-list", str(fix))
-    assert done.returncode == 1 and str(frame) in done.stdout and str(frame) in fix.read_text()
-    assert run("datasets/check.py", "--root", str(tmp_path / "out")).returncode == 2
+    code, text = script("datasets/check.py", "--root", data, "--fix-list", fix, **how)
+    assert code == 1 and str(frame) in text and str(frame) in fix.read_text()
+    assert script("datasets/check.py", "--root", tmp_path / "out", **how)[0] == 2
+
+
+def test_prepare_as_a_program(tmp_path, capsys, monkeypatch):
+    how = {"capsys": capsys, "monkeypatch": monkeypatch}
+    data = make_original(tmp_path / "data", "ms3")
+    words = ("--root", data, "--subset", "ms3", "--what", "log-mel")
+    code, text = script("datasets/prepare.py", *words, **how)
+    assert code == 0 and "log-mel: 5 clips written, 0 were there or need nothing, 0 failed" in text
+    assert len(list((data / "prepared").rglob("*.npy"))) == 5
+    code, text = script("datasets/prepare.py", *words, **how)
+    assert code == 0 and "log-mel: 0 clips written, 5 were there" in text
+    code, _ = script("datasets/prepare.py", "--root", data, "--subset", "ms3", "--what", "frames", **how)
+    assert "nor is there another release of AVSBench AVSS" in code
+    code, text = script("datasets/prepare.py", *words, "--into-release", **how)
+    released = data / "AVSBench_object/Multi-sources/ms3_data/audio_log_mel"
+    # What is prepared already need not be made again.
+    assert code == 0 and "0 clips written" in text and not released.exists()
