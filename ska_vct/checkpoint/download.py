@@ -73,7 +73,7 @@ def _fetch_with_retries(url: str, part: Path) -> str:
         before = part.stat().st_size if part.is_file() else 0
         try:
             return _fetch(url, part)
-        except (_Broken, ConnectionError, TimeoutError):
+        except (_Broken, http.client.IncompleteRead, ConnectionError, TimeoutError):
             # Again only while it gets on: a server that is gone is not asked four times.
             after = part.stat().st_size if part.is_file() else 0
             if not tries_left or after <= before:

@@ -3,7 +3,7 @@
 from detectron2.config import CfgNode
 from torch import nn
 
-from ska_vct.checkpoint.files import load_state_dict
+from ska_vct.checkpoint.files import CheckpointError, load_state_dict
 from ska_vct.checkpoint.formats import AUDIO, BACKBONE, PRE_MASK
 from ska_vct.checkpoint.loading import LoadOptions, LoadReport, load_into
 from ska_vct.checkpoint.resolve import resolve
@@ -44,4 +44,10 @@ def load_part_weights(cfg: CfgNode, model: nn.Module, whole: LoadReport | None =
         if source and not brought:
             state = load_state_dict(resolve(source, key=key))
             reports.append(load_into(model, state, path=source, key=key, part=part, options=options))
+    brought = [name for report in [*reports, *([whole] if whole else [])] for name in report.loaded]
+    if whole is not None and node.AUDIO.FREEZE and not any(name.startswith(AUDIO) for name in brought):
+        raise CheckpointError(
+            f"MODEL.WEIGHTS '{whole.path}' ({whole.title}) holds no weights of the audio encoder, which "
+            "MODEL.AUDIO.FREEZE would keep random; set MODEL.AUDIO.WEIGHTS, e.g. to ska_vct://vggish."
+        )
     return reports
