@@ -155,7 +155,7 @@ class MPQG(nn.Module):
         if prompt is not None and self.motion:
             queries = queries + self.retrieved_proj(prompt.retrieved)[:, None]
         if self.prototypes is not None:
-            memory = self.prototypes.weight.expand(len(queries), -1, -1)
+            memory = self.prototypes.weight.expand(queries.shape[0], -1, -1)
             queries = self.prototype_attention(queries, memory)
         queries = self.grouping(queries, x.flatten(2).transpose(1, 2))
         return queries + self.query_feat.weight

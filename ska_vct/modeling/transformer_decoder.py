@@ -105,7 +105,7 @@ class MaskedTransformerDecoder(nn.Module):
             memories.append(source.flatten(2).transpose(1, 2) + embed)
             position = sine_position_embedding(*shape, self.dim, source.device)
             positions.append(position.flatten(2).transpose(1, 2).to(source.dtype))
-        query_pos = self.query_embed.weight.expand(len(queries), -1, -1)
+        query_pos = self.query_embed.weight.expand(queries.shape[0], -1, -1)
         # Resizing commutes with the product that makes a mask, so masks for attention are made small at once.
         small_features = [
             F.interpolate(mask_features.detach(), size=shape, mode="bilinear", align_corners=False).flatten(2)
