@@ -8,6 +8,8 @@ Shape legend
 import hashlib
 import os
 import pickle
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import cv2
@@ -94,7 +96,9 @@ class RaftFlow(FlowMethod):
 
 def _download(weights, name: str) -> tuple[dict, str]:
     try:
-        return weights.get_state_dict(progress=True, check_hash=True), str(weights)
+        # torch announces the download where tables are printed.
+        with redirect_stdout(sys.stderr):
+            return weights.get_state_dict(progress=True, check_hash=True), str(weights)
     except (OSError, RuntimeError) as error:
         file = weights.url.rsplit("/", 1)[-1]
         folder = Path(torch.hub.get_dir()) / "checkpoints"
