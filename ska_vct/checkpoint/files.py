@@ -44,7 +44,8 @@ def load_file(path: str | os.PathLike) -> dict[str, Any]:
         head = file.read(512)
     _check_head(head, path)
     try:
-        if head[8:9] == b"{" and head[:1] not in (b"\x80", b"P"):
+        # safetensors: the length of a JSON header, then the header.
+        if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < os.path.getsize(path):
             return _load_safetensors(path)
         if head.startswith(b"\x80") and not head.startswith(_OLD_TORCH):
             content = _load_pickle(path)

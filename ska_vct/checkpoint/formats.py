@@ -61,6 +61,8 @@ def identify(state: Mapping[str, Tensor], *, path: str, own: Collection[str] = (
         return OURS, OURS.convert(state)
     stripped = _strip(state)
     names = set(stripped)
+    if any("cpb_mlp" in name for name in names):
+        raise CheckpointError(f"Checkpoint '{path}' is a Swin V2, whose attention ours has not; use a Swin (V1).")
     kind = next((kind for kind in FORMATS if kind.looks_like(names)), None)
     if kind is None:
         converted = _as_network(stripped, own)
@@ -84,7 +86,7 @@ def _strip(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 def _as_network(state: Mapping[str, Tensor], own: Collection[str]) -> Converted | None:
     """Any other timm network, known by the names that the model's own backbone has."""
-    flat = {name: BACKBONE + backbones.flatten_stages(name) for name in state}
+    flat = {name: BACKBONE + name if BACKBONE + name in own else BACKBONE + _flatten(name) for name in state}
     if not any(name in own for name in flat.values()):
         return None
     unused = {name: _BEHIND for name in state if flat[name] not in own and _TAIL.match(name)}
@@ -93,9 +95,12 @@ def _as_network(state: Mapping[str, Tensor], own: Collection[str]) -> Converted 
     )
 
 
+def _flatten(name: str) -> str:
+    """timm's feature networks write ``stem_0`` for ``stem.0``, wherever a list lies at the top."""
+    return re.sub(r"^(\w+)\.(\d+)\.", r"\1_\2.", name)
+
+
 def _unknown(path: str, names: set[str]) -> str:
-    if any("cpb_mlp" in name for name in names):
-        return f"Checkpoint '{path}' is a Swin V2, whose attention ours has not; use a Swin (V1)."
     if names & {"pca_eigen_vectors", "pca_means"}:
         return (
             f"Checkpoint '{path}' holds VGGish's post-processing (PCA), which is not used; MODEL.AUDIO.WEIGHTS "

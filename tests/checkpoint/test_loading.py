@@ -134,15 +134,16 @@ def test_position_tables_are_resized_and_their_index_stays_the_models(swin_cfg):
     assert torch.equal(other.state_dict()[f"{name}index"], index)
 
 
-def test_a_resized_table_keeps_a_slope():
-    """Bicubic interpolation is exact on what is linear in position, away from the border."""
+def test_a_resized_table_keeps_its_level_and_its_slope():
+    """Away from the border; PyTorch's bicubic kernel (a = -0.75) is exact on constants, not quite on slopes."""
+    torch.testing.assert_close(resize_position_table(torch.full((49, 2), 3.0), 121), torch.full((121, 2), 3.0))
     side = torch.linspace(-1, 1, 13)
     table = (side[:, None] + 2 * side).flatten()[:, None]
     resized = resize_position_table(table, 23 * 23).reshape(23, 23)
     cells = (torch.arange(23) + 0.5) * 13 / 23 - 0.5
     position = cells / 6 - 1
     wanted = position[:, None] + 2 * position
-    torch.testing.assert_close(resized[5:-5, 5:-5], wanted[5:-5, 5:-5], rtol=0, atol=1e-5)
+    torch.testing.assert_close(resized[5:-5, 5:-5], wanted[5:-5, 5:-5], rtol=0, atol=0.03)
 
 
 def test_a_slim_checkpoint_loads_back_and_has_its_config(tiny_cfg, tmp_path, make_clip):

@@ -102,7 +102,12 @@ class MSDeformAttn(nn.Module):
         weights = self.attention_weights(query).view(n, num_queries, self.num_heads, -1).softmax(-1)
         reference = reference_points[:, :, None, :, None]
         if reference_points.shape[-1] == 2:
-            size = offsets.new_tensor([(w, h) for h, w in spatial_shapes])
+            sides = [side for h, w in spatial_shapes for side in (w, h)]
+            if torch.compiler.is_exporting():
+                # Sides of a graph for any size are no numbers yet, which new_tensor would make of them.
+                size = torch.stack([offsets.new_ones(()) * side for side in sides]).view(-1, 2)
+            else:
+                size = offsets.new_tensor(sides).view(-1, 2)
             locations = reference + offsets / size[:, None]
         elif reference_points.shape[-1] == 4:
             locations = reference[..., :2] + offsets / self.num_points * reference[..., 2:] * 0.5

@@ -1,0 +1,130 @@
+"""The model as a function of tensors alone, for programs that know no clips (ONNX, torch.export).
+
+Shape legend: N frames, H x W the picture, S flow fields per second, K classes, E x F the result.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling.backbone import swin
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ska_vct.modeling.batch import FrameBatch
+from ska_vct.modeling.inference import segment
+
+# Inputs below the picture's size give nothing to see at stride 32; ONNX needs an upper end, too.
+_FLOW_SIDE = 24
+
+
+class InferenceNetwork(nn.Module):
+    """Frames, sound and flow in, class scores out; equals the model's own answer for a clip of the same frames."""
+
+    def __init__(self, *, model: nn.Module, output_size: tuple[int, int]):
+        """
+        Args:
+            model: an ``SKAVCT`` in inference mode.
+            output_size: (E, F).
+        """
+        super().__init__()
+        self.model = model
+        self.output_size = tuple(output_size)
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs this model reads."""
+        names = ["images", "log_mel"]
+        names += ["flow"] if self.model.ska is not None else []
+        return names + (["pre_masks"] if self.model.pre_mask_encoder is not None else [])
+
+    def forward(
+        self, images: Tensor, log_mel: Tensor, flow: Tensor | None = None, pre_masks: Tensor | None = None
+    ) -> Tensor:
+        """Segment.
+
+        Args:
+            images: uint8 (N, 3, H, W), RGB; H and W multiples of 32.
+            log_mel: float32 (N, 1, 96, 64).
+            flow: float32 (N, S, 2, h, w), where the model has SKA.
+            pre_masks: uint8 (N, 3, H, W), where the model has a pre-mask encoder.
+
+        Returns:
+            float32 (N, K, E, F), class scores, not normalised.
+        """
+        model = self.model
+        size = tuple(images.shape[-2:])
+        batch = FrameBatch(
+            images=self._normalise(images),
+            log_mel=log_mel,
+            flow=flow,
+            pre_masks=None if pre_masks is None else self._normalise(pre_masks),
+            labels=None,
+            lengths=[],
+            image_sizes=[size],
+        )
+        features = model.extract_features(batch)
+        audio_grid = model.audio_encoder(log_mel)
+        mask_features, scales = model.pixel_decoder(features)
+        prompt = model.ska(audio_grid, log_mel, flow) if model.ska is not None else None
+        queries = model.mpqg(mask_features, prompt)
+        predictions = model.decoder(queries, audio_grid, scales, mask_features, all_layers=False)
+        return segment(
+            predictions.logits[-1],
+            predictions.masks(-1),
+            padded_size=size,
+            image_size=size,
+            output_size=self.output_size,
+        )
+
+    def _normalise(self, pictures: Tensor) -> Tensor:
+        return (pictures.float() - self.model.pixel_mean) / self.model.pixel_std
+
+
+def example_inputs(
+    cfg: CfgNode, network: InferenceNetwork, *, frames: int, size: tuple[int, int]
+) -> dict[str, Tensor]:
+    """Random inputs by name.
+
+    Args:
+        cfg: the model's config.
+        network: the network.
+        frames: N.
+        size: (H, W).
+    """
+    generator = torch.Generator().manual_seed(frames)
+
+    def picture() -> Tensor:
+        return torch.randint(0, 256, (frames, 3, *size), dtype=torch.uint8, generator=generator)
+
+    inputs = {"images": picture(), "log_mel": torch.randn(frames, 1, 96, 64, generator=generator)}
+    if "flow" in network.input_names:
+        shape = (frames, cfg.INPUT.FLOW.SERIES, 2, *cfg.INPUT.FLOW.SIZE)
+        inputs["flow"] = torch.rand(shape, generator=generator)
+    if "pre_masks" in network.input_names:
+        inputs["pre_masks"] = picture()
+    return inputs
+
+
+@contextmanager
+def exportable() -> Iterator[None]:
+    """Make Detectron2's Swin work for a number of frames that is not known yet."""
+
+    def window_reverse(windows: Tensor, window_size: int, height: int, width: int) -> Tensor:
+        # Theirs divides as floats, which fixes the number of frames.
+        rows, columns = height // window_size, width // window_size
+        frames = windows.shape[0] // (rows * columns)
+        x = windows.view(frames, rows, columns, window_size, window_size, -1)
+        return x.permute(0, 1, 3, 2, 4, 5).reshape(frames, height, width, -1)
+
+    # Other kernels leave their result in another order in memory, which ONNX's decomposition does not.
+    with mock.patch.object(swin, "window_reverse", window_reverse), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def rounded_size(size: tuple[int, int], divisor: int = 32) -> tuple[int, int]:
+    """The smallest multiples of ``divisor`` that hold ``size``."""
+    return tuple(math.ceil(side / divisor) * divisor for side in size)

@@ -1,0 +1,44 @@
+"""Write a trained model for other programs and check that it answers as the model does.
+
+Examples:
+    python tools/export.py --config configs/s4/swin_b_384.yaml --weights model_best.pth --to safetensors \\
+        --out slim.safetensors
+    python tools/export.py --weights slim.safetensors --to onnx --out model.onnx
+    python tools/export.py --config configs/ms3/r50.yaml --weights model_best.pth --to onnx --dynamic-size \\
+        --out model.onnx
+    python tools/export.py --weights slim.safetensors --to torch --out model.pt2
+
+safetensors: what inference needs, with the config inside; MODEL.WEIGHTS reads it. onnx and torch: a graph for any
+number of frames, and with --dynamic-size for any picture whose sides are multiples of 32.
+"""
+
+import argparse
+import sys
+
+try:
+    from ska_vct.engine.export import FORMATS, export
+    from ska_vct.utils.cli import one_sentence_errors
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
+        "once and use .venv/bin/python, or see 'Set-up' in README.md for your own environment."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", required=True, metavar="FILE", help="checkpoint, or an address of one")
+    parser.add_argument(
+        "--config-file", "--config", default="", metavar="FILE", help="its config; not needed for slim checkpoints"
+    )
+    parser.add_argument("--to", choices=FORMATS, required=True, help="kind of file")
+    parser.add_argument("--out", required=True, metavar="FILE", help=".safetensors, .onnx or .pt2")
+    parser.add_argument("--dynamic-size", action="store_true", help="any size of picture, not INPUT.SIZE alone")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')
+    args = parser.parse_args()
+    with one_sentence_errors():
+        print("\n".join(export(args)))
+
+
+if __name__ == "__main__":
+    main()
