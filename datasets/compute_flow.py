@@ -34,6 +34,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--subset", nargs="+", required=True, choices=sorted(SUBSETS), help="one or several")
     add("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all three")
     add("--out", default="", metavar="DIR", help="folder of the flow files (default: ROOT/flow)")
+    add("--leave-out", default="", metavar="FILE",
+        help="csv file of clips to do without, as datasets/check.py --fix-list writes it")
     add("--method", choices=FLOW_METHODS, default="dis",
         help="default: %(default)s, which needs no weights; truth: known of synthetic clips")
     add("--weights", default="", metavar="FILE",
@@ -78,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         options = {
             "root": args.root, "subsets": args.subset, "splits": args.split, "out": args.out,
             "weights": args.weights, "device": args.device, "batch_size": args.batch_size, "jobs": args.jobs,
-            "overwrite": args.overwrite,
+            "overwrite": args.overwrite, "leave_out": args.leave_out,
             "limit": args.limit,
             "request": FlowRequest(
                 method=args.method, source=args.source, series=args.series, size=args.size, bits=args.bits,

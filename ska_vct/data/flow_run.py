@@ -91,6 +91,7 @@ def compute_flow(
     splits: Sequence[str],
     request: FlowRequest,
     out: str | os.PathLike = "",
+    leave_out: str | os.PathLike = "",
     shard: tuple[int, int] = (0, 1),
     weights: str | os.PathLike = "",
     device: str = "auto",
@@ -110,6 +111,7 @@ def compute_flow(
         subsets, splits: of what.
         request: what flow.
         out: folder of the flow files; empty for ``{root}/flow``.
+        leave_out: csv file of clips to do without, see ``load_records``.
         shard: (i, n): every n-th clip, from the i-th.
         weights, batch_size: see ``build_flow_method``.
         device: where RAFT runs; ``auto`` for a GPU where there is one.
@@ -129,7 +131,7 @@ def compute_flow(
         (subset, record)
         for subset in subsets
         for split in splits
-        for record in load_records(subset, split, root, flow_root=out)
+        for record in load_records(subset, split, root, flow_root=out, leave_out=leave_out)
     ]
     records = records[shard[0] :: shard[1]]
     records = records[:limit] if limit else records

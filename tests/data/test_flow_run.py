@@ -195,6 +195,13 @@ def test_a_full_disk_stops_the_run_and_leaves_no_part(root, plain, tmp_path, sma
     assert contents(tmp_path) == plain
 
 
+def test_clips_can_be_left_out(root, plain, tmp_path):
+    chosen = load_records("ms3", "test", root)[1]["clip_id"]
+    (tmp_path / "out.csv").write_text(f"clip\n{chosen}\n")
+    run(root, tmp_path / "flow", leave_out=tmp_path / "out.csv")
+    assert contents(tmp_path / "flow") == {k: v for k, v in plain.items() if Path(chosen).name not in k}
+
+
 @pytest.mark.parametrize("text", ["4/4", "1", "a/2", "-1/2", "1/0", "1/2/3", ""])
 def test_shards_that_make_no_sense(text):
     with pytest.raises(FlowError, match="not of the form i/n"):
