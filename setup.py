@@ -27,7 +27,7 @@ setup(
     packages=find_packages(include=["ska_vct", "ska_vct.*"]),
     install_requires=read_requirements(),
     extras_require={
-        "dev": ["pytest>=8", "ruff>=0.6"],
+        "dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.6"],
         # datasets/make_premasks.py
         "premasks": ["transformers>=4.40"],
         # tools/export.py --to onnx

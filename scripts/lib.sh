@@ -73,7 +73,7 @@ install_packages() {
             return
         fi
         echo "    downloading, a few GB the first time"
-        pip_install -r requirements.txt -c constraints.txt pytest ruff || return 1
+        pip_install -r requirements.txt -c constraints.txt pytest pytest-xdist ruff || return 1
         printf '%s\n' "$wanted" >"$stamp.tmp" && mv "$stamp.tmp" "$stamp"
         return
     fi

@@ -17,7 +17,7 @@ from pathlib import Path
 from pip._vendor.packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
-TEST_PACKAGES = ("pytest", "ruff")
+TEST_PACKAGES = ("pytest", "pytest-xdist", "ruff")
 # Distributions that several others replace: the module tells.
 MODULES = {"opencv-python-headless": "cv2", "torch": "torch", "torchvision": "torchvision"}
 
