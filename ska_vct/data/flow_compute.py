@@ -15,7 +15,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 
 import av
 import cv2
@@ -241,8 +240,8 @@ def shrink(field: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized.transpose(2, 0, 1)
 
 
-@cache
 def _dis() -> cv2.DISOpticalFlow:
+    # Made anew for every pair (15 microseconds): after a small picture OpenCV's keeps to fewer scales for good.
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(1)
     dis.setPatchStride(3)

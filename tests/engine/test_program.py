@@ -82,5 +82,5 @@ def test_wrong_input_ends_with_one_sentence(data, tmp_path):
     done = train_net(data, tmp_path, overrides=("MODEL.WEIGHTS", "nowhere.pth"), check=False)
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and "There is no checkpoint 'nowhere.pth'" in errors[0]
+    assert len(errors) == 1 and "there is no file 'nowhere.pth'" in errors[0]
     assert "Traceback" not in done.stderr
