@@ -18,9 +18,6 @@ SIDE = 64
 def _seed():
     torch.manual_seed(0)
     np.random.seed(0)
-    yield
-    # Training programs set this for their whole process; flow made after them would differ in its last bits.
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
