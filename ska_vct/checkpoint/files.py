@@ -113,6 +113,8 @@ def _plain_globals() -> list:
 
 
 def _check_head(head: bytes, path: str | os.PathLike) -> None:
+    if not head:
+        raise CheckpointError(f"Checkpoint '{path}' is empty: download or save it again.")
     kinds = {
         b"version https://git-lfs": "a pointer of Git LFS, not the weights: fetch them with 'git lfs pull'",
         b"<": "a web page, not weights: follow its download link",

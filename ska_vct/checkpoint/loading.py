@@ -122,6 +122,12 @@ def load_into(
     }
     if any(details.values()):
         raise _mismatch(details, found, scope, path=path, title=kind.title, key=key)
+    broken = [name for name, value in found.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{key}: checkpoint '{path}' holds NaN or infinity in {_listed(broken)}; its training diverged or "
+            "the file is damaged: use an earlier one."
+        )
     if options.inference:
         _check_complete(report, getattr(model, "return_extras", False), path=path, title=kind.title)
     model.load_state_dict(own | found, strict=True)

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors import torch as safetensors
 from torch import Tensor
 
 from ska_vct import __version__
-from ska_vct.utils.files import atomic_path, atomic_write
+from ska_vct.utils.files import atomic_write
 
 from .files import METADATA, CheckpointError, clean_state_dict, find_state_dict, load_file
 from .formats import FORMATS, identify
@@ -45,8 +45,9 @@ def save_weights(path: str | os.PathLike, state: Mapping[str, Tensor], metadata:
     own = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()
     }
-    with atomic_path(path) as temporary:
-        save_file(own, temporary, metadata=dict(metadata))
+    # Not save_file, whose files others may not read.
+    with atomic_write(path) as file:
+        file.write(safetensors.save(own, metadata=dict(metadata)))
 
 
 def save_slim(path: str | os.PathLike, state: Mapping[str, Tensor], *, config: str, **metadata: str) -> int:

@@ -61,7 +61,7 @@ BAD = {
     "web page": (lambda _: b"<!DOCTYPE html><html>", "web page"),
     "pointer": (lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "git lfs pull"),
     "compressed": (lambda _: b"\x1f\x8b\x08\x00", "unpack"),
-    "empty": (lambda _: b"", "damaged"),
+    "empty": (lambda _: b"", "is empty"),
     "noise": (lambda _: bytes(range(256)) * 4, "damaged"),
     "cut zip": (lambda p: GOOD["zip"](p)[:-200], "damaged"),
     "cut pickle": (lambda p: GOOD["pickle of arrays"](p)[:-20], "damaged"),

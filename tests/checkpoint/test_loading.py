@@ -161,6 +161,14 @@ def test_a_slim_checkpoint_loads_back_and_has_its_config(tiny_cfg, tmp_path, mak
         assert torch.equal(model([clip])[0]["sem_seg"], other([clip])[0]["sem_seg"])
 
 
+def test_weights_that_are_no_numbers_are_refused(tiny_cfg):
+    model = build_model(tiny_cfg)
+    state = copy.deepcopy(model.state_dict())
+    state["decoder.norm.bias"][3] = float("nan")
+    with pytest.raises(CheckpointError, match="NaN or infinity in decoder.norm.bias"):
+        load_into(model, state, path="m.pth")
+
+
 def test_resuming_takes_no_liberties(tiny_cfg, tmp_path):
     saved = build_model(tiny_cfg)
     StrictCheckpointer(saved, str(tmp_path)).save("last")
