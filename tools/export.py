@@ -21,7 +21,7 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(
         f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
-        "once and use .venv/bin/python, or see 'Set-up' in README.md for your own environment."
+        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
     )
 
 
