@@ -18,6 +18,8 @@ from .ska import SKA_REGISTRY, MotionPrompt, is_still, make_prompt
 _MEL_BANDS = 64
 # Keeps the logarithm of places where nothing moves finite; share of the frame's largest motion.
 _ENERGY_FLOOR = 0.03
+# Motion that changes by less than this over the second goes with no sound; in the units of the flow.
+_STEADY = 1e-3
 
 
 @SKA_REGISTRY.register()
@@ -49,7 +51,8 @@ class TemporalSKA(nn.Module):
         self.num_heads = num_heads
         self.match_scale = match_scale
         width = num_heads * series_dim
-        self.motion_encoder = nn.Conv2d(1, width, (3, 1), padding=(1, 0))
+        # Without a bias: what is added to a whole series is centred away.
+        self.motion_encoder = nn.Conv1d(1, width, 3, padding=1, bias=False)
         self.audio_encoder = nn.Sequential(
             nn.Conv1d(_MEL_BANDS, width, 5, padding=2),
             nn.ReLU(inplace=True),
@@ -89,20 +92,42 @@ class TemporalSKA(nn.Module):
         magnitude = at_least_float32(flow).square().sum(2).sqrt()
         magnitude = F.interpolate(magnitude, size=self.grid, mode="bilinear", align_corners=False)  # N, S, g, g
         moving = ~is_still(magnitude)
-        series = magnitude.flatten(2)[:, None]  # N, 1, S, L
-        motion = self.motion_encoder(series)  # N, H*D, S, L
+        series = magnitude.flatten(2)  # N, S, L
         sound = F.adaptive_avg_pool1d(self.audio_encoder(log_mel[:, 0].transpose(1, 2)), steps)  # N, H*D, S
 
-        logits = self.match_scale * self._match(motion, sound)  # N, H, L
-        energy = (series.mean(2) + _ENERGY_FLOOR).log()  # N, 1, L
+        logits = self.match_scale * self._match(series, sound)  # N, H, L
+        energy = (series.mean(1, keepdim=True) + _ENERGY_FLOOR).log()  # N, 1, L
         attention = (logits + self.energy_weight * energy).softmax(-1)
 
-        values = motion.abs().mean(2).unflatten(1, (self.num_heads, -1))  # N, H, D, L
-        retrieved = self.v_proj(torch.einsum("nhl,nhdl->nhd", attention, values).flatten(1))
+        # The encoder is linear, so that attending before it gives the same at a place's cost.
+        attended = attention @ series.transpose(1, 2)  # N, H, S
+        motion = self.motion_encoder(attended.flatten(0, 1)[:, None]).unflatten(0, (-1, self.num_heads))
+        own = motion.unflatten(2, (self.num_heads, -1)).diagonal(dim1=1, dim2=2)  # N, D, S, H
+        retrieved = self.v_proj(own.abs().mean(2).transpose(1, 2).flatten(1))
         return make_prompt(attention, retrieved, moving, self.grid)
 
-    def _match(self, motion: Tensor, sound: Tensor) -> Tensor:
-        """Cosine over time and width, both centred over time: (N, H*D, S, L), (N, H*D, S) -> (N, H, L)."""
-        motion = (motion - motion.mean(2, keepdim=True)).unflatten(1, (self.num_heads, -1)).flatten(2, 3)
-        sound = (sound - sound.mean(2, keepdim=True)).unflatten(1, (self.num_heads, -1)).flatten(2, 3)
-        return torch.einsum("nhxl,nhx->nhl", F.normalize(motion, dim=2), F.normalize(sound, dim=2))
+    def _match(self, series: Tensor, sound: Tensor) -> Tensor:
+        """Cosine over time and width of encoded motion and sound, both centred over time.
+
+        The motion encoder is linear in a series x of S numbers: with its response A to unit impulses, the product
+        with the sound s is (A's)'x and the motion's norm x'(A'A)x. So nothing of H*D*S numbers a place is made.
+
+        Args:
+            series: (N, S, L).
+            sound: (N, H*D, S).
+
+        Returns:
+            (N, H, L).
+        """
+        heads = (self.num_heads, -1)
+        impulses = torch.eye(series.shape[1], device=series.device, dtype=series.dtype)[:, None]
+        response = _centred(self.motion_encoder(impulses)).unflatten(1, heads).flatten(2)  # S, H, D*S
+        sound = F.normalize(_centred(sound).unflatten(1, heads).flatten(2), dim=2)  # N, H, D*S
+        product = torch.einsum("shx,nhx->nhs", response, sound) @ series
+        gram = torch.einsum("shx,thx->hst", response, response)
+        norm = (series[:, None] * (gram @ series[:, None])).sum(2).clamp(min=0)
+        return product / (norm + _STEADY**2).sqrt()
+
+
+def _centred(x: Tensor) -> Tensor:
+    return x - x.mean(-1, keepdim=True)

@@ -76,3 +76,16 @@ def test_every_parameter_trains():
 def test_one_field_per_second_is_no_series():
     with pytest.raises(ValueError, match="INPUT.FLOW.SERIES"):
         make_ska()(torch.zeros(1, 32, 6, 4), torch.zeros(1, 1, 96, 64), torch.zeros(1, 1, 2, 24, 24))
+
+
+def test_the_match_is_the_cosine_of_what_the_encoders_give():
+    ska = make_ska()
+    series, sound = torch.rand(2, 10, 144), torch.randn(2, 32, 10)
+    motion = ska.motion_encoder(series.transpose(1, 2).reshape(-1, 1, 10)).view(2, 144, 4, 8, 10)
+    wanted = torch.nn.functional.cosine_similarity(
+        (motion - motion.mean(-1, keepdim=True)).flatten(3),
+        (sound - sound.mean(-1, keepdim=True)).view(2, 1, 4, 8, 10).flatten(3),
+        dim=-1,
+    )
+    # Both are float32; the floor under the norm changes a cosine by less than 1e-5 of itself here.
+    torch.testing.assert_close(ska._match(series, sound), wanted.transpose(1, 2), rtol=1e-4, atol=1e-5)
