@@ -16,9 +16,9 @@ from ska_vct.data.flow import FlowError
 from ska_vct.data.flow_compute import FlowMethod, PicturePairs, shrink
 from ska_vct.data.subsets import SPLITS
 from ska_vct.data.synth.plan import plan_clip
-from ska_vct.data.synth.release import TRUTH_FOLDER
 from ska_vct.data.synth.render import Renderer
 from ska_vct.data.synth.settings import GENERATOR_VERSION, SynthError, SynthSettings
+from ska_vct.data.synth.truth import TRUTH_FOLDER
 
 # {kind}_{split}_{number}, and AVSS's span of seconds after it
 _NAME = re.compile(rf"_({'|'.join(SPLITS)})_(\d+)(?:_\d+_\d+)?$")

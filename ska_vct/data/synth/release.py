@@ -34,17 +34,12 @@ from ska_vct.data.subsets import AVSS_CLASSES, get_subset
 from ska_vct.data.synth.plan import ClipPlan
 from ska_vct.data.synth.render import Renderer, Truth, draw_soundtrack
 from ska_vct.data.synth.settings import SynthSettings
+from ska_vct.data.synth.truth import truth_path
 from ska_vct.data.synth.video import write_video
 from ska_vct.utils.palette import voc_palette
 
-TRUTH_FOLDER = "synth_truth"
 TABLES = {"s4": "s4_meta_data.csv", "ms3": "ms3_meta_data.csv", "avss": "metadata.csv"}
 _JPEG_QUALITY = 95
-
-
-def truth_path(root: Path, plan: ClipPlan) -> Path:
-    """Where the truth of a clip is."""
-    return root / TRUTH_FOLDER / plan.subset / plan.split / f"{plan.name}.npz"
 
 
 def table_row(plan: ClipPlan) -> dict[str, str]:
@@ -176,4 +171,4 @@ def _write_truth(root: Path, plan: ClipPlan, truth: Truth, sample_times: np.ndar
         "loudness": truth.loudness,
         "flow": truth.flow.astype(np.float16),
     }
-    write_npz(truth_path(root, plan), arrays)
+    write_npz(truth_path(root, plan.subset, plan.split, plan.name), arrays)

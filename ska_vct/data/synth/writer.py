@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from ska_vct.data.subsets import SPLITS, get_subset
 from ska_vct.data.synth.plan import plan_clip
-from ska_vct.data.synth.release import TABLES, TRUTH_FOLDER, table_row, truth_path, write_clip
+from ska_vct.data.synth.release import TABLES, table_row, write_clip
 from ska_vct.data.synth.settings import SynthError, SynthSettings
+from ska_vct.data.synth.truth import TRUTH_FOLDER, truth_path
 from ska_vct.utils.files import atomic_write, write_json
 
 # Starting a process takes as long as making about this many clips.
@@ -119,7 +120,7 @@ def _run(task: partial, numbers: list[tuple[str, int]], jobs: int) -> Iterator[t
 def _make_clip(root: Path, settings: SynthSettings, number: tuple[str, int]) -> tuple[dict, dict]:
     """Make one clip unless it is there; returns its lines in our table and in the release's."""
     plan = plan_clip(settings, *number)
-    if not truth_path(root, plan).is_file():
+    if not truth_path(root, plan.subset, plan.split, plan.name).is_file():
         # The truth is written last and whole: where it is, the clip is.
         write_clip(root, plan, settings)
     return plan.row(), table_row(plan)
