@@ -78,6 +78,8 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.FLOW.SERIES = 1
     # Side of the flow grid handed to the model.
     cfg.INPUT.FLOW.SIZE = (24, 24)
+    # A clip's first frame: forward (its own flow, to the next frame) or zero (published: no flow leads to it).
+    cfg.INPUT.FLOW.FIRST_FRAME = "forward"
     # error or zero: what to do for a clip without a flow file.
     cfg.INPUT.FLOW.MISSING = "error"
     # none, or affine: take out of each field what most of the picture does together (pan, zoom, rotation).
@@ -156,17 +158,20 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.SKA = CN()
     cfg.MODEL.SKA.ENABLED = True
     # Class of SKA_REGISTRY: SKA is the published form; TemporalSKA matches a series of fields
-    # (INPUT.FLOW.SERIES > 1) with the sound as it unfolds.
+    # (INPUT.FLOW.SERIES > 1) with the sound as it unfolds; FlowMagnitude hears nothing, whatever moves lights up.
     cfg.MODEL.SKA.NAME = "SKA"
     # magnitude (published) or uvm (u, v and magnitude).
     cfg.MODEL.SKA.CHANNELS = "magnitude"
     cfg.MODEL.SKA.GRID = (24, 24)
     cfg.MODEL.SKA.FLOW_DIM = 64
     cfg.MODEL.SKA.NUM_HEADS = 4
-    # TemporalSKA: width of a head, weight of the match, and start of the learnt weight of the motion's energy.
+    # Whether the logits get the log of how much a place moves: "auto" (TemporalSKA yes, SKA no), "on" or "off";
+    # quoted in YAML, where a bare on is a truth value. ENERGY_INIT is the start of its learnt weight.
+    cfg.MODEL.SKA.ENERGY_PRIOR = "auto"
+    cfg.MODEL.SKA.ENERGY_INIT = 1.0
+    # TemporalSKA: width of a head, weight of the match.
     cfg.MODEL.SKA.SERIES_DIM = 8
     cfg.MODEL.SKA.MATCH_SCALE = 6.0
-    cfg.MODEL.SKA.ENERGY_INIT = 1.0
 
     cfg.MODEL.MPQG = CN()
     # Whether the motion map reweights the features queries are made from; off it is VCT's PPQG.

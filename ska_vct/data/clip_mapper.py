@@ -28,17 +28,21 @@ class FlowOptions:
     diagonal_share: float
     series: int
     grid: tuple[int, int]
+    first_frame: str
     missing: str
     camera: str
     online: bool
     method: str
 
     def __post_init__(self):
-        for value, choices, key in ((self.camera, CAMERAS, "CAMERA"), (self.method, tuple(CLASSICAL), "METHOD")):
+        for value, choices, key in (
+            (self.first_frame, ("forward", "zero"), "FIRST_FRAME"),
+            (self.missing, ("error", "zero"), "MISSING"),
+            (self.camera, CAMERAS, "CAMERA"),
+            (self.method, tuple(CLASSICAL), "METHOD"),
+        ):
             if value not in choices:
                 raise ValueError(f"INPUT.FLOW.{key} is '{value}'; choose {' or '.join(choices)}.")
-        if self.missing not in ("error", "zero"):
-            raise ValueError(f"INPUT.FLOW.MISSING is '{self.missing}'; choose error or zero.")
 
 
 class ClipMapper:
@@ -103,6 +107,7 @@ class ClipMapper:
             diagonal_share=cfg.INPUT.FLOW.DIAGONAL_SHARE,
             series=cfg.INPUT.FLOW.SERIES,
             grid=tuple(cfg.INPUT.FLOW.SIZE),
+            first_frame=cfg.INPUT.FLOW.FIRST_FRAME,
             missing=cfg.INPUT.FLOW.MISSING,
             camera=cfg.INPUT.FLOW.CAMERA,
             online=cfg.INPUT.FLOW.ONLINE,
@@ -223,7 +228,10 @@ class ClipMapper:
             return np.zeros((len(rows), options.series, 2, *options.grid), np.float32)
         stored = read_flow(path, clip_id=record["clip_id"], num_frames=len(record["image_paths"]))
         # The maximum of a clip is that of all its frames, also where few are used.
-        flow = stored.flow if options.norm == "clip" else stored.flow[rows]
+        loaded = np.arange(len(stored.flow)) if options.norm == "clip" else rows
+        flow = stored.flow[loaded]
+        if options.first_frame == "zero":
+            flow[loaded == 0] = 0
         units = stored.meta.get("units", PIXELS_PER_SECOND)
         flow = geometry.apply_flow(
             compensate_camera(flow, options.camera, units=units),

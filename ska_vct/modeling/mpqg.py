@@ -12,7 +12,7 @@ from detectron2.config import configurable
 from torch import Tensor, nn
 
 from .layers import MLP, CrossAttentionLayer, at_least_float32
-from .ska import MotionPrompt
+from .ska import SKA_REGISTRY, MotionPrompt
 
 
 def sample_gumbel(shape: torch.Size, like: Tensor) -> Tensor:
@@ -76,6 +76,7 @@ class MPQG(nn.Module):
         tau: float,
         motion: bool,
         gate_init: float,
+        retrieves: bool = True,
     ):
         """
         Args:
@@ -90,6 +91,7 @@ class MPQG(nn.Module):
             tau: see ``PixelGrouping``.
             motion: whether a motion prompt is used; without it this is VCT's PPQG.
             gate_init: start of the learnt weight of the motion map.
+            retrieves: whether prompts hold retrieved motion, so that the queries get it.
         """
         super().__init__()
         self.mixer_grid = tuple(mixer_grid)
@@ -110,6 +112,8 @@ class MPQG(nn.Module):
         self.motion = motion
         if motion:
             self.motion_gate = nn.Parameter(torch.tensor(float(gate_init)))
+        self.retrieved_proj = None
+        if motion and retrieves:
             self.retrieved_proj = nn.Linear(dim, dim)
             # Starts as published, where the retrieved motion is thrown away, yet lets it train.
             nn.init.zeros_(self.retrieved_proj.weight)
@@ -118,6 +122,7 @@ class MPQG(nn.Module):
     @classmethod
     def from_config(cls, cfg):
         node = cfg.MODEL.MPQG
+        motion = node.MOTION and cfg.MODEL.SKA.ENABLED
         grid = node.MIXER_GRID if any(node.MIXER_GRID) else [-(-side // 4) for side in cfg.INPUT.SIZE]
         return {
             "mask_dim": cfg.MODEL.PIXEL_DECODER.MASK_DIM or cfg.MODEL.HIDDEN_DIM,
@@ -129,8 +134,10 @@ class MPQG(nn.Module):
             "num_prototypes": node.NUM_PROTOTYPES,
             "num_heads": node.NUM_HEADS,
             "tau": node.GUMBEL_TAU,
-            "motion": node.MOTION and cfg.MODEL.SKA.ENABLED,
+            "motion": motion,
             "gate_init": node.GATE_INIT,
+            # A projection that reads zeros would leave parameters without a gradient.
+            "retrieves": motion and SKA_REGISTRY.get(cfg.MODEL.SKA.NAME).retrieves,
         }
 
     def forward(self, mask_features: Tensor, prompt: MotionPrompt | None = None) -> Tensor:
@@ -152,7 +159,7 @@ class MPQG(nn.Module):
         if isinstance(x.shape[-1], torch.SymInt) or x.shape[-2:] != self.mixer_grid:
             mixed = F.interpolate(x, size=self.mixer_grid, mode="bilinear", align_corners=False)
         queries = self.query_mixer(mixed.flatten(2)).transpose(1, 2)
-        if prompt is not None and self.motion:
+        if prompt is not None and self.retrieved_proj is not None:
             queries = queries + self.retrieved_proj(prompt.retrieved)[:, None]
         if self.prototypes is not None:
             memory = self.prototypes.weight.expand(queries.shape[0], -1, -1)

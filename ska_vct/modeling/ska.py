@@ -9,20 +9,27 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
 from .layers import at_least_float32
 
 SKA_REGISTRY = Registry("SKA")
-SKA_REGISTRY.__doc__ = "Modules that map (audio grid, log-mel, flow) to a MotionPrompt; chosen by MODEL.SKA.NAME."
+SKA_REGISTRY.__doc__ = """Modules that map (audio grid, log-mel, flow) to a MotionPrompt; chosen by MODEL.SKA.NAME.
+
+Each says in ``retrieves`` whether it fills ``MotionPrompt.retrieved``: what reads it is built only then."""
 
 FLOW_CHANNELS = {"magnitude": 1, "uvm": 3}
 # A field whose values differ by less than this share of the largest is still, or moves as a whole.
 _STILL_SHARE = 1e-4
+# Keeps the logarithm of places where nothing moves finite; share of the frame's largest motion.
+_ENERGY_FLOOR = 0.03
 # Attention that differs by less than this share of the uniform value is rounding noise.
 _NOISE_SHARE = 1e-4
+
+
+_ENERGY_PRIORS = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -31,11 +38,49 @@ class MotionPrompt:
 
     Attributes:
         motion_map: (N, 1, g, g) in [0, 1]; exactly zero for frames whose flow is the same everywhere.
-        retrieved: (N, C) values the sound attended to; zero for the same frames.
+        retrieved: (N, C) values the sound attended to; zero for the same frames, and always where the module does
+            not retrieve.
     """
 
     motion_map: Tensor
     retrieved: Tensor
+
+
+def energy_start(cfg: CfgNode, *, default: bool) -> float | None:
+    """Start of the learnt weight of the motion's energy, or None where the configuration has no such prior.
+
+    Args:
+        cfg: the configuration.
+        default: whether ``MODEL.SKA.ENERGY_PRIOR: auto`` means on.
+
+    Raises:
+        ValueError: for a prior that is neither auto nor on nor off.
+    """
+    prior = cfg.MODEL.SKA.ENERGY_PRIOR
+    if prior not in _ENERGY_PRIORS:
+        raise ValueError(f"MODEL.SKA.ENERGY_PRIOR is '{prior}'; choose one of {', '.join(_ENERGY_PRIORS)}.")
+    return cfg.MODEL.SKA.ENERGY_INIT if prior == "on" or (prior == "auto" and default) else None
+
+
+def energy_parameter(start: float | None) -> nn.Parameter | None:
+    """The learnt weight of the energy; None, which registers no parameter, without the prior."""
+    return None if start is None else nn.Parameter(torch.tensor(float(start)))
+
+
+def add_energy(logits: Tensor, magnitude: Tensor, weight: Tensor | None) -> Tensor:
+    """The prior that ties "attended" to "moving": how much a place moves at all.
+
+    Args:
+        logits: (N, heads, L), at least float32.
+        magnitude: (N, L), mean over the second.
+        weight: scalar, or None for no prior.
+
+    Returns:
+        (N, heads, L).
+    """
+    if weight is None:
+        return logits
+    return logits + weight * (at_least_float32(magnitude)[:, None] + _ENERGY_FLOOR).log()
 
 
 def reduce_flow(flow: Tensor, channels: str) -> Tensor:
@@ -51,6 +96,11 @@ def reduce_flow(flow: Tensor, channels: str) -> Tensor:
     magnitude = flow.square().sum(2, keepdim=True).sqrt()
     picture = magnitude if channels == "magnitude" else torch.cat((flow, magnitude), 2)
     return picture.mean(1)
+
+
+def resize_map(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, c, h, w) -> (N, c, *size), bilinear."""
+    return F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
 
 
 def is_still(picture: Tensor) -> Tensor:
@@ -88,8 +138,19 @@ def make_prompt(attention: Tensor, retrieved: Tensor, moving: Tensor, grid: tupl
 class SKA(nn.Module):
     """The published form: one pooled audio vector queries one motion picture per frame."""
 
+    retrieves = True
+
     @configurable
-    def __init__(self, *, dim: int, flow_dim: int, grid: tuple[int, int], channels: str, num_heads: int):
+    def __init__(
+        self,
+        *,
+        dim: int,
+        flow_dim: int,
+        grid: tuple[int, int],
+        channels: str,
+        num_heads: int,
+        energy_init: float | None = None,
+    ):
         """
         Args:
             dim: width C.
@@ -97,6 +158,7 @@ class SKA(nn.Module):
             grid: rows and columns the flow is resized to.
             channels: ``magnitude`` or ``uvm``.
             num_heads: attention heads.
+            energy_init: start of the learnt weight of the log energy; None for no such prior, as published.
 
         Raises:
             ValueError: for other ``channels``, or a width that the heads do not divide.
@@ -121,6 +183,7 @@ class SKA(nn.Module):
         self.k_proj = nn.Linear(dim, dim, bias=False)
         self.v_proj = nn.Linear(dim, dim, bias=False)
         self.temperature = nn.Parameter(torch.ones(()))
+        self.energy_weight = energy_parameter(energy_init)
 
     @classmethod
     def from_config(cls, cfg):
@@ -131,6 +194,7 @@ class SKA(nn.Module):
             "grid": node.GRID,
             "channels": node.CHANNELS,
             "num_heads": node.NUM_HEADS,
+            "energy_init": energy_start(cfg, default=False),
         }
 
     def forward(self, audio_grid: Tensor, log_mel: Tensor, flow: Tensor) -> MotionPrompt:
@@ -141,9 +205,7 @@ class SKA(nn.Module):
             log_mel: (N, 1, 96, 64); not read by the published form.
             flow: (N, S, 2, h', w'), in the units of ``INPUT.FLOW.NORM``.
         """
-        picture = F.interpolate(
-            reduce_flow(flow, self.channels), size=self.grid, mode="bilinear", align_corners=False
-        )
+        picture = resize_map(reduce_flow(flow, self.channels), self.grid)
         moving = ~is_still(picture)
         tokens = self.flow_encoder(picture).flatten(2).transpose(1, 2)  # N, L, C
         audio = self.audio_proj(audio_grid.mean((2, 3)))  # N, C
@@ -153,7 +215,9 @@ class SKA(nn.Module):
         k = self.k_proj(tokens).unflatten(-1, heads)
         v = self.v_proj(tokens).unflatten(-1, heads)
         logits = torch.einsum("nhd,nlhd->nhl", q, k) / (q.shape[-1] ** 0.5 * self.temperature)
-        attention = at_least_float32(logits).softmax(-1)
+        # The magnitude is the last channel of either picture.
+        logits = add_energy(at_least_float32(logits), picture[:, -1].flatten(1), self.energy_weight)
+        attention = logits.softmax(-1)
         retrieved = torch.einsum("nhl,nlhd->nhd", attention.to(v.dtype), v).flatten(1)
         return make_prompt(attention, retrieved, moving, self.grid)
 

@@ -13,11 +13,18 @@ from detectron2.config import configurable
 from torch import Tensor, nn
 
 from .layers import at_least_float32
-from .ska import SKA_REGISTRY, MotionPrompt, is_still, make_prompt
+from .ska import (
+    SKA_REGISTRY,
+    MotionPrompt,
+    add_energy,
+    energy_parameter,
+    energy_start,
+    is_still,
+    make_prompt,
+    resize_map,
+)
 
 _MEL_BANDS = 64
-# Keeps the logarithm of places where nothing moves finite; share of the frame's largest motion.
-_ENERGY_FLOOR = 0.03
 # Motion that changes by less than this over the second goes with no sound; in the units of the flow.
 _STEADY = 1e-3
 
@@ -25,6 +32,8 @@ _STEADY = 1e-3
 @SKA_REGISTRY.register()
 class TemporalSKA(nn.Module):
     """Cosine of motion and sound over the second, and the motion's energy, decide where to attend."""
+
+    retrieves = True
 
     @configurable
     def __init__(
@@ -35,7 +44,7 @@ class TemporalSKA(nn.Module):
         num_heads: int,
         series_dim: int,
         match_scale: float,
-        energy_init: float,
+        energy_init: float | None,
     ):
         """
         Args:
@@ -44,7 +53,7 @@ class TemporalSKA(nn.Module):
             num_heads: heads, each with its own idea of what goes together.
             series_dim: width D of a head.
             match_scale: weight of the cosine in the logits.
-            energy_init: start of the learnt weight of the log energy.
+            energy_init: start of the learnt weight of the log energy; None for no such prior.
         """
         super().__init__()
         self.grid = tuple(grid)
@@ -58,7 +67,7 @@ class TemporalSKA(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv1d(width, width, 5, padding=2),
         )
-        self.energy_weight = nn.Parameter(torch.tensor(float(energy_init)))
+        self.energy_weight = energy_parameter(energy_init)
         self.v_proj = nn.Linear(width, dim, bias=False)
 
     @classmethod
@@ -70,7 +79,7 @@ class TemporalSKA(nn.Module):
             "num_heads": node.NUM_HEADS,
             "series_dim": node.SERIES_DIM,
             "match_scale": node.MATCH_SCALE,
-            "energy_init": node.ENERGY_INIT,
+            "energy_init": energy_start(cfg, default=True),
         }
 
     def forward(self, audio_grid: Tensor, log_mel: Tensor, flow: Tensor) -> MotionPrompt:
@@ -90,14 +99,13 @@ class TemporalSKA(nn.Module):
                 "TemporalSKA needs a series of flow fields: set INPUT.FLOW.SERIES to 2 or more, e.g. 10."
             )
         magnitude = at_least_float32(flow).square().sum(2).sqrt()
-        magnitude = F.interpolate(magnitude, size=self.grid, mode="bilinear", align_corners=False)  # N, S, g, g
+        magnitude = resize_map(magnitude, self.grid)  # N, S, g, g
         moving = ~is_still(magnitude)
         series = magnitude.flatten(2)  # N, S, L
         sound = F.adaptive_avg_pool1d(self.audio_encoder(log_mel[:, 0].transpose(1, 2)), steps)  # N, H*D, S
 
         logits = self.match_scale * self._match(series, sound)  # N, H, L
-        energy = (series.mean(1, keepdim=True) + _ENERGY_FLOOR).log()  # N, 1, L
-        attention = (logits + self.energy_weight * energy).softmax(-1)
+        attention = add_energy(logits, series.mean(1), self.energy_weight).softmax(-1)
 
         # The encoder is linear, so that attending before it gives the same at a place's cost.
         attended = attention @ series.transpose(1, 2)  # N, H, S

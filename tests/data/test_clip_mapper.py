@@ -153,6 +153,40 @@ def test_flow_units(release, cfg, norm, expected):
     assert clip["flow"].shape[0] == 1 and clip["flow"].abs().max().item() == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.parametrize(("norm", "later"), [("frame", 1.0), ("clip", 0.5)])
+def test_the_first_frame_may_have_no_flow(release, cfg, norm, later):
+    """Frames move by 8, 2, 2, 4 and 2: without the first the clip's maximum is 4."""
+    release.write_ms3(names=("a",))
+    (record,) = load_records("ms3", "train", release.root)
+    cfg.MODEL.SKA.ENABLED = True
+    cfg.INPUT.FLOW.NORM, cfg.INPUT.FLOW.SERIES = norm, 2
+    flow = np.zeros((5, 1, 2, 4, 4))
+    flow[:, 0, 0] = np.array([8.0, 2.0, 2.0, 4.0, 2.0])[:, None, None]
+    store_flow(record, flow)
+    forward = ClipMapper(cfg, is_train=False)(record)["flow"]
+    cfg.INPUT.FLOW.FIRST_FRAME = "zero"
+    zero = ClipMapper(cfg, is_train=False)(record)["flow"]
+    assert forward[0].abs().max() == 1 and zero[0].eq(0).all()
+    assert zero[1].abs().max().item() == pytest.approx(later)
+    # Where some frames are loaded, it is still the clip's first frame that has none.
+    cfg.INPUT.FRAMES_PER_CLIP = 2
+    mapper, seen = ClipMapper(cfg, is_train=True), set()
+    wanted = zero.abs().amax((1, 2, 3, 4))
+    for _ in range(10):
+        some = mapper(record)
+        rows = some["frame_index"]
+        assert some["flow"].abs().amax((1, 2, 3, 4)).tolist() == pytest.approx(wanted[rows].tolist())
+        seen.add(bool(rows[0] == 0))
+    assert seen == {True, False}
+
+
+def test_unknown_choices_of_flow_are_refused(cfg):
+    cfg.MODEL.SKA.ENABLED = True
+    cfg.INPUT.FLOW.FIRST_FRAME = "none"
+    with pytest.raises(ValueError, match="INPUT.FLOW.FIRST_FRAME is 'none'; choose forward or zero"):
+        ClipMapper(cfg, is_train=False)
+
+
 def test_missing_and_wrong_flow(release, cfg):
     release.write_ms3(names=("a",))
     (record,) = load_records("ms3", "test", release.root)

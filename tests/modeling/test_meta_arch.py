@@ -30,6 +30,8 @@ def test_every_parameter_gets_a_gradient(tiny):
         ("MODEL.MPQG.NUM_PROTOTYPES", 5),
         ("MODEL.BRM.ENABLED", False, *NO_NOISE),
         ("MODEL.MPQG.MOTION", False),
+        ("MODEL.SKA.NAME", "FlowMagnitude"),
+        ("MODEL.SKA.ENERGY_PRIOR", "on"),
     ):
         model = make_model(*overrides).train()
         losses = model([make_clip(3), make_clip(2, seed=1)])

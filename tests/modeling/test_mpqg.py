@@ -6,7 +6,7 @@ from ska_vct.modeling.mpqg import MPQG, PixelGrouping
 from ska_vct.modeling.ska import MotionPrompt
 
 
-def make_mpqg(motion=True, gate_init=1.0, grid=(8, 8), prototypes=0):
+def make_mpqg(motion=True, gate_init=1.0, grid=(8, 8), prototypes=0, **options):
     torch.manual_seed(0)
     return MPQG(
         mask_dim=16,
@@ -20,7 +20,18 @@ def make_mpqg(motion=True, gate_init=1.0, grid=(8, 8), prototypes=0):
         tau=1.0,
         motion=motion,
         gate_init=gate_init,
+        **options,
     ).eval()
+
+
+def test_without_retrieval_the_map_alone_prompts():
+    features = torch.randn(2, 16, 8, 8)
+    retrieving, map_only = make_mpqg(), make_mpqg(retrieves=False)
+    map_only.load_state_dict({k: v for k, v in retrieving.state_dict().items() if k in map_only.state_dict()})
+    # The projection of what is retrieved starts at zero.
+    one = prompt()
+    assert torch.equal(map_only(features, one), retrieving(features, one))
+    assert not [key for key in map_only.state_dict() if key.startswith("retrieved_proj")]
 
 
 def prompt(value=None, frames=2):

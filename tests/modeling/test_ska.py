@@ -3,12 +3,14 @@
 import pytest
 import torch
 
-from ska_vct.modeling.ska import SKA, is_still, min_max, reduce_flow
+from ska_vct.config import get_cfg
+from ska_vct.modeling.mpqg import MPQG
+from ska_vct.modeling.ska import SKA, add_energy, build_ska, is_still, min_max, reduce_flow
 
 
-def make_ska(channels="magnitude"):
+def make_ska(channels="magnitude", energy_init=None):
     torch.manual_seed(0)
-    return SKA(dim=32, flow_dim=8, grid=(12, 12), channels=channels, num_heads=4)
+    return SKA(dim=32, flow_dim=8, grid=(12, 12), channels=channels, num_heads=4, energy_init=energy_init)
 
 
 def log_mel(frames):
@@ -73,3 +75,70 @@ def test_min_max_of_uniform_attention_is_zero():
 def test_unknown_channels_are_refused():
     with pytest.raises(ValueError, match="MODEL.SKA.CHANNELS"):
         make_ska("colour")
+
+
+def test_energy_by_hand():
+    logits, weight = torch.zeros(1, 1, 2), torch.tensor(2.0)
+    # (magnitude + 0.03) ** weight before the softmax: 0.1 ** 2 against 0.3 ** 2, so 1 to 9.
+    attention = add_energy(logits, torch.tensor([[0.07, 0.27]]), weight).softmax(-1)
+    assert attention.flatten().tolist() == pytest.approx([0.1, 0.9])
+    assert add_energy(logits, torch.tensor([[0.07, 0.27]]), None) is logits
+
+
+@pytest.mark.parametrize("channels", ["magnitude", "uvm"])
+def test_energy_of_the_published_form_is_the_magnitude(channels):
+    ska = make_ska(channels, energy_init=1.0).eval()
+    torch.nn.init.zeros_(ska.q_proj.weight)  # nothing but the energy decides
+    flow = torch.zeros(1, 2, 2, 12, 12)
+    flow[0, 0, 0, 2, 2], flow[0, :, 1, 8, 8] = -0.5, -0.5  # means over the second: 0.25 and 0.5
+    motion_map = ska(torch.randn(1, 32, 6, 4), log_mel(1), flow).motion_map[0, 0]
+    # Attention is proportional to magnitude + 0.03, and min-max takes the 0.03 away.
+    assert motion_map[2, 2].item() == pytest.approx(0.5, abs=1e-5) and motion_map[8, 8] == 1
+    assert motion_map.count_nonzero() == 2
+    ska.zero_grad()
+    ska(torch.randn(1, 32, 6, 4), log_mel(1), flow).motion_map.sum().backward()
+    assert ska.energy_weight.grad.abs() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "prior", "has"),
+    [("SKA", "auto", False), ("SKA", "on", True), ("SKA", "off", False)]
+    + [("TemporalSKA", "auto", True), ("TemporalSKA", "on", True), ("TemporalSKA", "off", False)],
+)
+def test_the_prior_is_a_choice(name, prior, has):
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.SKA.NAME", name, "MODEL.SKA.ENERGY_PRIOR", prior, "MODEL.SKA.ENERGY_INIT", 0.5])
+    weights = {key: value for key, value in build_ska(cfg).state_dict().items() if key == "energy_weight"}
+    assert weights == ({"energy_weight": torch.tensor(0.5)} if has else {})
+
+
+def test_an_unknown_prior_is_refused():
+    cfg = get_cfg()
+    cfg.MODEL.SKA.ENERGY_PRIOR = "yes"
+    with pytest.raises(ValueError, match="ENERGY_PRIOR is 'yes'; choose one of auto, on, off"):
+        build_ska(cfg)
+
+
+def test_flow_magnitude_is_the_mean_magnitude_and_hears_nothing():
+    cfg = get_cfg()
+    cfg.MODEL.SKA.NAME, cfg.MODEL.SKA.GRID = "FlowMagnitude", (4, 4)
+    ska = build_ska(cfg)
+    flow = torch.zeros(3, 2, 2, 4, 4)
+    flow[0, 0, :, 1, 1] = torch.tensor([3.0, 4.0])
+    flow[0, :, 0, 2, 2] = 10.0
+    flow[2] = 0.7
+    prompts = [ska(torch.randn(3, 32, 6, 4), torch.randn(3, 1, 96, 64), flow) for _ in range(2)]
+    assert torch.equal(prompts[0].motion_map, prompts[1].motion_map)
+    motion_map = prompts[0].motion_map
+    # Means over the two fields: (5 + 0) / 2 and 10; still and evenly moving frames have no map.
+    assert motion_map[0, 0, 1, 1] == 0.25 and motion_map[0, 0, 2, 2] == 1 and motion_map.count_nonzero() == 2
+    assert prompts[0].retrieved.shape == (3, 32) and prompts[0].retrieved.eq(0).all()
+    assert list(ska.parameters()) == []
+
+
+def test_queries_expect_retrieved_motion_only_of_modules_that_retrieve():
+    for name, wanted in (("SKA", True), ("TemporalSKA", True), ("FlowMagnitude", False)):
+        cfg = get_cfg()
+        cfg.INPUT.SIZE, cfg.MODEL.SKA.NAME = (32, 32), name
+        mpqg = MPQG(cfg)
+        assert (mpqg.retrieved_proj is not None) == wanted and hasattr(mpqg, "motion_gate")

@@ -6,9 +6,10 @@ import torch
 from ska_vct.modeling.temporal_ska import TemporalSKA
 
 
-def make_ska():
+def make_ska(**options):
     torch.manual_seed(0)
-    return TemporalSKA(dim=32, grid=(12, 12), num_heads=4, series_dim=8, match_scale=6.0, energy_init=1.0)
+    defaults = dict(dim=32, grid=(12, 12), num_heads=4, series_dim=8, match_scale=6.0, energy_init=1.0)
+    return TemporalSKA(**defaults | options)
 
 
 def pulses(steps):
@@ -55,6 +56,13 @@ def test_energy_decides_before_anything_is_learnt():
     ska.match_scale = 0.0
     motion_map = ska(torch.zeros(1, 32, 6, 4), sound_at({1}), two_movers()).motion_map[0, 0]
     assert motion_map[5, 2] > 0.9 and motion_map[5, 9] > 0.9 and motion_map[0].max() == 0
+
+
+def test_without_the_prior_energy_decides_nothing():
+    ska = make_ska(energy_init=None)
+    ska.match_scale = 0.0
+    assert ska(torch.zeros(1, 32, 6, 4), sound_at({1}), two_movers()).motion_map.eq(0).all()
+    assert "energy_weight" not in dict(ska.named_parameters())
 
 
 def test_still_scenes_give_an_exactly_zero_map():
