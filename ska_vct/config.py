@@ -172,6 +172,10 @@ def _add_model_config(cfg: CN) -> None:
     # TemporalSKA: width of a head, weight of the match.
     cfg.MODEL.SKA.SERIES_DIM = 8
     cfg.MODEL.SKA.MATCH_SCALE = 6.0
+    # TemporalSKA: compare motion and sound without their means over the second, as a correlation does.
+    cfg.MODEL.SKA.CENTRED = True
+    # TemporalSKA: steps of the second at which they are compared; 0 = as many as flow fields.
+    cfg.MODEL.SKA.STEPS = 0
 
     cfg.MODEL.MPQG = CN()
     # Whether the motion map reweights the features queries are made from; off it is VCT's PPQG.

@@ -20,7 +20,7 @@ SKA_REGISTRY.__doc__ = """Modules that map (audio grid, log-mel, flow) to a Moti
 
 Each says in ``retrieves`` whether it fills ``MotionPrompt.retrieved``: what reads it is built only then."""
 
-FLOW_CHANNELS = {"magnitude": 1, "uvm": 3}
+_FLOW_CHANNELS = {"magnitude": 1, "uvm": 3}
 # A field whose values differ by less than this share of the largest is still, or moves as a whole.
 _STILL_SHARE = 1e-4
 # Keeps the logarithm of places where nothing moves finite; share of the frame's largest motion.
@@ -83,19 +83,34 @@ def add_energy(logits: Tensor, magnitude: Tensor, weight: Tensor | None) -> Tens
     return logits + weight * (at_least_float32(magnitude)[:, None] + _ENERGY_FLOOR).log()
 
 
-def reduce_flow(flow: Tensor, channels: str) -> Tensor:
-    """Flow series -> picture of a frame's motion.
+def channel_count(channels: str) -> int:
+    """Channels of ``flow_channels``.
+
+    Raises:
+        ValueError: for a choice there is not.
+    """
+    if channels not in _FLOW_CHANNELS:
+        raise ValueError(f"MODEL.SKA.CHANNELS must be one of {', '.join(_FLOW_CHANNELS)}, got '{channels}'.")
+    return _FLOW_CHANNELS[channels]
+
+
+def flow_channels(flow: Tensor, channels: str) -> Tensor:
+    """What an SKA module reads of the flow; the magnitude is the last channel.
 
     Args:
         flow: (N, S, 2, h, w), u and v.
         channels: ``magnitude`` or ``uvm`` (u, v and magnitude).
 
     Returns:
-        (N, 1 or 3, h, w), the mean over the frame's second.
+        (N, S, 1 or 3, h, w).
     """
     magnitude = flow.square().sum(2, keepdim=True).sqrt()
-    picture = magnitude if channels == "magnitude" else torch.cat((flow, magnitude), 2)
-    return picture.mean(1)
+    return magnitude if channels == "magnitude" else torch.cat((flow, magnitude), 2)
+
+
+def reduce_flow(flow: Tensor, channels: str) -> Tensor:
+    """Flow series (N, S, 2, h, w) -> picture of a frame's motion (N, 1 or 3, h, w): the mean over its second."""
+    return flow_channels(flow, channels).mean(1)
 
 
 def resize_map(picture: Tensor, size: tuple[int, int]) -> Tensor:
@@ -164,15 +179,14 @@ class SKA(nn.Module):
             ValueError: for other ``channels``, or a width that the heads do not divide.
         """
         super().__init__()
-        if channels not in FLOW_CHANNELS:
-            raise ValueError(f"MODEL.SKA.CHANNELS must be one of {', '.join(FLOW_CHANNELS)}, got '{channels}'.")
+        width = channel_count(channels)
         if dim % num_heads:
             raise ValueError(f"MODEL.HIDDEN_DIM {dim} is no multiple of MODEL.SKA.NUM_HEADS {num_heads}.")
         self.grid = tuple(grid)
         self.channels = channels
         self.num_heads = num_heads
         self.flow_encoder = nn.Sequential(
-            nn.Conv2d(FLOW_CHANNELS[channels], flow_dim, 3, padding=1),
+            nn.Conv2d(width, flow_dim, 3, padding=1),
             nn.BatchNorm2d(flow_dim),
             nn.ReLU(inplace=True),
             nn.Conv2d(flow_dim, dim, 1),

@@ -32,9 +32,14 @@ def test_every_parameter_gets_a_gradient(tiny):
         ("MODEL.MPQG.MOTION", False),
         ("MODEL.SKA.NAME", "FlowMagnitude"),
         ("MODEL.SKA.ENERGY_PRIOR", "on"),
+        ("MODEL.SKA.NAME", "TemporalSKA", "MODEL.SKA.CENTRED", False, "MODEL.SKA.STEPS", 5),
+        ("MODEL.SKA.NAME", "TemporalSKA", "MODEL.SKA.ENERGY_PRIOR", "off", "MODEL.SKA.CHANNELS", "uvm"),
     ):
         model = make_model(*overrides).train()
-        losses = model([make_clip(3), make_clip(2, seed=1)])
+        clips = [
+            make_clip(frames, seed=i, flow=torch.rand(frames, 4, 2, 24, 24)) for i, frames in enumerate((3, 2))
+        ]
+        losses = model(clips)
         sum(losses.values()).backward()
         assert [name for name, p in model.named_parameters() if p.grad is None] == []
 

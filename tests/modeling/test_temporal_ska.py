@@ -86,14 +86,54 @@ def test_one_field_per_second_is_no_series():
         make_ska()(torch.zeros(1, 32, 6, 4), torch.zeros(1, 1, 96, 64), torch.zeros(1, 1, 2, 24, 24))
 
 
-def test_the_match_is_the_cosine_of_what_the_encoders_give():
-    ska = make_ska()
-    series, sound = torch.rand(2, 10, 144), torch.randn(2, 32, 10)
-    motion = ska.motion_encoder(series.transpose(1, 2).reshape(-1, 1, 10)).view(2, 144, 4, 8, 10)
-    wanted = torch.nn.functional.cosine_similarity(
-        (motion - motion.mean(-1, keepdim=True)).flatten(3),
-        (sound - sound.mean(-1, keepdim=True)).view(2, 1, 4, 8, 10).flatten(3),
-        dim=-1,
-    )
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("channels", ["magnitude", "uvm"])
+@pytest.mark.parametrize("steps", [0, 4, 10, 25])
+def test_the_match_is_the_cosine_of_what_the_encoders_give(centred, channels, steps):
+    ska = make_ska(centred=centred, channels=channels, steps=steps)
+    count, steps = {"magnitude": 1, "uvm": 3}[channels], steps or 10
+    series, sound = torch.rand(2, 10 * count, 144), torch.randn(2, 32, steps)
+    # As long as it can be: every place through resampling and encoder, normalised by torch.
+    fields = series.view(2, 10, count, 144).permute(0, 3, 2, 1).reshape(-1, count, 10)
+    if steps < 10:
+        fields = torch.nn.functional.adaptive_avg_pool1d(fields, steps)
+    elif steps > 10:
+        fields = torch.nn.functional.interpolate(fields, size=steps, mode="linear")
+    motion, heard = ska.motion_encoder(fields).view(2, 144, 4, 8, steps), sound.view(2, 1, 4, 8, steps)
+    if centred:
+        motion, heard = (x - x.mean(-1, keepdim=True) for x in (motion, heard))
+    wanted = torch.nn.functional.cosine_similarity(motion.flatten(3), heard.flatten(3), dim=-1)
     # Both are float32; the floor under the norm changes a cosine by less than 1e-5 of itself here.
     torch.testing.assert_close(ska._match(series, sound), wanted.transpose(1, 2), rtol=1e-4, atol=1e-5)
+
+
+def test_direction_counts_with_uvm_and_energy_stays_the_magnitude():
+    flow = torch.zeros(1, 10, 2, 24, 24)
+    flow[0, :, 0, 8:16, 2:8] = pulses({1, 2, 6})[:, None, None]
+    flow[0, :, 0, 8:16, 16:22] = -pulses({1, 2, 6})[:, None, None]  # the same, to the left
+    for channels, same in (("magnitude", True), ("uvm", False)):
+        ska = make_ska(channels=channels, energy_init=None)
+        motion_map = ska(torch.zeros(1, 32, 6, 4), sound_at({1}), flow).motion_map[0, 0]
+        assert (abs(motion_map[5, 2] - motion_map[5, 9]) < 1e-5) == same
+        ska = make_ska(channels=channels)
+        ska.match_scale = 0.0
+        motion_map = ska(torch.zeros(1, 32, 6, 4), sound_at({1}), flow).motion_map[0, 0]
+        assert motion_map[5, 2].item() == pytest.approx(1) and motion_map[5, 9].item() == pytest.approx(1)
+        assert motion_map[0].max() == 0
+
+
+def test_steps_and_channels_train_and_read_the_whole_second():
+    ska = make_ska(steps=20, channels="uvm")
+    flow = (two_movers() + 0.01 * torch.rand(1, 10, 2, 24, 24)).requires_grad_()
+    sound = torch.randn(1, 1, 96, 64, requires_grad=True)
+    prompt = ska(torch.zeros(1, 32, 6, 4), sound, flow)
+    (prompt.motion_map.square().sum() + prompt.retrieved.sum()).backward()
+    assert [name for name, p in ska.named_parameters() if p.grad is None] == []
+    # Each field and each 10 ms of sound has a say.
+    assert flow.grad.abs().amax((0, 2, 3, 4)).min() > 0 and sound.grad.abs().amax((0, 1, 3)).min() > 0
+
+
+@pytest.mark.parametrize("steps", [1, -1])
+def test_one_step_is_no_series_either(steps):
+    with pytest.raises(ValueError, match="MODEL.SKA.STEPS"):
+        make_ska(steps=steps)
