@@ -13,7 +13,8 @@ from ska_vct.engine.data import register_datasets
 from ska_vct.engine.setup import load_cfg
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-ALL = sorted(CONFIGS.rglob("*.yaml"))
+LISTS = [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.stem in ("main", "more", "gpu")]
+ALL = [path for path in sorted(CONFIGS.rglob("*.yaml")) if path not in LISTS]
 FRAGMENTS = [path for path in ALL if "_base_" in path.parts]
 LEAVES = [path for path in ALL if path not in FRAGMENTS]
 # Millions of parameters of the published networks, as timm lists them with their 1000-class classifiers, less

@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from ska_vct.utils.cli import one_sentence_errors
 
 
-def launch(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
     """Run ``main(args)``; errors of the input end the program with one sentence.
 
     Args:
@@ -50,7 +50,7 @@ def launch(main: Callable[[argparse.Namespace], None], args: argparse.Namespace)
             sys.exit(error.exit_code)
 
 
-def _guarded(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+def _guarded(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
     # Children of a multi-process run report their own errors.
     with one_sentence_errors():
         main(args)

@@ -255,11 +255,14 @@ def _share_buffers(model: nn.Module) -> None:
             torch.distributed.broadcast(buffer, 0)
 
 
-def train_or_evaluate(args: argparse.Namespace) -> None:
+def train_or_evaluate(args: argparse.Namespace) -> nn.Module:
     """What ``tools/train_net.py`` does in each process: set up, then train or score.
 
     Args:
         args: of :func:`ska_vct.engine.setup.default_argument_parser`.
+
+    Returns:
+        the model that was trained or scored.
 
     Raises:
         ConfigError, CheckError, CheckpointError, DatasetError, OSError: the input is wrong; see there.
@@ -272,10 +275,11 @@ def train_or_evaluate(args: argparse.Namespace) -> None:
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)
         trainer.train()
-        return
+        return trainer.model
     model = Trainer.build_model(cfg)
     options = load_options(cfg, inference=True)
     StrictCheckpointer(model, cfg.OUTPUT_DIR, options=options).resume_or_load(
         cfg.MODEL.WEIGHTS, resume=args.resume
     )
     Trainer.test(cfg, model)
+    return model

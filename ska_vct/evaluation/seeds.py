@@ -1,0 +1,48 @@
+"""Means over seeds, and differences between two models that were trained with the same seeds."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from scipy.stats import t as student_t
+
+# Two differences always have an interval, but of one degree of freedom it is 12.7 standard errors wide.
+MIN_FOR_INTERVAL = 3
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Some runs' values of one metric.
+
+    Attributes:
+        n: how many.
+        mean: their mean.
+        sd: standard deviation with n - 1; None for one value.
+    """
+
+    n: int
+    mean: float
+    sd: float | None
+
+    def interval(self, level: float = 0.95) -> tuple[float, float] | None:
+        """Student's t interval of the mean; None for fewer than three values."""
+        if self.n < MIN_FOR_INTERVAL or self.sd is None:
+            return None
+        half = float(student_t.ppf((1 + level) / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+
+def spread(values: Iterable[float]) -> Spread | None:
+    """Mean and standard deviation; None for no values."""
+    values = list(values)
+    if not values:
+        return None
+    mean = math.fsum(values) / len(values)
+    if len(values) == 1:
+        return Spread(1, mean, None)
+    return Spread(len(values), mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)))
+
+
+def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> Spread | None:
+    """Spread of ``values - baseline`` over the seeds that both have: seed -> value."""
+    return spread(values[seed] - baseline[seed] for seed in sorted(values.keys() & baseline.keys()))

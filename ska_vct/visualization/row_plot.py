@@ -1,0 +1,60 @@
+"""Named rows side by side: their values as dots, their means as bars."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ska_vct.utils.files import atomic_path
+
+_BAR, _DOT = "#c9d7e8", "#1f3b57"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One metric.
+
+    Attributes:
+        title: above the panel.
+        axis: name and unit of the values.
+        values: per row its values; empty where there are none.
+    """
+
+    title: str
+    axis: str
+    values: Sequence[Sequence[float]]
+
+
+def plot_rows(labels: Sequence[str], panels: Sequence[Panel], path: str | os.PathLike) -> None:
+    """Write a PNG with one panel beside the other, rows from top to bottom.
+
+    Args:
+        labels: one per row.
+        panels: at least one.
+        path: of the picture, replaced as a whole.
+    """
+    figure = Figure(figsize=(2.2 + 3.0 * len(panels), 1.1 + 0.42 * len(labels)), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, panel in zip(axes, panels, strict=True):
+        for row, values in enumerate(panel.values):
+            if values:
+                mean = sum(values) / len(values)
+                axis.barh(row, mean, height=0.62, color=_BAR)
+                axis.plot(values, [row] * len(values), "o", color=_DOT, markersize=4, alpha=0.8)
+                axis.annotate(
+                    f"{mean:.1f}", (max(mean, *values), row), (6, 0), textcoords="offset points", va="center"
+                )
+        axis.set_title(panel.title)
+        axis.set_xlabel(panel.axis)
+        axis.axvline(0, color="0.4", linewidth=0.8)
+        axis.grid(axis="x", alpha=0.3)
+        axis.set_axisbelow(True)
+        axis.margins(x=0.16)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(range(len(labels)), labels)
+    axes[0].invert_yaxis()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)

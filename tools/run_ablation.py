@@ -1,0 +1,75 @@
+"""Train a list of configs with several seeds, score them on the benchmark, write tables and a figure.
+
+Examples:
+    python tools/run_ablation.py --list configs/ablations/synth/main.yaml --out output/ablation --jobs 2
+    python tools/run_ablation.py --list configs/ablations/synth/main.yaml --out output/ablation --rows ppqg full \\
+        --seeds 1 2 -- SOLVER.MAX_ITER 200
+    python tools/run_ablation.py --list configs/ablations/synth/gpu.yaml --out output/ablation_gpu --jobs 2 \\
+        --device-ids 0 1
+    python tools/run_ablation.py --list configs/ablations/synth/main.yaml --out output/ablation --table-only \\
+        --export docs/evidence
+
+Each row and seed is a run in OUT/<row>/seed<k>: log.txt, train/, training.json, robustness.json. Finished runs are
+skipped and interrupted ones go on, so the same command can be given again at any time. All rows of the first seed
+come first. Several machines that share OUT take parts (--part 1/2) or simply the same command: a run is never done
+twice at the same time. The weights of the last iteration are scored.
+"""
+
+import argparse
+import sys
+
+try:
+    from ska_vct.engine.ablation import run_ablation
+    from ska_vct.utils.cli import one_sentence_errors
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
+        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
+    )
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """``2/3`` -> (2, 3)."""
+    index, _, parts = text.partition("/")
+    if not (index.isdigit() and parts.isdigit()):
+        raise argparse.ArgumentTypeError(f"'{text}' is no part; write e.g. 1/2")
+    return int(index), int(parts)
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 on")
+    return int(text)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", required=True, metavar="YAML", help="rows, seeds and benchmark")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the runs and tables")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", help="only these rows")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="K", help="in place of the list's")
+    parser.add_argument(
+        "--part", type=part_of, default=(1, 1), metavar="I/N", help="every N-th run from the I-th on"
+    )
+    parser.add_argument("--jobs", type=positive, default=1, help="runs at a time; default: %(default)s")
+    parser.add_argument("--threads", type=positive, default=0, help="of each run; default: the cores shared out")
+    parser.add_argument(
+        "--device-ids", nargs="+", type=int, default=[], metavar="GPU", help="in turn; default: all there are"
+    )
+    parser.add_argument("--redo", action="store_true", help="put runs that had another config aside and redo them")
+    parser.add_argument("--table-only", action="store_true", help="no runs; tables of what is there")
+    parser.add_argument("--export", metavar="DIR", help="copy tables, figure and summary there")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help='changes to all configs: "-- KEY VALUE" pairs')
+    args = parser.parse_args()
+    args.opts = args.opts[1:] if args.opts[:1] == ["--"] else args.opts
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    with one_sentence_errors():
+        sys.exit(0 if run_ablation(args) else 1)
+
+
+if __name__ == "__main__":
+    main()
