@@ -182,6 +182,8 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.MPQG.MOTION = True
     # Start of the learnt gate: 1 as published, 0 for KEVA's residual gate.
     cfg.MODEL.MPQG.GATE_INIT = 1.0
+    # KEVA: so many queries start as the features where the motion map is highest; 0 = off.
+    cfg.MODEL.MPQG.ANCHORS = 0
     cfg.MODEL.MPQG.PRE_DIM = 256
     cfg.MODEL.MPQG.MIXER_DIM = 256
     # Height and width of the query mixer's grid; (0, 0) = INPUT.SIZE / 4. Other features are resized to it.
@@ -198,6 +200,10 @@ def _add_model_config(cfg: CN) -> None:
 
     cfg.MODEL.BRM = CN()
     cfg.MODEL.BRM.ENABLED = True
+    # KEVA: the head reads the mask features less their local average.
+    cfg.MODEL.BRM.HIGH_FREQUENCY = False
+    # KEVA: how much contours sharpen the masks in inference; 0 = not at all, as published.
+    cfg.MODEL.BRM.FUSION = 0.0
     cfg.MODEL.BRM.DIM = 128
     cfg.MODEL.BRM.POS_WEIGHT = 5.0
     cfg.MODEL.BRM.LOSS_WEIGHT = 0.5

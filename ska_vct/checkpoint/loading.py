@@ -129,7 +129,7 @@ def load_into(
             "the file is damaged: use an earlier one."
         )
     if options.inference:
-        _check_complete(report, getattr(model, "return_extras", False), path=path, title=kind.title)
+        _check_complete(report, getattr(model, "reads_boundary", False), path=path, title=kind.title)
     model.load_state_dict(own | found, strict=True)
     report.loaded = sorted(found)
     for line in report.lines():
@@ -223,8 +223,8 @@ def _keep_initial(
             report.kept[name] = "only losses read them"
 
 
-def _check_complete(report: LoadReport, return_extras: bool, *, path: str, title: str) -> None:
-    harmless = TRAINING_ONLY if return_extras else (*TRAINING_ONLY, _BOUNDARY)
+def _check_complete(report: LoadReport, reads_boundary: bool, *, path: str, title: str) -> None:
+    harmless = TRAINING_ONLY if reads_boundary else (*TRAINING_ONLY, _BOUNDARY)
     random = [
         name
         for name in report.kept

@@ -74,7 +74,7 @@ class InferenceNetwork(nn.Module):
         predictions = model.decoder(queries, audio_grid, scales, mask_features, all_layers=False)
         return segment(
             predictions.logits[-1],
-            predictions.masks(-1),
+            model.final_masks(predictions),
             padded_size=size,
             image_size=size,
             output_size=self.output_size,

@@ -1,4 +1,7 @@
-"""Boundary Refinement Module: an auxiliary head that predicts contours from mask features (model.md, BRM)."""
+"""Boundary Refinement Module: an auxiliary head that predicts contours from mask features (model.md, BRM).
+
+Shape legend: N frames, Q queries, h x w mask features.
+"""
 
 import torch.nn.functional as F
 from detectron2.config import configurable
@@ -6,6 +9,14 @@ from torch import Tensor, nn
 
 # Beyond every class index, so that ignored pixels never win a maximum or a minimum.
 _BELOW, _ABOVE = -1.0, 1e4
+# Side, in cells of the mask features, of what a local average covers.
+_WINDOW = 5
+
+
+def above_average(x: Tensor) -> Tensor:
+    """The high-frequency part: (N, c, h, w) less the average around each cell, of the cells that exist."""
+    around = F.avg_pool2d(x, _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=False)
+    return x - around
 
 
 def boundary_target(labels: Tensor, ignore_label: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -32,17 +43,34 @@ def boundary_target(labels: Tensor, ignore_label: int, size: tuple[int, int]) ->
 
 
 class BRM(nn.Module):
-    """Boundary head and its loss."""
+    """Boundary head, its loss, and what its contours may do to masks."""
 
     @configurable
-    def __init__(self, *, mask_dim: int, dim: int, pos_weight: float):
+    def __init__(
+        self,
+        *,
+        mask_dim: int,
+        dim: int,
+        pos_weight: float,
+        high_frequency: bool = False,
+        fusion: float = 0.0,
+    ):
         """
         Args:
             mask_dim: width of the mask features.
             dim: hidden width.
             pos_weight: weight of boundary cells in the loss.
+            high_frequency: whether the head reads the features less their local average.
+            fusion: weight of contours in the masks, see ``sharpen``.
+
+        Raises:
+            ValueError: for a negative ``fusion``.
         """
         super().__init__()
+        if fusion < 0:
+            raise ValueError(f"MODEL.BRM.FUSION is {fusion}; it must be 0 or more.")
+        self.high_frequency = high_frequency
+        self.fusion = fusion
         self.head = nn.Sequential(
             nn.Conv2d(mask_dim, dim, 3, padding=1),
             nn.BatchNorm2d(dim),
@@ -57,11 +85,32 @@ class BRM(nn.Module):
             "mask_dim": cfg.MODEL.PIXEL_DECODER.MASK_DIM or cfg.MODEL.HIDDEN_DIM,
             "dim": cfg.MODEL.BRM.DIM,
             "pos_weight": cfg.MODEL.BRM.POS_WEIGHT,
+            "high_frequency": cfg.MODEL.BRM.HIGH_FREQUENCY,
+            "fusion": cfg.MODEL.BRM.FUSION,
         }
 
     def forward(self, mask_features: Tensor) -> Tensor:
         """(N, mask_dim, h, w) -> boundary logits (N, h, w)."""
-        return self.head(mask_features)[:, 0]
+        return self.head(above_average(mask_features) if self.high_frequency else mask_features)[:, 0]
+
+    def sharpen(self, masks: Tensor, mask_features: Tensor) -> Tensor:
+        """Fuse contours with coarse masks: make masks steeper where a contour is seen.
+
+        The authors' formula is not published; this one is ours. With contour probability b and weight w a mask's
+        logits m become m + w b (m - average of m around the cell), an unsharp mask that acts on contours only. It
+        draws a mask's edge to where the mask itself is steepest, and leaves even areas and w = 0 as they are.
+
+        Args:
+            masks: (N, Q, h, w) logits.
+            mask_features: (N, mask_dim, h, w).
+
+        Returns:
+            (N, Q, h, w) logits.
+        """
+        if not self.fusion:
+            return masks
+        contour = self(mask_features).sigmoid()[:, None]
+        return masks + self.fusion * contour * above_average(masks)
 
     def loss(self, logits: Tensor, labels: Tensor, ignore_label: int) -> Tensor:
         """Weighted binary cross-entropy over cells that hold ground truth.
@@ -83,5 +132,11 @@ class BRM(nn.Module):
 
 
 def build_brm(cfg) -> BRM | None:
-    """The boundary head of the configuration, or None where it is off."""
+    """The boundary head of the configuration, or None where it is off.
+
+    Raises:
+        ValueError: for contours to be fused without a head that finds them.
+    """
+    if cfg.MODEL.BRM.FUSION and not cfg.MODEL.BRM.ENABLED:
+        raise ValueError("MODEL.BRM.FUSION needs contours: set MODEL.BRM.ENABLED True, or MODEL.BRM.FUSION 0.0.")
     return BRM(cfg) if cfg.MODEL.BRM.ENABLED else None

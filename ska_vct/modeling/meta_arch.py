@@ -153,6 +153,16 @@ class SKAVCT(nn.Module):
             return self._losses(clips, batch, predictions, audio_grid, mask_features)
         return self._results(clips, batch, predictions, prompt, mask_features)
 
+    @property
+    def reads_boundary(self) -> bool:
+        """Whether inference reads the boundary head, not only the loss."""
+        return self.brm is not None and (self.return_extras or self.brm.fusion > 0)
+
+    def final_masks(self, predictions: Predictions) -> Tensor:
+        """Mask logits (N, Q, h, w) of the result, with BRM's contours where the configuration fuses them."""
+        masks = predictions.masks(-1)
+        return masks if self.brm is None else self.brm.sharpen(masks, predictions.mask_features)
+
     def extract_features(self, batch: FrameBatch) -> dict[str, Tensor]:
         """Visual features res2..res5, with what the segment pictures add."""
         features = self.backbone(batch.images)
@@ -192,7 +202,7 @@ class SKAVCT(nn.Module):
         mask_features: Tensor,
     ) -> list[dict[str, Tensor]]:
         logits = predictions.logits[-1].split(batch.lengths)
-        masks = predictions.masks(-1).split(batch.lengths)
+        masks = self.final_masks(predictions).split(batch.lengths)
         results = []
         for index, clip in enumerate(clips):
             size = batch.image_sizes[index]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor, nn
 
+from .anchors import seed_queries
 from .layers import MLP, CrossAttentionLayer, at_least_float32
 from .ska import SKA_REGISTRY, MotionPrompt
 
@@ -77,6 +78,7 @@ class MPQG(nn.Module):
         motion: bool,
         gate_init: float,
         retrieves: bool = True,
+        anchors: int = 0,
     ):
         """
         Args:
@@ -92,8 +94,19 @@ class MPQG(nn.Module):
             motion: whether a motion prompt is used; without it this is VCT's PPQG.
             gate_init: start of the learnt weight of the motion map.
             retrieves: whether prompts hold retrieved motion, so that the queries get it.
+            anchors: queries that start as the features at the best places of the motion map; 0 for none.
+
+        Raises:
+            ValueError: for anchors without motion, or more than there are queries.
         """
         super().__init__()
+        if anchors and not motion:
+            raise ValueError(
+                "MODEL.MPQG.ANCHORS needs a motion map: set MODEL.MPQG.MOTION and MODEL.SKA.ENABLED True."
+            )
+        if not 0 <= anchors <= num_queries:
+            raise ValueError(f"MODEL.MPQG.ANCHORS is {anchors}, but there are {num_queries} queries.")
+        self.anchors = anchors
         self.mixer_grid = tuple(mixer_grid)
         self.pre_proj = nn.Sequential(
             nn.Conv2d(mask_dim, pre_dim, 1),
@@ -123,6 +136,9 @@ class MPQG(nn.Module):
     def from_config(cls, cfg):
         node = cfg.MODEL.MPQG
         motion = node.MOTION and cfg.MODEL.SKA.ENABLED
+        places = cfg.MODEL.SKA.GRID[0] * cfg.MODEL.SKA.GRID[1]
+        if node.ANCHORS > places:
+            raise ValueError(f"MODEL.MPQG.ANCHORS is {node.ANCHORS}, but MODEL.SKA.GRID has {places} places.")
         grid = node.MIXER_GRID if any(node.MIXER_GRID) else [-(-side // 4) for side in cfg.INPUT.SIZE]
         return {
             "mask_dim": cfg.MODEL.PIXEL_DECODER.MASK_DIM or cfg.MODEL.HIDDEN_DIM,
@@ -136,6 +152,7 @@ class MPQG(nn.Module):
             "tau": node.GUMBEL_TAU,
             "motion": motion,
             "gate_init": node.GATE_INIT,
+            "anchors": node.ANCHORS,
             # A projection that reads zeros would leave parameters without a gradient.
             "retrieves": motion and SKA_REGISTRY.get(cfg.MODEL.SKA.NAME).retrieves,
         }
@@ -159,6 +176,8 @@ class MPQG(nn.Module):
         if isinstance(x.shape[-1], torch.SymInt) or x.shape[-2:] != self.mixer_grid:
             mixed = F.interpolate(x, size=self.mixer_grid, mode="bilinear", align_corners=False)
         queries = self.query_mixer(mixed.flatten(2)).transpose(1, 2)
+        if prompt is not None and self.anchors:
+            queries = seed_queries(queries, x, prompt.motion_map, self.anchors)
         if prompt is not None and self.retrieved_proj is not None:
             queries = queries + self.retrieved_proj(prompt.retrieved)[:, None]
         if self.prototypes is not None:

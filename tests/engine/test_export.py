@@ -39,7 +39,9 @@ def args(folder, to: str, ending: str, *, dynamic_size: bool = False, weights="m
     )
 
 
-def test_the_network_of_tensors_is_the_model(cfg, make_clip):
+@pytest.mark.parametrize("keys", [(), ("MODEL.MPQG.ANCHORS", 3, "MODEL.BRM.FUSION", 1.0)])
+def test_the_network_of_tensors_is_the_model(cfg, make_clip, keys):
+    cfg.merge_from_list([*keys])
     model = build_model(cfg).eval()
     clip = make_clip(eval_side=cfg.INPUT.EVAL_SIZE[0])
     network = InferenceNetwork(model=model, output_size=cfg.INPUT.EVAL_SIZE)

@@ -1,8 +1,10 @@
-"""BRM's targets: which pixels are borders, and that thin ones survive."""
+"""BRM's targets: which pixels are borders, and that thin ones survive; its variants."""
 
+import pytest
 import torch
 
-from ska_vct.modeling.brm import BRM, boundary_target
+from ska_vct.config import get_cfg
+from ska_vct.modeling.brm import BRM, above_average, boundary_target, build_brm
 
 IGNORE = 255
 
@@ -53,3 +55,65 @@ def test_loss_by_hand():
     # Borders at columns 0 and 1. Logit 0 costs ln 2, five times on a border: (5 + 5 + 1 + 1) / 4 ln 2.
     loss = brm.loss(torch.zeros(1, 1, 4), labels, IGNORE)
     assert torch.allclose(loss, 3 * torch.log(torch.tensor(2.0)))
+
+
+def test_above_average_is_the_cell_less_its_neighbourhood():
+    x = torch.randn(1, 2, 7, 9, dtype=torch.float64)
+    wanted = torch.empty_like(x)
+    for row in range(7):
+        for column in range(9):
+            around = x[..., max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3]
+            wanted[..., row, column] = x[..., row, column] - around.mean((-2, -1))
+    torch.testing.assert_close(above_average(x), wanted)
+
+
+def test_with_high_frequency_what_is_even_is_not_seen():
+    torch.manual_seed(0)
+    whole, high = (
+        BRM(mask_dim=8, dim=8, pos_weight=5.0, high_frequency=value).double().eval() for value in (False, True)
+    )
+    high.load_state_dict(whole.state_dict())
+    features = torch.randn(1, 8, 12, 12, dtype=torch.float64)
+    brighter = features + torch.randn(1, 8, 1, 1, dtype=torch.float64)
+    torch.testing.assert_close(high(features), high(brighter))
+    assert not torch.allclose(whole(features), whole(brighter))
+
+
+def make_fusion(weight):
+    """A head that sees a contour in every cell: probability 1 / 2."""
+    brm = BRM(mask_dim=8, dim=8, pos_weight=5.0, fusion=weight).eval()
+    torch.nn.init.zeros_(brm.head[3].weight)
+    torch.nn.init.zeros_(brm.head[3].bias)
+    return brm
+
+
+def test_fusion_by_hand():
+    masks = torch.zeros(1, 1, 5, 5)
+    masks[0, 0, 2, 2] = 5.0
+    # The average around the middle is 5 / 25; 5 + 2 * 1 / 2 * (5 - 0.2) = 9.8, its neighbours 0 - 0.3125 or less.
+    fused = make_fusion(2.0).sharpen(masks, torch.randn(1, 8, 5, 5))
+    assert fused[0, 0, 2, 2].item() == pytest.approx(9.8) and (fused.flatten()[:12] < 0).all()
+
+
+def test_fusion_changes_neither_even_masks_nor_anything_at_weight_zero():
+    masks, features = torch.randn(2, 3, 6, 6), torch.randn(2, 8, 6, 6)
+    assert make_fusion(0.0).sharpen(masks, features) is masks
+    even = torch.full((2, 3, 6, 6), -1.5)
+    # the average of 25 equal numbers, rounded
+    torch.testing.assert_close(make_fusion(2.0).sharpen(even, features), even)
+
+
+def test_without_a_contour_masks_stay():
+    brm = make_fusion(2.0)
+    torch.nn.init.constant_(brm.head[3].bias, -1000.0)
+    masks = torch.randn(1, 3, 6, 6)
+    assert torch.equal(brm.sharpen(masks, torch.randn(1, 8, 6, 6)), masks)
+
+
+def test_fusion_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="must be 0 or more"):
+        make_fusion(-1.0)
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.BRM.ENABLED", False, "MODEL.BRM.FUSION", 1.0])
+    with pytest.raises(ValueError, match="needs contours"):
+        build_brm(cfg)

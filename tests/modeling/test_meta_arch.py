@@ -33,6 +33,7 @@ def test_every_parameter_gets_a_gradient(tiny):
         ("MODEL.SKA.NAME", "FlowMagnitude"),
         ("MODEL.SKA.ENERGY_PRIOR", "on"),
         ("MODEL.SKA.NAME", "TemporalSKA", "MODEL.SKA.CENTRED", False, "MODEL.SKA.STEPS", 5),
+        ("MODEL.MPQG.ANCHORS", 2, "MODEL.BRM.HIGH_FREQUENCY", True, "MODEL.BRM.FUSION", 1.0),
         ("MODEL.SKA.NAME", "TemporalSKA", "MODEL.SKA.ENERGY_PRIOR", "off", "MODEL.SKA.CHANNELS", "uvm"),
     ):
         model = make_model(*overrides).train()
@@ -42,6 +43,20 @@ def test_every_parameter_gets_a_gradient(tiny):
         losses = model(clips)
         sum(losses.values()).backward()
         assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_fused_contours_change_masks_in_inference_and_no_loss(tiny, quiet_groups):
+    make_model, make_clip = tiny
+    plain, fused = make_model(), make_model("MODEL.BRM.FUSION", 2.0)
+    fused.load_state_dict(plain.state_dict())
+    results = []
+    for model in (plain, fused):
+        losses = frozen_norms(model)([make_clip(2)])
+        with torch.no_grad():
+            results.append((losses, model.eval()([make_clip(2)])[0]["sem_seg"]))
+    assert all(torch.equal(loss, results[1][0][name]) for name, loss in results[0][0].items())
+    assert not torch.allclose(results[0][1], results[1][1])
+    assert fused.reads_boundary and not plain.reads_boundary
 
 
 def test_frozen_audio_keeps_its_convolutions_only(tiny):
