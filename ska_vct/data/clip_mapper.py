@@ -140,6 +140,15 @@ class ClipMapper:
         except (AudioError, FlowError, PictureError) as error:
             raise ClipError(f"Clip '{record['clip_id']}': {error}") from None
 
+    def load_flow(self, record: Mapping) -> np.ndarray:
+        """A clip's flow as testing hands it to the model, float32 (T, S, 2, h, w).
+
+        Raises:
+            FlowError: the file is missing or unusable.
+        """
+        rows = np.arange(len(record["image_paths"]))
+        return self._flow(record, rows, ClipGeometry.resize(self.size))
+
     def _load(self, record: Mapping) -> dict:
         rows = self._rows(record)
         frames = self._read_frames(record, rows)

@@ -20,13 +20,16 @@ def register_datasets(cfg: CfgNode) -> None:
     """Register every split of every subset below :func:`resolve_root`; nothing is read before it is used."""
     root = resolve_root(cfg)
     for name in SUBSETS:
-        register_subset(
-            name,
-            root,
-            prefer_rebuilt=cfg.DATASETS.PREFER_REBUILT,
-            flow_root=cfg.INPUT.FLOW.ROOT,
-            pre_masks=cfg.MODEL.PRE_MASK.ENABLED,
-            pre_mask_root=cfg.INPUT.PRE_MASK.ROOT,
-            prepared=cfg.DATASETS.PREPARED,
-            leave_out=cfg.DATASETS.LEAVE_OUT,
-        )
+        register_subset(name, root, **record_options(cfg))
+
+
+def record_options(cfg: CfgNode) -> dict:
+    """What the configuration says about where a clip's files are: keyword arguments of ``load_records``."""
+    return {
+        "prefer_rebuilt": cfg.DATASETS.PREFER_REBUILT,
+        "flow_root": cfg.INPUT.FLOW.ROOT,
+        "pre_masks": cfg.MODEL.PRE_MASK.ENABLED,
+        "pre_mask_root": cfg.INPUT.PRE_MASK.ROOT,
+        "prepared": cfg.DATASETS.PREPARED,
+        "leave_out": cfg.DATASETS.LEAVE_OUT,
+    }

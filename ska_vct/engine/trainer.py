@@ -5,6 +5,7 @@ import logging
 import os
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 import torch
@@ -195,13 +196,32 @@ class Trainer(DefaultTrainer):
         )
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
-        """Batches of ``TEST.BATCH_SIZE`` clips; every clip once over all ranks."""
+    def build_test_loader(
+        cls,
+        cfg: CfgNode,
+        dataset_name: str = "",
+        *,
+        records: Sequence[Mapping] | None = None,
+        mapper: Callable | None = None,
+        collate_fn: Callable | None = None,
+    ):
+        """Batches of ``TEST.BATCH_SIZE`` clips; every clip once over all ranks.
+
+        Args:
+            cfg: the config.
+            dataset_name: a registered data set; not needed with ``records``.
+            records: clips, instead.
+            mapper: from a record to what a batch holds; None for ``ClipMapper``.
+            collate_fn: from a list of that to a batch; None for the list itself.
+        """
+        if records is None:
+            records = get_detection_dataset_dicts([dataset_name], filter_empty=False)
         return build_detection_test_loader(
-            get_detection_dataset_dicts([dataset_name], filter_empty=False),
-            mapper=ClipMapper(cfg, is_train=False),
+            records,
+            mapper=mapper or ClipMapper(cfg, is_train=False),
             batch_size=cfg.TEST.BATCH_SIZE,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
+            collate_fn=collate_fn,
         )
 
     @classmethod

@@ -18,6 +18,7 @@ from .boundary import boundary_f
 from .coco_files import encode_frames, write_coco
 from .conventions import TPAVI_FRAMES, check_convention
 from .metrics import BinaryStats, SemanticStats, binary_stats, semantic_stats
+from .objects import count_objects
 from .prediction_files import save_prediction
 from .report import ScoreReport, describe, write_report
 
@@ -141,6 +142,23 @@ class AVSEvaluator(DatasetEvaluator):
         Raises:
             RuntimeError: there was no clip to score.
         """
+        reported = self.report()
+        if reported is None:
+            return None
+        report, clips = reported
+        logger.info(describe(report))
+        if self._output_dir is not None:
+            write_report(report, clips, self._output_dir)
+        return OrderedDict(sem_seg=report.scores)
+
+    def report(self) -> tuple[ScoreReport, OrderedDict] | None:
+        """Scores in every convention, and each clip's counts; None on ranks other than the first.
+
+        Writes the saved predictions of all clips as one file, and nothing else.
+
+        Raises:
+            RuntimeError: there was no clip to score.
+        """
         gathered = self._gather()
         if gathered is None:
             return None
@@ -149,16 +167,13 @@ class AVSEvaluator(DatasetEvaluator):
             raise RuntimeError(
                 f"No clip of '{self._dataset_name}' was scored; its split is empty or was not loaded."
             )
+        if self._save_predictions:
+            frames = itertools.chain.from_iterable(encoded[name] for name in clips)
+            write_coco(self._output_dir / "predictions_coco.json", frames, self._class_names)
         report = ScoreReport.of(
             clips, dataset=self._dataset_name, convention=self._convention, class_names=self._class_names
         )
-        logger.info(describe(report))
-        if self._output_dir is not None:
-            write_report(report, clips, self._output_dir)
-            if self._save_predictions:
-                frames = itertools.chain.from_iterable(encoded[name] for name in clips)
-                write_coco(self._output_dir / "predictions_coco.json", frames, self._class_names)
-        return OrderedDict(sem_seg=report.scores)
+        return report, clips
 
     def _count(self, clip: Mapping, output: Mapping) -> BinaryStats | SemanticStats:
         exists, masks, annotated = (clip[key].cpu() for key in ("frame_valid", "masks", "mask_valid"))
@@ -179,7 +194,10 @@ class AVSEvaluator(DatasetEvaluator):
         else:
             stats = binary_stats(prob[rows], masks, ignore_label=IGNORE_LABEL)
             if self._boundary:
-                stats.boundary = boundary_f(prob[rows] > 0.5, masks == 1)
+                stats.boundary = boundary_f(prediction[rows], masks == 1)
+        if clip.get("object_groups") is not None:
+            groups = clip["object_groups"].cpu()[exists][annotated]
+            stats.objects = count_objects(prediction[rows] != 0, groups)
         return type(stats)(
             **{key: value.cpu() if isinstance(value, Tensor) else value for key, value in vars(stats).items()}
         )

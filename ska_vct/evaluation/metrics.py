@@ -50,6 +50,7 @@ class BinaryStats:
         positive: (T,) pixels with p > 0.5.
         intersection: (T,) those of them inside the mask.
         boundary: float64 (T,) boundary F, or None when it is not wanted.
+        objects: (T, 3, 2), see ``objects.count_objects``; None where objects are not known.
     """
 
     predicted: Tensor
@@ -59,6 +60,7 @@ class BinaryStats:
     positive: Tensor
     intersection: Tensor
     boundary: Tensor | None = None
+    objects: Tensor | None = None
 
 
 @dataclass
@@ -67,12 +69,14 @@ class SemanticStats:
 
     Attributes:
         blank: frames that the clip lacks to the length of the longest ones; only ``tpavi`` counts them.
+        objects: int64 (T, 3, 2), see ``objects.count_objects``; None where objects are not known.
     """
 
     true_positive: Tensor
     predicted: Tensor
     labelled: Tensor
     blank: int = 0
+    objects: Tensor | None = None
 
 
 def thresholds(num: int = NUM_THRESHOLDS) -> Tensor:
@@ -222,9 +226,16 @@ def f_measure(prob: Tensor, mask: Tensor) -> FMeasure:
     return FMeasure(best_f(stats), *precision_recall(stats))
 
 
-def false_positive_share(stats: BinaryStats) -> float:
-    """Mean over the frames of the share of pixels with p > 0.5: what is segmented, whatever the mask says."""
-    return float((stats.positive.double() / stats.pixels.clamp(min=1).double()).mean())
+def false_positive_share(stats: BinaryStats | SemanticStats) -> float:
+    """Mean over the frames of the share of pixels that are segmented, whatever the mask says.
+
+    Segmented is what has p > 0.5, and with classes what is not called background.
+    """
+    if isinstance(stats, SemanticStats):
+        pixels, segmented = stats.predicted.sum(1), stats.predicted[:, 1:].sum(1)
+    else:
+        pixels, segmented = stats.pixels, stats.positive
+    return float((segmented.double() / pixels.clamp(min=1).double()).mean())
 
 
 def class_scores(stats: SemanticStats) -> tuple[Tensor, Tensor, Tensor]:

@@ -26,7 +26,13 @@ clip_id          str      scalar           unique within its data set, e.g. ``te
 subset           str      scalar           ``s4``, ``ms3`` or ``avss``
 height, width    int      scalar           size at which the semantic result is wanted
 frame_index      int64    (T,)             index of each frame in the released clip, from 0
+condition        str      scalar           optional; what was changed, see ``ska_vct/data/conditions.py``
+object_groups    uint8    (T, E, F)        optional; where all objects are known (synthetic clips): what the
+                                           pixel's object does, 0 where there is none; see below
 ===============  =======  ===============  ============================================================
+
+``object_groups`` holds ``SOUNDING``, ``SILENT_STILL`` and ``SILENT_MOVING``, frame by frame: an object that sounds
+in other seconds of its clip but not in this one is silent here, and still, and is no foreground of ``masks``.
 """
 
 from collections.abc import Mapping
@@ -35,6 +41,9 @@ import torch
 
 IGNORE_LABEL = 255
 UNKNOWN_CATEGORY = -1
+SOUNDING, SILENT_STILL, SILENT_MOVING = 1, 2, 3
+# ``condition`` of a clip as it is; others are in ska_vct/data/conditions.py.
+TRUE_CONDITION = "true"
 
 # field -> (dtypes, number of dimensions, required)
 CLIP_FIELDS = {
@@ -46,6 +55,7 @@ CLIP_FIELDS = {
     "masks": ((torch.int64,), 3, False),
     "flow": ((torch.float32,), 5, False),
     "pre_masks": ((torch.uint8,), 4, False),
+    "object_groups": ((torch.uint8,), 3, False),
 }
 
 

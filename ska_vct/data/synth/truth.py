@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ska_vct.data.folders import read_table
+
 TRUTH_FOLDER = "synth_truth"
 BACKGROUND = 0
 
@@ -101,3 +103,12 @@ def read_objects(root: str | os.PathLike, record: Mapping) -> ClipTruth:
             "release again."
         )
     return truth
+
+
+def read_clip_classes(root: str | os.PathLike, subset: str) -> dict[str, tuple[list[str], list[str]]]:
+    """Clip id -> AVSS classes of all objects in view, and of all that is heard; empty for a real release."""
+    path = Path(root, TRUTH_FOLDER, f"{subset}_clips.csv")
+    if not path.is_file():
+        return {}
+    rows = read_table(os.fspath(path), ("clip_id", "classes", "sounds"))
+    return {row["clip_id"]: (row["classes"].split(), row["sounds"].split()) for row in rows}

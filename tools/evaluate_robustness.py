@@ -1,0 +1,71 @@
+"""Measure whether a model hears, and whether it hears motion: negative sounds, silent twins, silent movers.
+
+Examples:
+    python tools/evaluate_robustness.py --config configs/synth/quickstart.yaml \\
+        --weights output/synth/quickstart/model_best.pth --benchmark datasets/benchmark --out output/robustness
+    python tools/evaluate_robustness.py --config configs/s4/swin_b_384.yaml --weights model_best.pth \\
+        --data s4=datasets --out output/robustness_s4
+    python tools/evaluate_robustness.py --config configs/synth/quickstart.yaml --weights model_best.pth \\
+        --data plain=datasets/plain twin=datasets/twin --conditions true still other_flow --out output/motion
+
+Writes robustness.json, robustness.md (the tables printed at the end) and per_clip.csv. Of every data set the split
+that the config's DATASETS.TEST names is scored. docs/scores.md explains the scores; those of single objects need
+synthetic clips (datasets/make_synth.py).
+"""
+
+import argparse
+import sys
+
+try:
+    from ska_vct.data.conditions import CONDITIONS, NOISE_LEVEL
+    from ska_vct.engine.robustness import BENCHMARK_SPLITS, DEFAULT_CONDITIONS, run_robustness
+    from ska_vct.utils.cli import one_sentence_errors
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
+        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
+    )
+
+
+def parse_split(text: str) -> tuple[str, str]:
+    """``NAME=ROOT`` as a pair."""
+    name, sign, root = text.partition("=")
+    if not (name and sign and root):
+        raise argparse.ArgumentTypeError(f"'{text}' is no NAME=ROOT, e.g. plain=datasets/plain")
+    return name, root
+
+
+def parse_args() -> argparse.Namespace:
+    kinds = "\n".join(f"  {name:11} {text}" for name, text in CONDITIONS.items())
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=f"conditions:\n{kinds}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config-file", "--config", required=True, metavar="FILE", help="the model's config")
+    parser.add_argument("--weights", required=True, metavar="FILE", help="checkpoint")
+    parser.add_argument("--data", nargs="+", default=[], type=parse_split, metavar="NAME=ROOT",
+                        help="data sets by name and root; default: the config's own")  # fmt: skip
+    parser.add_argument("--benchmark", metavar="ROOT",
+                        help=f"folder of {', '.join(BENCHMARK_SPLITS)}: all that exist are scored")  # fmt: skip
+    parser.add_argument("--conditions", nargs="+", default=list(DEFAULT_CONDITIONS), choices=list(CONDITIONS),
+                        metavar="NAME", help="default: %(default)s")  # fmt: skip
+    parser.add_argument("--negatives-on", nargs="+", metavar="NAME",
+                        help="change clips of these data sets only; default: of all")  # fmt: skip
+    parser.add_argument("--noise-level", type=float, default=NOISE_LEVEL, metavar="RMS",
+                        help="loudness of the white noise, of full scale (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of noise and borrowed sounds (default: %(default)s)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the files")
+    parser.add_argument("--num-gpus", type=int, default=None, help="0: CPU; default: a GPU if there is one")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with one_sentence_errors():
+        print(run_robustness(args))
+
+
+if __name__ == "__main__":
+    main()
