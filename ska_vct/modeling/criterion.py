@@ -7,7 +7,7 @@ import torch
 from detectron2.config import configurable
 from torch import Tensor, nn
 
-from .losses import class_loss, dice_loss, mask_loss, most_uncertain_points, sample_points
+from .losses import class_loss, dice_loss, mask_loss, most_uncertain_points, sample_all_queries, sample_points
 from .matcher import Assignment, MatchingCost, assign
 from .predictions import Predictions
 from .targets import Targets
@@ -116,16 +116,19 @@ class SetCriterion(nn.Module):
             targets: what is to be found.
             grid: (N, M, h*w) coverage of each cell where all cells are used, else None.
         """
+        if grid is None:
+            shape = (len(targets.counts), self.num_points, 2)
+            draws = [self.uniform("match", shape, logits) for logits in predictions.logits]
+            truth = sample_points(targets.masks.float(), torch.cat(draws, 1)).split(self.num_points, dim=-1)
         costs = []
-        target_masks = targets.masks.float() if grid is None else None
-        for index, logits in enumerate(predictions.logits.float()):
+        # One after another: the masks of all queries of all predictions would take gigabytes.
+        for index, logits in enumerate(predictions.logits):
             masks = predictions.masks(index).float()
             if grid is None:
-                coords = self.uniform("match", (len(masks), self.num_points, 2), masks)
-                at_points, truth = sample_points(masks, coords), sample_points(target_masks, coords)
+                at_points, wanted = sample_all_queries(masks, draws[index]), truth[index]
             else:
-                at_points, truth = masks.flatten(2), grid
-            costs.append(self.cost(logits, at_points, targets.classes, truth))
+                at_points, wanted = masks.flatten(2), grid
+            costs.append(self.cost(logits, at_points, targets.classes, wanted))
         return assign(torch.stack(costs), targets.counts)
 
     def uniform(self, purpose: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
@@ -146,9 +149,7 @@ class SetCriterion(nn.Module):
         else:
             coords = self._loss_points(matched.detach())
             predicted = sample_points(matched[:, None], coords)[:, 0]
-            with torch.no_grad():
-                wanted = targets.masks[pairs.frame, pairs.target].float()
-                truth = sample_points(wanted[:, None], coords)[:, 0]
+            truth = targets.at_points(pairs, coords, len(predictions))
         num_masks = num_masks_over_ranks(sum(targets.counts), matched.device)
         # Every prediction matches the same number of masks.
         shape = (len(predictions), len(matched) // len(predictions))

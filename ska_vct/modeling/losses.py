@@ -14,26 +14,64 @@ def sample_points(maps: Tensor, coords: Tensor) -> Tensor:
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[:, :, 0]
 
 
+def sample_all_queries(masks: Tensor, coords: Tensor) -> Tensor:
+    """What ``sample_points`` gives for masks of many queries that share their points, several times faster.
+
+    In (N, Q, h, w) stored channels last a cell's values of all queries lie side by side, so that each point is a
+    weighted sum of four rows.
+    """
+    n, num_queries, h, w = masks.shape
+    cells, weights = _corners(coords, h, w)
+    cells = cells + torch.arange(n, device=cells.device)[:, None, None] * (h * w)
+    rows = masks.permute(0, 2, 3, 1).reshape(-1, num_queries)
+    weights = weights.to(rows.dtype).flatten(0, 1)
+    sampled = F.embedding_bag(cells.flatten(0, 1), rows, per_sample_weights=weights, mode="sum")
+    return sampled.unflatten(0, (n, -1)).transpose(1, 2)
+
+
+def _corners(coords: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
+    """The four cells around each point and their weights, 0 outside: (N, X, 2) -> int64 and float (N, X, 4)."""
+    (left, right), x_weights = _neighbours(coords[..., 0], w)
+    (above, below), y_weights = _neighbours(coords[..., 1], h)
+    cells = [row * w + column for row in (above, below) for column in (left, right)]
+    weights = [y * x for y in y_weights for x in x_weights]
+    return torch.stack(cells, -1), torch.stack(weights, -1)
+
+
+def _neighbours(coords: Tensor, size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    # The arithmetic of grid_sample, so that both round alike.
+    place = ((2 * coords - 1 + 1) * size - 1) / 2
+    first = place.floor()
+    share = place - first
+    cells = first.clamp(min=0).long(), (first + 1).clamp(max=size - 1).long()
+    # Coordinates in 0..1 reach half a cell beyond the grid, where values are 0.
+    return cells, ((1 - share) * (first >= 0), share * (first < size - 1))
+
+
 def pairwise_mask_cost(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean binary cross-entropy of every query against every target.
 
     Args:
-        logits: (..., Q, X).
+        logits: (..., Q, X); fastest where the queries' values of a place lie side by side in memory.
         targets: (..., M, X) in 0..1.
 
     Returns:
         (..., Q, M).
     """
     # -t ln s(x) - (1 - t) ln(1 - s(x)) = softplus(x) - t x
-    return (F.softplus(logits).sum(-1, keepdim=True) - logits @ targets.transpose(-1, -2)) / logits.shape[-1]
+    return (F.softplus(logits).sum(-1, keepdim=True) - _overlap(logits, targets)) / logits.shape[-1]
 
 
 def pairwise_dice_cost(logits: Tensor, targets: Tensor) -> Tensor:
     """Dice distance of every query to every target; shapes as in ``pairwise_mask_cost``."""
     probability = logits.sigmoid()
-    overlap = 2 * probability @ targets.transpose(-1, -2)
     total = probability.sum(-1)[..., :, None] + targets.sum(-1)[..., None, :]
-    return 1 - (overlap + 1) / (total + 1)
+    return 1 - (2 * _overlap(probability, targets) + 1) / (total + 1)
+
+
+def _overlap(values: Tensor, targets: Tensor) -> Tensor:
+    # The few targets on the left: the other order is five times slower for values stored place by place.
+    return (targets @ values.transpose(-1, -2)).transpose(-1, -2)
 
 
 def pairwise_class_cost(logits: Tensor, classes: Tensor) -> Tensor:
@@ -87,8 +125,8 @@ def most_uncertain_points(maps: Tensor, candidates: Tensor, count: int) -> Tenso
         count: how many.
 
     Returns:
-        (T, count, 2).
+        (T, count, 2), in any order.
     """
     certainty = sample_points(maps[:, None], candidates)[:, 0].abs()
-    chosen = certainty.topk(count, dim=1, largest=False).indices
+    chosen = certainty.topk(count, dim=1, largest=False, sorted=False).indices
     return candidates.gather(1, chosen[..., None].expand(-1, -1, 2))

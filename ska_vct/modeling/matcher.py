@@ -52,11 +52,13 @@ class MatchingCost:
             float32 (..., Q, M).
         """
         mask_logits, masks = mask_logits.float(), masks.float()
-        return (
-            self.class_weight * pairwise_class_cost(logits.float(), classes)
-            + self.mask_weight * pairwise_mask_cost(mask_logits, masks)
-            + self.dice_weight * pairwise_dice_cost(mask_logits, masks)
-        )
+        # In float32 under autocast too: these are sums over thousands of points.
+        with torch.autocast(device_type=logits.device.type, enabled=False):
+            return (
+                self.class_weight * pairwise_class_cost(logits.float(), classes)
+                + self.mask_weight * pairwise_mask_cost(mask_logits, masks)
+                + self.dice_weight * pairwise_dice_cost(mask_logits, masks)
+            )
 
 
 @torch.no_grad()

@@ -188,8 +188,7 @@ class SKAVCT(nn.Module):
             loss = self.prototype_alignment.loss(audio, prototypes, sounding)
             losses["loss_proto"] = self.prototype_weight * loss
         if self.brm is not None:
-            labels = batch.labels.to(self.device, non_blocking=True)
-            loss = self.brm.loss(self.brm(mask_features), labels, IGNORE_LABEL)
+            loss = self.brm.loss(self.brm(mask_features), targets.labels, IGNORE_LABEL)
             losses["loss_boundary"] = self.boundary_weight * loss
         return losses
 

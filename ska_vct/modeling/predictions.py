@@ -40,8 +40,9 @@ class Predictions:
         return Predictions(self.logits[-1:], self.mask_embeds[-1:], self.mask_features)
 
     def masks(self, index: int) -> Tensor:
-        """Mask logits of all queries of one prediction: (N, Q, h, w)."""
-        return (self.mask_embeds[index] @ self.mask_features.flatten(2)).unflatten(-1, self.mask_size)
+        """Mask logits of all queries of one prediction: (N, Q, h, w), stored channels last."""
+        masks = self.mask_features.flatten(2).transpose(1, 2) @ self.mask_embeds[index].transpose(1, 2)
+        return masks.transpose(1, 2).unflatten(-1, self.mask_size)
 
     def matched_masks(self, pairs: Assignment) -> Tensor:
         """Mask logits of matched queries alone, in the order of the pairs: (T, h, w)."""

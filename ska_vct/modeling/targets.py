@@ -1,6 +1,6 @@
 """Ground truth in the form the matcher and the losses read: one mask per class and frame, in a block.
 
-Shape legend: N frames, M most classes in one frame, H x W pixels.
+Shape legend: N frames, M most classes in one frame, H x W pixels, P predictions, T matched pairs, X points.
 """
 
 from dataclasses import dataclass
@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .losses import sample_points
+from .matcher import Assignment
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,13 @@ class Targets:
         classes: int64 (N, M); 0 where there is none.
         masks: bool (N, M, H, W).
         counts: how many of the M are real, frame by frame; a list, since the matcher runs on the host.
+        labels: uint8 (N, H, W), the label maps the masks were made of, where they are; None where made otherwise.
     """
 
     classes: Tensor
     masks: Tensor
     counts: list[int]
+    labels: Tensor | None = None
 
     @classmethod
     def from_label_maps(cls, labels: Tensor, *, ignore_label: int, device: torch.device) -> "Targets":
@@ -41,14 +46,40 @@ class Targets:
         # A stable sort puts the classes that are present first, in ascending order.
         classes = present.logical_not().sort(dim=1, stable=True).indices[:, :most]
         real = torch.arange(most) < counts[:, None]
-        on_device = labels.to(device, non_blocking=True)
+        # The only transfer of label maps, an eighth of their size on the host.
+        on_device = labels.to(torch.uint8).to(device, non_blocking=True)
         wanted = torch.where(real, classes, -1).to(device, non_blocking=True)
         return cls(
             classes=wanted.clamp(min=0),
             masks=on_device[:, None] == wanted[:, :, None, None],
             counts=counts.tolist(),
+            labels=on_device,
         )
 
     def on_grid(self, size: tuple[int, int]) -> Tensor:
         """Share of each cell that a mask covers: float32 (N, M, h, w)."""
         return F.adaptive_avg_pool2d(self.masks.float(), size)
+
+    @torch.no_grad()
+    def at_points(self, pairs: Assignment, coords: Tensor, num_predictions: int) -> Tensor:
+        """Each matched target at its own points.
+
+        Args:
+            pairs: T matched pairs.
+            coords: (T, X, 2), x and y in 0..1.
+            num_predictions: P.
+
+        Returns:
+            float32 (T, X).
+        """
+        # Every prediction finds a target once at most: its P sets of points are read off one copy of its mask.
+        counts = torch.tensor(self.counts)
+        frame = torch.arange(len(counts)).repeat_interleave(counts)
+        first = counts.cumsum(0) - counts
+        place = torch.arange(len(frame)) - first[frame]
+        first, frame, place = (index.to(coords.device, non_blocking=True) for index in (first, frame, place))
+        row = first[pairs.frame] + pairs.target
+        points = coords.new_zeros(len(frame), num_predictions, *coords.shape[1:])
+        points[row, pairs.prediction] = coords
+        values = sample_points(self.masks[frame, place].float()[:, None], points.flatten(1, 2))
+        return values.view(points.shape[:3])[row, pairs.prediction]

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ska_vct.modeling.criterion import SetCriterion
+from ska_vct.modeling.losses import sample_all_queries, sample_points
 from ska_vct.modeling.predictions import Predictions
 from ska_vct.modeling.targets import Targets
 
@@ -136,6 +137,28 @@ def test_matched_masks_are_rows_of_all_masks_with_the_same_gradient():
     (wanted,) = torch.autograd.grad((dense * weight).sum(), features)
     (grad,) = torch.autograd.grad((ours * weight).sum(), features)
     assert torch.allclose(grad, wanted, atol=1e-5)
+
+
+def test_sampling_many_queries_equals_sampling_each():
+    coords = torch.cat(
+        (torch.rand(2, 300, 2), torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]]).expand(2, -1, -1)), 1
+    )
+    masks = torch.randn(2, 5, 7, 9)
+    for stored in (masks, masks.to(memory_format=torch.channels_last)):
+        # float32 rounding of a sum of four products of numbers below 5
+        assert torch.allclose(sample_all_queries(stored, coords), sample_points(masks, coords), atol=2e-6)
+
+
+def test_targets_are_read_at_the_points_of_their_own_pair():
+    targets = Targets.from_label_maps(label_maps(), ignore_label=IGNORE, device=torch.device("cpu"))
+    # Two queries only, so that one of the three targets of the first frame stays without one.
+    predictions = make_predictions(3, queries=2)
+    pairs = make_criterion().match(predictions, targets, targets.on_grid((8, 8)).flatten(2))
+    coords = torch.rand(len(pairs.query), 11, 2)
+    ours = targets.at_points(pairs, coords, len(predictions))
+    for row, (frame, target) in enumerate(zip(pairs.frame, pairs.target, strict=True)):
+        mask = targets.masks[frame, target].float()[None, None]
+        assert torch.equal(ours[row : row + 1], sample_points(mask, coords[row : row + 1])[0])
 
 
 def test_a_frame_without_classes_only_teaches_no_object():
