@@ -48,7 +48,10 @@ class AdamW(torch.optim.AdamW):
             clip_norm: largest gradient norm of all parameters together; 0 turns clipping off.
             kwargs: arguments of ``torch.optim.AdamW``.
         """
-        super().__init__(params, **kwargs)
+        # One pass over each parameter's memory; the other forms take several.
+        super().__init__(params, fused=True, **kwargs)
+        # A fused step can undo AMP's scaling itself, but then clipping would see scaled gradients.
+        self._step_supports_amp_scaling = False
         self.clip_norm = clip_norm
         self.grad_norm: torch.Tensor | None = None
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ska_vct.engine.optim import (
+    AdamW,
     WarmupPolyLR,
     apply_schedule,
     build_lr_scheduler,
@@ -169,3 +170,12 @@ def test_state_holds_no_length_and_ignores_an_old_one(paper_cfg):
     assert set(scheduler.state_dict()) == {"base_lrs", "last_epoch"}
     scheduler.load_state_dict({"base_lrs": [1.0], "last_epoch": 7, "max_iters": 1, "power": 9})
     assert (scheduler.last_epoch, scheduler.max_iters, scheduler.power) == (7, 100, 0.9)
+
+
+def test_gradients_are_clipped_after_amp_has_unscaled_them():
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimizer = AdamW([parameter], lr=0.1, clip_norm=1.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale((parameter * torch.tensor([3.0, 4.0])).sum()).backward()
+    scaler.step(optimizer)
+    assert optimizer.grad_norm == 5.0
