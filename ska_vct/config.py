@@ -76,6 +76,8 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.FLOW.DIAGONAL_SHARE = 0.25
     # Flow fields per second handed to the model; the store may keep more (they are averaged in groups).
     cfg.INPUT.FLOW.SERIES = 1
+    # How stored fields become fewer: mean, or middle (the one field in the middle of each share: an instant).
+    cfg.INPUT.FLOW.GROUPING = "mean"
     # Side of the flow grid handed to the model.
     cfg.INPUT.FLOW.SIZE = (24, 24)
     # A clip's first frame: forward (its own flow, to the next frame) or zero (published: no flow leads to it).

@@ -8,12 +8,17 @@ from detectron2.modeling import build_model
 
 from ska_vct.config import get_cfg
 from ska_vct.data.subsets import get_subset
+from ska_vct.engine.ablation_plan import read_ablation
 from ska_vct.engine.checks import check_cfg
 from ska_vct.engine.data import register_datasets
 from ska_vct.engine.setup import load_cfg
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-LISTS = [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.stem in ("main", "more", "gpu")]
+LISTS = [
+    path
+    for path in sorted(CONFIGS.rglob("*.yaml"))
+    if path.stem in ("main", "more", "gpu") or path.parent.name == "studies"
+]
 ALL = [path for path in sorted(CONFIGS.rglob("*.yaml")) if path not in LISTS]
 FRAGMENTS = [path for path in ALL if "_base_" in path.parts]
 LEAVES = [path for path in ALL if path not in FRAGMENTS]
@@ -111,3 +116,11 @@ def _get(cfg, key: str):
     for part in key.split("."):
         cfg = cfg[part]
     return cfg
+
+
+def test_lists_of_variants_are_whole():
+    for path in LISTS:
+        study = read_ablation(path)
+        for row in study.rows:
+            load_cfg(row.config, [*row.overrides])
+        assert "# Cost:" in path.read_text() and "# Result:" in path.read_text()

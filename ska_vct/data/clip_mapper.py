@@ -11,7 +11,15 @@ from detectron2.config import CfgNode, configurable
 from ska_vct.data.audio import AudioError, apply_gain
 from ska_vct.data.audio_files import load_log_mel
 from ska_vct.data.augmentation import ClipAugmentation, ClipGeometry
-from ska_vct.data.flow import PIXELS_PER_SECOND, FlowError, normalize_flow, read_flow, regroup_series
+from ska_vct.data.flow import (
+    PIXELS_PER_SECOND,
+    FlowError,
+    FlowRecord,
+    middle_fields,
+    normalize_flow,
+    read_flow,
+    regroup_series,
+)
 from ska_vct.data.flow_camera import CAMERAS, compensate_camera
 from ska_vct.data.flow_clip import FlowRequest, compute_and_keep
 from ska_vct.data.flow_methods import CLASSICAL
@@ -27,6 +35,7 @@ class FlowOptions:
     norm: str
     diagonal_share: float
     series: int
+    grouping: str
     grid: tuple[int, int]
     first_frame: str
     missing: str
@@ -36,6 +45,7 @@ class FlowOptions:
 
     def __post_init__(self):
         for value, choices, key in (
+            (self.grouping, ("mean", "middle"), "GROUPING"),
             (self.first_frame, ("forward", "zero"), "FIRST_FRAME"),
             (self.missing, ("error", "zero"), "MISSING"),
             (self.camera, CAMERAS, "CAMERA"),
@@ -106,6 +116,7 @@ class ClipMapper:
             norm=cfg.INPUT.FLOW.NORM,
             diagonal_share=cfg.INPUT.FLOW.DIAGONAL_SHARE,
             series=cfg.INPUT.FLOW.SERIES,
+            grouping=cfg.INPUT.FLOW.GROUPING,
             grid=tuple(cfg.INPUT.FLOW.SIZE),
             first_frame=cfg.INPUT.FLOW.FIRST_FRAME,
             missing=cfg.INPUT.FLOW.MISSING,
@@ -236,25 +247,7 @@ class ClipMapper:
         if options.missing == "zero" and not _has_flow(path):
             return np.zeros((len(rows), options.series, 2, *options.grid), np.float32)
         stored = read_flow(path, clip_id=record["clip_id"], num_frames=len(record["image_paths"]))
-        # The maximum of a clip is that of all its frames, also where few are used.
-        loaded = np.arange(len(stored.flow)) if options.norm == "clip" else rows
-        flow = stored.flow[loaded]
-        if options.first_frame == "zero":
-            flow[loaded == 0] = 0
-        units = stored.meta.get("units", PIXELS_PER_SECOND)
-        flow = geometry.apply_flow(
-            compensate_camera(flow, options.camera, units=units),
-            picture_size=(stored.meta["height"], stored.meta["width"]),
-            grid=options.grid,
-        )
-        flow = normalize_flow(
-            regroup_series(flow, options.series),
-            norm=options.norm,
-            image_size=geometry.size,
-            diagonal_share=options.diagonal_share,
-            units=units,
-        )
-        return flow[rows] if options.norm == "clip" else flow
+        return prepare_flow(stored, options, rows=rows, geometry=geometry)
 
     def _pre_masks(self, record: Mapping, rows: np.ndarray, geometry: ClipGeometry) -> torch.Tensor:
         if record["pre_mask_paths"] is None:
@@ -265,6 +258,45 @@ class ClipMapper:
         return _channels_first(
             geometry.apply_pictures([read_picture(record["pre_mask_paths"][row]) for row in rows])
         )
+
+
+def prepare_flow(
+    stored: FlowRecord, options: FlowOptions, *, rows: np.ndarray, geometry: ClipGeometry
+) -> np.ndarray:
+    """Flow as it is stored -> as the model reads it.
+
+    Args:
+        stored: of all T frames of a clip.
+        options: the keys of ``INPUT.FLOW``.
+        rows: int (t,), frames wanted.
+        geometry: what happens to the pictures.
+
+    Returns:
+        float32 (t, S, 2, gh, gw).
+
+    Raises:
+        FlowError: the options do not fit what is stored.
+    """
+    # The maximum of a clip is that of all its frames, also where few are used.
+    loaded = np.arange(len(stored.flow)) if options.norm == "clip" else rows
+    flow = stored.flow[loaded]
+    if options.first_frame == "zero":
+        flow[loaded == 0] = 0
+    units = stored.meta.get("units", PIXELS_PER_SECOND)
+    flow = geometry.apply_flow(
+        compensate_camera(flow, options.camera, units=units),
+        picture_size=(stored.meta["height"], stored.meta["width"]),
+        grid=options.grid,
+    )
+    group = regroup_series if options.grouping == "mean" else middle_fields
+    flow = normalize_flow(
+        group(flow, options.series),
+        norm=options.norm,
+        image_size=geometry.size,
+        diagonal_share=options.diagonal_share,
+        units=units,
+    )
+    return flow[rows] if options.norm == "clip" else flow
 
 
 def _channels_first(frames: np.ndarray) -> torch.Tensor:

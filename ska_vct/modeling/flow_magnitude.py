@@ -15,6 +15,7 @@ class FlowMagnitude(nn.Module):
     """Mean flow magnitude as the map. It reads no sound, has no parameters and retrieves nothing."""
 
     retrieves = False
+    reads_audio_grid = False
 
     @configurable
     def __init__(self, *, grid: tuple[int, int]):

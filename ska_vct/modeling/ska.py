@@ -18,7 +18,8 @@ from .layers import at_least_float32
 SKA_REGISTRY = Registry("SKA")
 SKA_REGISTRY.__doc__ = """Modules that map (audio grid, log-mel, flow) to a MotionPrompt; chosen by MODEL.SKA.NAME.
 
-Each says in ``retrieves`` whether it fills ``MotionPrompt.retrieved``: what reads it is built only then."""
+Each says in ``retrieves`` whether it fills ``MotionPrompt.retrieved``: what reads it is built only then;
+and in ``reads_audio_grid`` whether it needs the audio encoder."""
 
 _FLOW_CHANNELS = {"magnitude": 1, "uvm": 3}
 # A field whose values differ by less than this share of the largest is still, or moves as a whole.
@@ -154,6 +155,7 @@ class SKA(nn.Module):
     """The published form: one pooled audio vector queries one motion picture per frame."""
 
     retrieves = True
+    reads_audio_grid = True
 
     @configurable
     def __init__(

@@ -37,6 +37,7 @@ class TemporalSKA(nn.Module):
     """Cosine of motion and sound over the second, and the motion's energy, decide where to attend."""
 
     retrieves = True
+    reads_audio_grid = False
 
     @configurable
     def __init__(

@@ -11,6 +11,7 @@ from ska_vct.data.flow import (
     FlowError,
     FlowRecord,
     flow_path,
+    middle_fields,
     normalize_flow,
     read_flow,
     regroup_series,
@@ -289,3 +290,12 @@ def test_unusable_pictures_are_refused(tmp_path):
     (tmp_path / "no.mp4").write_bytes(b"nothing")
     with pytest.raises(FlowError, match=r"no\.mp4"):
         read_video(tmp_path / "no.mp4")
+
+
+def test_middle_fields_are_the_stored_ones_at_the_middle_of_each_share():
+    flow = np.arange(10, dtype=np.float32).reshape(1, 10, 1, 1, 1)
+    for series, wanted in ((1, [5]), (2, [2, 7]), (5, [1, 3, 5, 7, 9]), (10, list(range(10)))):
+        assert middle_fields(flow, series)[0, :, 0, 0, 0].tolist() == wanted
+    assert middle_fields(flow[:, :1], 3).flatten().tolist() == [0, 0, 0]
+    with pytest.raises(FlowError, match="INPUT.FLOW.SERIES is 0"):
+        middle_fields(flow, 0)

@@ -1,0 +1,58 @@
+"""Train only the motion map of SKA variants, by ground truth and without pictures, and measure what it shows.
+
+Examples:
+    python tools/study_ska.py --list configs/studies/ska.yaml --out output/study_ska
+    python tools/study_ska.py --list configs/studies/ska.yaml --out output/wide --rows temporal wide --seeds 1 2 \\
+        --variant wide MODEL.SKA.SERIES_DIM 16
+
+Needs synthetic clips, whose objects are all known: the list's benchmark is a folder with a release for training in
+train/ and one per split beside it. Each row and seed is a file OUT/<row>/seed<k>/study.json; those that are there
+are skipped, so the same command goes on after an interruption. Writes OUT/table.md and OUT/table.json.
+"""
+
+import argparse
+import sys
+
+try:
+    from ska_vct.engine.ska_study import StudySettings, run_study
+    from ska_vct.utils.cli import one_sentence_errors
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
+        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
+    )
+
+
+def parse_args() -> argparse.Namespace:
+    defaults = StudySettings()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", required=True, metavar="YAML", help="rows, seeds and benchmark")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of results and tables")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", help="only these rows")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="K", help="in place of the list's")
+    parser.add_argument(
+        "--variant",
+        nargs="+",
+        action="append",
+        metavar=("NAME", "KEY VALUE"),
+        help="a further row: the baseline's config with these keys",
+    )
+    parser.add_argument("--steps", type=int, default=defaults.steps, help="default: %(default)s")
+    parser.add_argument("--batch", type=int, default=defaults.batch, help="frames; default: %(default)s")
+    parser.add_argument("--lr", type=float, default=defaults.lr, help="default: %(default)s")
+    parser.add_argument(
+        "--train-clips", type=int, default=defaults.train_clips, metavar="N", help="the first N; default: all"
+    )
+    parser.add_argument("--table-only", action="store_true", help="no runs; tables of what is there")
+    parser.add_argument("--no-progress", dest="progress", action="store_false", help="no bars")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with one_sentence_errors():
+        run_study(args)
+
+
+if __name__ == "__main__":
+    main()
