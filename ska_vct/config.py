@@ -113,6 +113,9 @@ def _add_model_config(cfg: CN) -> None:
     # Visual backbone: build_swin_backbone (MODEL.SWIN) or build_timm_backbone (MODEL.TIMM).
     cfg.MODEL.BACKBONE.NAME = "build_swin_backbone"
     cfg.MODEL.BACKBONE.FREEZE_AT = -1
+    # Training in less memory for about a third more time: blocks keep their inputs alone and are computed again in
+    # the backward pass. The pre-mask encoder's too; MODEL.PIXEL_DECODER and MODEL.DECODER have the same key.
+    cfg.MODEL.BACKBONE.CHECKPOINT = False
     cfg.MODEL.SWIN = CN()
     cfg.MODEL.SWIN.EMBED_DIM = 128
     cfg.MODEL.SWIN.DEPTHS = [2, 2, 18, 2]
@@ -125,7 +128,6 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.SWIN.APE = False
     cfg.MODEL.SWIN.PATCH_NORM = True
     cfg.MODEL.SWIN.DROP_PATH_RATE = 0.3
-    cfg.MODEL.SWIN.USE_CHECKPOINT = False
     cfg.MODEL.TIMM = CN()
     cfg.MODEL.TIMM.NAME = "resnet50"
     cfg.MODEL.TIMM.DROP_PATH_RATE = 0.0
@@ -154,6 +156,7 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.PIXEL_DECODER.NUM_POINTS = 4
     cfg.MODEL.PIXEL_DECODER.FEEDFORWARD_DIM = 1024
     cfg.MODEL.PIXEL_DECODER.DROPOUT = 0.0
+    cfg.MODEL.PIXEL_DECODER.CHECKPOINT = False
     # Width of the mask features; 0 = MODEL.HIDDEN_DIM.
     cfg.MODEL.PIXEL_DECODER.MASK_DIM = 0
 
@@ -199,6 +202,7 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.DECODER.NUM_LAYERS = 9
     cfg.MODEL.DECODER.NUM_HEADS = 8
     cfg.MODEL.DECODER.FEEDFORWARD_DIM = 2048
+    cfg.MODEL.DECODER.CHECKPOINT = False
 
     cfg.MODEL.BRM = CN()
     cfg.MODEL.BRM.ENABLED = True

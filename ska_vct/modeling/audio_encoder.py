@@ -65,7 +65,6 @@ class AudioEncoder(nn.Module):
         super().__init__()
         self.backbone = VGGishBackbone(channels=channels)
         self.mlp = MLP([self.backbone.out_channels, *mlp_dims, dim])
-        self.freeze = freeze
         if freeze:
             self.backbone.requires_grad_(False)
 
@@ -88,9 +87,8 @@ class AudioEncoder(nn.Module):
         Returns:
             (N, C, 6, 4): rows run through the second, columns are bands of frequency.
         """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
-            features = self.backbone(log_mel)
-        return self.embed(features)
+        # Frozen convolutions keep nothing for a backward pass: neither they nor their input ask for a gradient.
+        return self.embed(self.backbone(log_mel))
 
     def embed(self, features: Tensor) -> Tensor:
         """Per-cell MLP on convolution features: (N, channels, 6, 4) -> (N, C, 6, 4)."""

@@ -14,7 +14,7 @@ from detectron2.config import configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from torch import Tensor, nn
 
-from .layers import MSDeformAttn, at_least_float32, sine_position_embedding
+from .layers import MSDeformAttn, at_least_float32, checkpoint_blocks, sine_position_embedding
 
 _GROUPS = 32
 
@@ -59,6 +59,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         num_points: int,
         feedforward_dim: int,
         dropout: float,
+        checkpoint: bool = False,
     ):
         """
         Args:
@@ -70,6 +71,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             num_heads, num_points: of the deformable attention.
             feedforward_dim: hidden width of the encoder's feed-forward blocks.
             dropout: probability.
+            checkpoint: let encoder layers keep their inputs alone in training.
 
         Raises:
             ValueError: if ``in_features`` are not four names of ``input_shape``, or ``dim`` no multiple of 32.
@@ -107,6 +109,8 @@ class MSDeformAttnPixelDecoder(nn.Module):
             )
             for _ in range(num_layers)
         )
+        if checkpoint:
+            checkpoint_blocks(self.layers)
         self.lateral = Conv2d(
             input_shape[self.fine_feature].channels, dim, 1, bias=False, norm=nn.GroupNorm(_GROUPS, dim)
         )
@@ -131,6 +135,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             "num_points": node.NUM_POINTS,
             "feedforward_dim": node.FEEDFORWARD_DIM,
             "dropout": node.DROPOUT,
+            "checkpoint": node.CHECKPOINT,
         }
 
     def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:

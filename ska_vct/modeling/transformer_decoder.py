@@ -12,7 +12,14 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor, nn
 
-from .layers import MLP, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer, sine_position_embedding
+from .layers import (
+    MLP,
+    CrossAttentionLayer,
+    FeedForwardLayer,
+    SelfAttentionLayer,
+    checkpoint_blocks,
+    sine_position_embedding,
+)
 from .predictions import Predictions
 
 
@@ -51,6 +58,7 @@ class MaskedTransformerDecoder(nn.Module):
         num_layers: int,
         num_heads: int,
         feedforward_dim: int,
+        checkpoint: bool = False,
     ):
         """
         Args:
@@ -61,6 +69,7 @@ class MaskedTransformerDecoder(nn.Module):
             num_layers: decoder layers.
             num_heads: attention heads.
             feedforward_dim: hidden width of the feed-forward blocks.
+            checkpoint: let layers keep their inputs alone in training.
         """
         super().__init__()
         self.dim = dim
@@ -69,6 +78,8 @@ class MaskedTransformerDecoder(nn.Module):
         self.layers = nn.ModuleList(
             DecoderLayer(dim=dim, num_heads=num_heads, feedforward_dim=feedforward_dim) for _ in range(num_layers)
         )
+        if checkpoint:
+            checkpoint_blocks(self.layers)
         self.norm = nn.LayerNorm(dim)
         self.class_embed = nn.Linear(dim, num_classes + 1)
         self.mask_embed = MLP([dim, dim, dim, mask_dim])
@@ -84,6 +95,7 @@ class MaskedTransformerDecoder(nn.Module):
             "num_layers": node.NUM_LAYERS,
             "num_heads": node.NUM_HEADS,
             "feedforward_dim": node.FEEDFORWARD_DIM,
+            "checkpoint": node.CHECKPOINT,
         }
 
     def forward(

@@ -2,6 +2,9 @@
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
+from torch import nn
+
+from ..layers.checkpoint import checkpoint_blocks, repeated_blocks
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
@@ -9,12 +12,26 @@ STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 class NamedBackbone(Backbone):
     """A backbone that wraps a ``network``; subclasses return a feature for every name of ``STRIDES``."""
 
-    def __init__(self, channels: list[int]):
+    def __init__(self, network: nn.Module, channels: list[int], *, checkpoint: bool):
         """
         Args:
+            network: what is wrapped.
             channels: of the four outputs, fine to coarse.
+            checkpoint: let the network's blocks keep their inputs alone in training.
+
+        Raises:
+            ValueError: there is nothing to checkpoint.
         """
         super().__init__()
+        self.network = network
+        if checkpoint:
+            blocks = repeated_blocks(network)
+            if not blocks:
+                raise ValueError(
+                    f"MODEL.BACKBONE.CHECKPOINT: no repeated blocks were found in {type(network).__name__}; "
+                    "set it to False."
+                )
+            checkpoint_blocks(blocks)
         self._out_features = list(STRIDES)
         self._shapes = {
             name: ShapeSpec(channels=width, stride=stride)

@@ -50,17 +50,17 @@ class FusedWindowAttention(WindowAttention):
 class SwinBackbone(NamedBackbone):
     """Swin Transformer whose outputs are named res2..res5, each through its own LayerNorm over channels."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, *, checkpoint: bool = False, **kwargs):
         """
         Args:
+            checkpoint: let blocks keep their inputs alone in training.
             kwargs: keyword arguments of Detectron2's ``SwinTransformer``.
         """
         network = SwinTransformer(**kwargs)
-        super().__init__(network.num_features)
+        super().__init__(network, network.num_features, checkpoint=checkpoint)
         for layer in network.layers:
             for block in layer.blocks:
                 block.attn.__class__ = FusedWindowAttention
-        self.network = network
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> {res2..res5: (N, channels, ceil(H / stride), ceil(W / stride))}."""
@@ -85,5 +85,5 @@ def build_swin_backbone(cfg, input_shape: ShapeSpec) -> SwinBackbone:
         patch_norm=node.PATCH_NORM,
         drop_path_rate=node.DROP_PATH_RATE,
         frozen_stages=cfg.MODEL.BACKBONE.FREEZE_AT,
-        use_checkpoint=node.USE_CHECKPOINT,
+        checkpoint=cfg.MODEL.BACKBONE.CHECKPOINT,
     )

@@ -12,16 +12,26 @@ from .named import STRIDES, NamedBackbone
 class TimmBackbone(NamedBackbone):
     """A timm feature network whose outputs at strides 4, 8, 16, 32 are named res2..res5."""
 
-    def __init__(self, *, name: str, in_channels: int = 3, drop_path_rate: float = 0.0, **kwargs):
+    def __init__(
+        self,
+        *,
+        name: str,
+        in_channels: int = 3,
+        drop_path_rate: float = 0.0,
+        checkpoint: bool = False,
+        **kwargs,
+    ):
         """
         Args:
             name: timm model name, e.g. ``pvt_v2_b5`` or ``resnet50``.
             in_channels: channels of the picture.
             drop_path_rate: stochastic depth.
+            checkpoint: let blocks keep their inputs alone in training.
             kwargs: further keyword arguments of the timm model.
 
         Raises:
-            ValueError: if timm does not know ``name`` or the network lacks one of the four strides.
+            ValueError: if timm does not know ``name``, the network lacks one of the four strides, or nothing in it
+                can be checkpointed.
         """
         if drop_path_rate:
             kwargs["drop_path_rate"] = drop_path_rate
@@ -40,9 +50,9 @@ class TimmBackbone(NamedBackbone):
             # The last feature of each stride.
             indices = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in wanted]
             network = timm.create_model(name, out_indices=indices, **options)
-        super().__init__(network.feature_info.channels())
         # Convolutions run a fifth faster with channels last; results are the same.
-        self.network = network.to(memory_format=torch.channels_last)
+        network = network.to(memory_format=torch.channels_last)
+        super().__init__(network, network.feature_info.channels(), checkpoint=checkpoint)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> {res2..res5: (N, channels, ceil(H / stride), ceil(W / stride))}."""
@@ -57,5 +67,6 @@ def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
         name=node.NAME,
         in_channels=input_shape.channels,
         drop_path_rate=node.DROP_PATH_RATE,
+        checkpoint=cfg.MODEL.BACKBONE.CHECKPOINT,
         **{key.lower(): value for key, value in node.KWARGS.items()},
     )

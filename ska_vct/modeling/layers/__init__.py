@@ -1,4 +1,5 @@
 from .attention import Attention, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
+from .checkpoint import checkpoint_blocks
 from .mlp import MLP
 from .ms_deform_attn import MSDeformAttn, ms_deform_attn_core
 from .position_encoding import sine_position_embedding
@@ -12,6 +13,7 @@ __all__ = [
     "MSDeformAttn",
     "SelfAttentionLayer",
     "at_least_float32",
+    "checkpoint_blocks",
     "ms_deform_attn_core",
     "sine_position_embedding",
 ]
