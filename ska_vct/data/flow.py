@@ -11,6 +11,7 @@ Shape legend
     H, W  original picture, pixels
 """
 
+import io
 import json
 import math
 import os
@@ -235,7 +236,8 @@ def middle_fields(flow: np.ndarray, series: int) -> np.ndarray:
 @contextmanager
 def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # One read of the file: the archive's own are small and many.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             yield arrays
     except FlowError:
         raise
