@@ -14,18 +14,16 @@ from ska_vct.engine.data import register_datasets
 from ska_vct.engine.setup import load_cfg
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-LISTS = [
-    path
-    for path in sorted(CONFIGS.rglob("*.yaml"))
-    if path.stem in ("main", "more", "gpu") or path.parent.name == "studies"
-]
-ALL = [path for path in sorted(CONFIGS.rglob("*.yaml")) if path not in LISTS]
+# Lists of runs and of studies name configs and are none (tests/engine).
+ALL = [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent.name != "studies"]
+ALL = [path for path in ALL if "rows" not in yaml.safe_load(path.read_text())]
 FRAGMENTS = [path for path in ALL if "_base_" in path.parts]
 LEAVES = [path for path in ALL if path not in FRAGMENTS]
 # Millions of parameters of the published networks, as timm lists them with their 1000-class classifiers, less
 # those classifiers; Swin has three norms more (one per stage instead of one).
 BACKBONES = {"r50": 25.557 - 2.049, "pvtv2_b5": 81.956 - 0.513, "swin_b_384": 87.904 - 1.025 + 0.002}
 BACKBONES |= dict.fromkeys(("ppqg", "ska", "ska_mpqg", "full"), BACKBONES["swin_b_384"])
+BACKBONES["benchmark_gpu"] = BACKBONES["r50"]
 
 
 def name(path: Path) -> str:
@@ -80,7 +78,7 @@ def test_leaf_builds(path):
     # Only whether the parts fit together: weights are the user's to name.
     check_cfg(cfg, resume=True)
     model = build_model(cfg)
-    if path.parent.name == "synth":
+    if path.parent.name == "synth" and path.stem != "benchmark_gpu":
         assert sum(p.numel() for p in model.parameters()) < 3e6
     else:
         millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
@@ -110,6 +108,18 @@ def test_ablations_differ_from_their_parent_in_the_named_keys_only():
         cfg = load_cfg(CONFIGS / "ablations" / f"{ablation}.yaml")
         found = {key for key in leaf_keys(cfg) if _get(cfg, key) != _get(parent, key)}
         assert found == keys, ablation
+
+
+def test_synthetic_ablations_name_their_keys_over_the_benchmarks_recipe():
+    parent = load_cfg(CONFIGS / "synth" / "benchmark.yaml")
+    for path in LEAVES:
+        if path.parent == CONFIGS / "ablations" / "synth":
+            cfg = load_cfg(path)
+            own = leaf_keys(yaml.safe_load(path.read_text())) - {"_BASE_"}
+            found = {key for key in leaf_keys(cfg) if _get(cfg, key) != _get(parent, key)}
+            # uvm and ska_gate build upon ska
+            assert own <= found or path.stem == "ska_gate", path.stem
+            assert bool(found) == (path.stem != "full"), path.stem
 
 
 def _get(cfg, key: str):

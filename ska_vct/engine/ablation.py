@@ -14,7 +14,7 @@ from ska_vct.utils.folders import make_folder
 
 from .ablation_plan import Ablation, AblationError, Run, changed_keys, config_keys, plan_runs, read_ablation
 from .ablation_report import export, write_tables
-from .ablation_run import PLAN, is_trained, read_json
+from .ablation_run import PLAN, is_done, read_json
 from .job_queue import Job, JobQueue, QueueResult, interrupt_on_termination, is_locked
 
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -40,18 +40,15 @@ def run_ablation(args: argparse.Namespace, say: Callable[[str], None] = print) -
     result = None
     if not args.table_only:
         runs = plan_runs(ablation, out, rows=args.rows, seeds=args.seeds, part=args.part)
-        if not ablation.train_root.is_dir():
-            raise AblationError(
-                f"There are no training clips in '{ablation.train_root}' (benchmark of {args.list})."
-            )
+        _check_folders(ablation, args.list)
         prepare_runs(ablation, runs, overrides=args.opts, redo=args.redo, say=say)
         interrupt_on_termination()
         slots = job_slots(args.jobs, threads=args.threads, device_ids=args.device_ids)
         result = JobQueue(slots=slots, say=say).run([_job(run) for run in runs])
     say(write_tables(ablation, out))
-    say(f"Tables, figure and summary: {out}")
+    say(f"Tables, figure and summary: {out / ablation.name}*")
     if args.export:
-        say(f"Copied: {', '.join(str(path) for path in export(out, args.export))}")
+        say(f"Copied: {', '.join(str(path) for path in export(ablation, out, args.export))}")
     if result is not None:
         _say_result(result, say)
     return result is None or not result.failed
@@ -103,6 +100,7 @@ def prepare_runs(
             "overrides": [*run.row.overrides, *overrides],
             "seed": run.seed,
             "train_root": str(ablation.train_root),
+            "scoring": ablation.scoring,
             "keys": keys[run.row.name],
         }
         write_json(run.folder / PLAN, plan)
@@ -129,12 +127,23 @@ def job_slots(jobs: int, *, threads: int = 0, device_ids: Sequence[int] = ()) ->
     return slots
 
 
+def _check_folders(ablation: Ablation, where: str) -> None:
+    for folder in (ablation.train_root, *map(Path, ablation.scoring["splits"].values())):
+        if not folder.is_dir():
+            raise AblationError(
+                f"There is no folder '{folder}', which {where} needs; make it with datasets/make_synth.py, or "
+                "change 'benchmark' or 'splits' there."
+            )
+
+
+def run_command(folder: Path) -> list[str]:
+    """The program that does the run in ``folder``."""
+    return [sys.executable, "-m", "ska_vct.engine.ablation_run", str(folder)]
+
+
 def _job(run: Run) -> Job:
     return Job(
-        name=run.name,
-        folder=run.folder,
-        command=[sys.executable, "-m", "ska_vct.engine.ablation_run", str(run.folder)],
-        is_finished=lambda: is_trained(run.folder),
+        name=run.name, folder=run.folder, command=run_command(run.folder), is_finished=lambda: is_done(run.folder)
     )
 
 

@@ -60,8 +60,9 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """A list of runs; attributes as the keys in the module's head."""
+    """A list of runs; attributes as the keys in the module's head, and ``name``, its file's."""
 
+    name: str
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
     baseline: str
@@ -72,6 +73,12 @@ class Ablation:
     @property
     def train_root(self) -> Path:
         return self.benchmark / TRAIN_FOLDER
+
+    @property
+    def scoring(self) -> dict[str, Any]:
+        """What is scored: ``splits``, name -> root, and ``negatives_on``."""
+        splits = {name: str(self.benchmark / name) for name in self.splits}
+        return {"splits": splits, "negatives_on": list(self.negatives_on)}
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,7 @@ def read_ablation(path: str | os.PathLike) -> Ablation:
     if unknown:
         raise AblationError(f"{where}: negatives_on names {', '.join(unknown)}, not in 'splits'.")
     return Ablation(
+        name=Path(path).stem,
         rows=rows,
         seeds=_seeds(content["seeds"], where),
         baseline=content["baseline"],

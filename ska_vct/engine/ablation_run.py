@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,13 @@ from ska_vct.utils.cli import one_sentence_errors
 from ska_vct.utils.files import write_json
 
 from .job_queue import interrupt_on_termination
-from .setup import default_argument_parser
+from .predict import load_model
+from .robustness import evaluate_robustness
+from .setup import default_argument_parser, setup_cfg
 from .trainer import train_or_evaluate
 
 PLAN, TRAINING, SCORES = "run.json", "training.json", "robustness.json"
+_SCORED = "scored.json"  # what robustness.json was made from
 _LIBRARIES = ("torch", "torchvision", "detectron2", "timm", "numpy", "opencv-python-headless")
 
 
@@ -53,6 +56,17 @@ def final_weights(folder: Path) -> Path:
     return folder / "train" / "model_final.pth"
 
 
+def read_scores(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``robustness.json`` of the run in ``folder``; None unless it says what ``plan`` asks for."""
+    return read_json(folder / SCORES) if read_json(folder / _SCORED) == plan.get("scoring") else None
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the run in ``folder`` is trained and scored as its ``run.json`` says."""
+    plan = read_json(folder / PLAN)
+    return plan is not None and is_trained(folder) and read_scores(folder, plan) is not None
+
+
 def train(folder: Path, plan: Mapping[str, Any]) -> None:
     """Train, or go on training, as ``plan`` says; note time, code and losses in ``training.json``."""
     record = read_json(folder / TRAINING) or {"seconds": 0.0, "sessions": [], "finished": False}
@@ -61,7 +75,7 @@ def train(folder: Path, plan: Mapping[str, Any]) -> None:
     write_json(folder / TRAINING, record)
     earlier, start = record["seconds"], time.monotonic()
     try:
-        model = train_or_evaluate(_arguments(folder, plan))
+        model = train_or_evaluate(_arguments(folder, plan, "--resume"))
         losses = _final_losses(folder / "train" / "metrics.json")
         parameters = sum(parameter.numel() for parameter in model.parameters())
         record |= {"finished": True, "parameters": parameters, **losses}
@@ -70,12 +84,20 @@ def train(folder: Path, plan: Mapping[str, Any]) -> None:
         write_json(folder / TRAINING, record)
 
 
-def _arguments(folder: Path, plan: Mapping[str, Any]):
+def score(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Score the last weights as ``plan`` says; ``robustness.json`` holds the scores."""
+    args = _arguments(folder, plan, "--eval-only", overrides=("MODEL.WEIGHTS", str(final_weights(folder))))
+    cfg = setup_cfg(args)
+    wanted = plan["scoring"]
+    evaluate_robustness(cfg, load_model(cfg), wanted["splits"], negatives_on=wanted["negatives_on"], out=folder)
+    write_json(folder / _SCORED, wanted)
+
+
+def _arguments(folder: Path, plan: Mapping[str, Any], option: str, overrides: Sequence[str] = ()):
+    gpus = str(min(1, torch.cuda.device_count()))
     places = ("SEED", plan["seed"], "OUTPUT_DIR", folder / "train", "DATASETS.ROOT", plan["train_root"])
-    options = ["--config-file", plan["config"], "--resume"]
-    return default_argument_parser().parse_args(
-        [*options, "--num-gpus", str(min(1, torch.cuda.device_count())), *plan["overrides"], *map(str, places)]
-    )
+    options = ["--config-file", plan["config"], option, "--num-gpus", gpus]
+    return default_argument_parser().parse_args([*options, *plan["overrides"], *map(str, places), *overrides])
 
 
 def _session() -> dict[str, Any]:
@@ -122,6 +144,8 @@ def main(folder: Path) -> None:
         raise ValueError(f"There is no {PLAN} in '{folder}'; tools/run_ablation.py writes it.")
     if not is_trained(folder):
         train(folder, plan)
+    if read_scores(folder, plan) is None:
+        score(folder, plan)
 
 
 if __name__ == "__main__":

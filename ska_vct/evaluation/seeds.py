@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scipy.stats import t as student_t
 
-# Two differences always have an interval, but of one degree of freedom it is 12.7 standard errors wide.
+# Two values have an interval too, but it is nine standard deviations wide to either side.
 MIN_FOR_INTERVAL = 3
 
 
@@ -43,6 +43,6 @@ def spread(values: Iterable[float]) -> Spread | None:
     return Spread(len(values), mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)))
 
 
-def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> Spread | None:
-    """Spread of ``values - baseline`` over the seeds that both have: seed -> value."""
-    return spread(values[seed] - baseline[seed] for seed in sorted(values.keys() & baseline.keys()))
+def paired_differences(values: Mapping[int, float], baseline: Mapping[int, float]) -> dict[int, float]:
+    """``values - baseline`` of the seeds that both have, seed -> value."""
+    return {seed: values[seed] - baseline[seed] for seed in sorted(values.keys() & baseline.keys())}
