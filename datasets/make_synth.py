@@ -4,6 +4,10 @@
 Example (about a minute on 2 cores):
     python datasets/make_synth.py --root datasets/synth --subset ms3 --train 600 --val 60 --test 60 --seed 0
 
+The benchmark of physical consistency (docs/benchmark.md), a training set and six test splits:
+    python datasets/make_synth.py --benchmark --root datasets/synth_benchmark
+    python datasets/make_synth.py --benchmark --root datasets/synth_benchmark --only silent-twin --verify
+
 Then train with DATASETS.ROOT datasets/synth. A run that was interrupted goes on where it stopped; a release that
 is already there, made with the same settings, is left alone. ROOT/synth_truth knows every object of every clip.
 """
@@ -13,10 +17,15 @@ import sys
 import time
 from dataclasses import fields
 
+from ska_vct.data.folders import DatasetError
 from ska_vct.data.subsets import SPLITS, SUBSETS
 from ska_vct.data.synth import SCENE_KINDS, SynthError, SynthSettings, generate
+from ska_vct.data.synth.benchmark import BENCHMARK, make_benchmark, verify_benchmark
+from ska_vct.data.synth.truth import TruthError
 
 DEFAULTS = {field.name: field.default for field in fields(SynthSettings)}
+BENCHMARK_OPTIONS = ("benchmark", "root", "jobs", "only", "verify")
+_NOT_GIVEN = object()
 
 
 def parse_scenes(text: str) -> dict[str, float]:
@@ -38,13 +47,25 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--root", required=True, help="folder to write to; what DATASETS.ROOT will name")
-    parser.add_argument("--subset", required=True, choices=sorted(SUBSETS), help="whose layout to write")
+    parser.add_argument(
+        "--subset", choices=sorted(SUBSETS), help="whose layout to write; needed without --benchmark"
+    )
     for split in SPLITS:
         parser.add_argument(f"--{split}", type=int, default=0, metavar="N", help=f"clips in the {split} split")
     parser.add_argument("--scenes", type=parse_scenes, default={"plain": 1.0}, metavar="KIND=SHARE,...",
                         help="kinds of scene and their shares, default plain=1")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=0,
                         help="processes, 0 (default): one per core; the files do not depend on it")  # fmt: skip
+
+    group = parser.add_argument_group("benchmark", "With these, only --root and --jobs are taken of the others.")
+    group.add_argument(
+        "--benchmark", action="store_true", help="write the benchmark's splits to ROOT/NAME and verify them"
+    )
+    group.add_argument("--only", nargs="+", choices=list(BENCHMARK), metavar="NAME",
+                       help=f"these splits of it: {', '.join(BENCHMARK)}")  # fmt: skip
+    group.add_argument(
+        "--verify", action="store_true", help="write no clips; compare what is there with the published"
+    )
 
     def knob(name: str, text: str, **options) -> None:
         default = DEFAULTS[name]
@@ -66,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     knob("both_sound", "probability that it sounds, where several may (MS3, AVSS)")
     knob(
         "rest",
-        "probability that a sounding object rests for a second or two; -1: 0.25 where several may sound, else 0",
+        "probability that what moves rests for a second or two; -1: 0.25 where several may sound, else 0",
     )
     for name in ("looks", "timbres"):
         parser.add_argument(f"--heldout-{name}", action="store_true",
@@ -77,14 +98,55 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse_args(arguments: list[str] | None) -> dict:
+    """Options by name; ends the program where some do not go together."""
+    parser = build_parser()
+    # argparse leaves alone what a namespace already has, so what is still a mark was not given.
+    names = [action.dest for action in parser._actions]
+    marked = parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(names, _NOT_GIVEN)))
+    given = {name for name, value in vars(marked).items() if value is not _NOT_GIVEN}
+    if "benchmark" in given:
+        if wrong := sorted(given - set(BENCHMARK_OPTIONS)):
+            shown = ", ".join("--" + name.replace("_", "-") for name in wrong)
+            parser.error(f"--benchmark is the same for everybody; leave out {shown}")
+    elif wrong := given & {"only", "verify"}:
+        parser.error(f"--{min(wrong)} needs --benchmark")
+    elif "subset" not in given:
+        parser.error("--subset is needed (or --benchmark)")
+    return vars(parser.parse_args(arguments))
+
+
+def run_benchmark(root: str, names: list[str] | None, *, verify: bool, jobs: int) -> int:
+    """Make or verify splits of the benchmark and say of each whether it is the published one; 0 when all are."""
+    if verify:
+        differences = verify_benchmark(root, names)
+    else:
+        differences = make_benchmark(root, names, jobs=jobs)
+    for name, lines in differences.items():
+        print(f"{name}: {'differs from the published split' if lines else 'the published split'}")
+        for line in lines:
+            print(f"  {line}")
+    if any(differences.values()):
+        print(
+            "make_synth: some splits differ from the published ones. Other versions of NumPy or OpenCV may draw a "
+            "few pixels otherwise (docs/benchmark.md); anything else means other clips.",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
-    options = vars(build_parser().parse_args(arguments))
+    options = parse_args(arguments)
     root, jobs = options.pop("root"), options.pop("jobs")
+    benchmark, only, verify = (options.pop(name) for name in ("benchmark", "only", "verify"))
     start = time.perf_counter()
     try:
+        if benchmark:
+            return run_benchmark(root, only, verify=verify, jobs=jobs)
         settings = SynthSettings(**options)
         written = generate(root, settings, jobs=jobs)
-    except (SynthError, OSError) as error:
+    except (SynthError, TruthError, DatasetError, OSError) as error:
         print(f"make_synth: {error}", file=sys.stderr)
         return 1
     counts = ", ".join(f"{count} {split}" for split, count in settings.counts.items())

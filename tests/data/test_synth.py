@@ -326,6 +326,22 @@ def test_size_place_and_order_say_nothing_of_the_role(kind):
     assert abs(front - 0.5) < 0.05  # 2.8 standard errors of 800 tosses
 
 
+def test_a_mover_rests_as_often_as_what_sounds():
+    """800 scenes: neither rest, nor energy, nor the number of events says which of two moving objects sounds."""
+    scenes = scenes_of("mover", 800)
+    values = {"sounding": [], "mover": []}
+    for scene in scenes:
+        for item in scene.objects:
+            envelope = item.envelope
+            values[item.role].append([~envelope.active.all(), envelope.values.mean(), len(envelope.onsets)])
+    ours, theirs = (np.array(value, dtype=float) for value in values.values())
+    # 3 standard errors of the difference of two shares of a quarter; 0.25 while movers never rested.
+    assert abs(ours[:, 0].mean() - theirs[:, 0].mean()) < 3 * np.sqrt(2 * 0.25 * 0.75 / 800)
+    for column in (1, 2):
+        first = np.mean(ours[:, column] > theirs[:, column]) + np.mean(ours[:, column] == theirs[:, column]) / 2
+        assert abs(first - 0.5) < 0.05  # 2.8 standard errors of 800 tosses
+
+
 def test_still_twins_stand_in_poses_of_moving_ones():
     """At the sampled instants, displacement and rotation have one distribution."""
     poses = {"sounding": [], "twin": []}

@@ -56,7 +56,10 @@ def test_what_is_called_moving_moves_and_the_rest_stands_still(release):
             if role in ("twin", "still"):
                 assert not fastest[:, k].any() and not truth.moving[:, k].any()
             if role == "mover":
-                assert truth.moving[:, k].all() and not truth.sounding[:, k].any()
+                assert not truth.sounding[:, k].any()
+                # One or two seconds of rest, and no speed in them.
+                assert 1 <= (~truth.moving[:, k]).sum() <= 2
+                assert not fastest[~truth.moving[:, k], k].any()
             if role == "sounding":
                 np.testing.assert_array_equal(truth.moving[:, k], truth.sounding[:, k])
                 resting += int((~truth.sounding[:, k]).sum())

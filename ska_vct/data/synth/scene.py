@@ -18,7 +18,7 @@ from ska_vct.data.synth.motion import AMPLITUDE_SHARE, Motion, draw_motion
 SCENE_KINDS = {
     "plain": "one or two objects of different classes; a second one may sound too, or be silent and still",
     "twin": "a sounding object and a silent, still one of the same class and look",
-    "mover": "a sounding object and a silent one of any class that moves in a rhythm of its own",
+    "mover": "a sounding object and a silent one of any class that moves, and rests, in a rhythm of its own",
     "camera": "as plain, with the camera panning and shaking",
     "weak": "as plain, with very small motion",
     "offscreen": "silent, still objects and the sound of something out of view",
@@ -108,7 +108,8 @@ class SceneOptions:
         multi: more than one object may sound.
         second_object: probability that a plain clip has a second object.
         both_sound: probability that it sounds, where several may.
-        rest: probability that a sounding object is silent and at rest for a second or two.
+        rest: probability that a sounding object is silent and at rest for a second or two; a silent mover rests
+            as often.
         motion_scale, camera: factors on the size of object and camera motion.
         looks, timbres: variants that may be used.
     """
@@ -147,8 +148,9 @@ def draw_scene(
             )
             sources.append(source)
         elif role == "mover":
-            everywhere = np.ones(seconds, dtype=bool)
-            envelope = draw_unrelated_envelope(rng, object_class.events, everywhere, sources[0].envelope)
+            # It rests as often as what sounds, or whatever stands still for a second would give itself away.
+            active = _draw_active(rng, seconds, options.rest)
+            envelope = draw_unrelated_envelope(rng, object_class.events, active, sources[0].envelope)
         # Objects of one class in one clip share their look, so only what they do tells them apart.
         if object_class not in looks:
             looks[object_class] = draw_look(rng, object_class, int(look_variant))

@@ -9,7 +9,8 @@ from ska_vct.data.synth.classes import HELDOUT_VARIANTS, SEEN_VARIANTS
 from ska_vct.data.synth.scene import SCENE_KINDS, SceneOptions
 
 # Raised whenever the same settings would give other bytes.
-GENERATOR_VERSION = 1
+# 2: silent movers rest as often as what sounds; only their clips changed.
+GENERATOR_VERSION = 2
 
 
 class SynthError(ValueError):
@@ -35,8 +36,8 @@ class SynthSettings:
         flicker: standard deviation of the brightness from picture to picture, as a share.
         second_object: probability that a plain, camera or weak clip has a second object.
         both_sound: probability that it sounds, where the subset has several sources.
-        rest: probability that a sounding object is silent and still for a second or two; -1 for the subset's own
-            (0 where one object sounds, 0.25 where several may).
+        rest: probability that a sounding object is silent and still for a second or two, and that a silent mover
+            is still; -1 for the subset's own (0 where one object sounds, 0.25 where several may).
         heldout_looks, heldout_timbres: the test split uses only looks (timbres) not seen in train and val.
         audio_rate, channels: of the sound files.
         hiss: root mean square of the noise in the sound, of full scale.

@@ -6,8 +6,8 @@ Shape legend
     H, W  the clip's own pictures, pixels
 
 An object that sounds somewhere in its clip may rest for a second or two: it is then silent and still, and the
-released ground truth leaves it out of these frames. So what sounds is said frame by frame; ``roles`` say what an
-object is in the clip.
+released ground truth leaves it out of these frames. Silent movers rest as well. So what sounds and what moves is
+said frame by frame; ``roles`` say what an object is in the clip.
 """
 
 import os
@@ -41,6 +41,7 @@ class ClipTruth:
         classes: K AVSS classes.
         masks: bool (T, K, H, W), what is visible of each object; no pixel belongs to two.
         sounding: bool (T, K), which object sounds in which frame's second.
+        moving: bool (T, K), which object moves by itself in which frame's second: what sounds, and silent movers.
     """
 
     clip_id: str
@@ -50,11 +51,7 @@ class ClipTruth:
     classes: tuple[str, ...]
     masks: np.ndarray
     sounding: np.ndarray
-
-    @property
-    def moving(self) -> np.ndarray:
-        """Which object moves by itself in which frame's second, bool (T, K): what sounds, and silent movers."""
-        return self.sounding | (np.array(self.roles) == "mover")
+    moving: np.ndarray
 
     @property
     def labels(self) -> np.ndarray:
@@ -91,6 +88,7 @@ def read_objects(root: str | os.PathLike, record: Mapping) -> ClipTruth:
                 kind=str(arrays["kind"]),
                 **{name: tuple(arrays[name].tolist()) for name in ("roles", "categories", "classes")},
                 **{name: arrays[name].astype(bool) for name in ("masks", "sounding")},
+                moving=(arrays["speed"] > 0).any(axis=1),
             )
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise TruthError(
