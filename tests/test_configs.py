@@ -14,9 +14,9 @@ from ska_vct.engine.data import register_datasets
 from ska_vct.engine.setup import load_cfg
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-# Lists of runs and of studies name configs and are none (tests/engine).
-ALL = [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent.name != "studies"]
-ALL = [path for path in ALL if "rows" not in yaml.safe_load(path.read_text())]
+# Lists of variants name configs and are none.
+LISTS = [path for path in sorted(CONFIGS.rglob("*.yaml")) if "rows" in yaml.safe_load(path.read_text())]
+ALL = [path for path in sorted(CONFIGS.rglob("*.yaml")) if path not in LISTS]
 FRAGMENTS = [path for path in ALL if "_base_" in path.parts]
 LEAVES = [path for path in ALL if path not in FRAGMENTS]
 # Millions of parameters of the published networks, as timm lists them with their 1000-class classifiers, less
@@ -128,9 +128,10 @@ def _get(cfg, key: str):
     return cfg
 
 
-def test_lists_of_variants_are_whole():
+def test_lists_of_variants_are_whole(monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)
     for path in LISTS:
-        study = read_ablation(path)
-        for row in study.rows:
+        for row in read_ablation(path).rows:
             load_cfg(row.config, [*row.overrides])
-        assert "# Cost:" in path.read_text() and "# Result:" in path.read_text()
+        head = path.read_text().split("benchmark:", 1)[0]
+        assert f"--list configs/{name(path)}" in head and "# Cost:" in head and "# Result:" in head

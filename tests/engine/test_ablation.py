@@ -16,8 +16,6 @@ from ska_vct.engine.ablation_run import is_done
 from ska_vct.evaluation.seeds import Spread, paired_differences, spread
 
 ROOT = Path(__file__).resolve().parents[2]
-LISTS = sorted((ROOT / "configs" / "ablations" / "synth").glob("*.yaml"))
-LISTS = [path for path in LISTS if "rows" in yaml.safe_load(path.read_text())]
 QUICKSTART = ROOT / "configs" / "synth" / "quickstart.yaml"
 
 
@@ -229,15 +227,6 @@ def test_spread_and_pairs_by_hand():
     assert format_spread(value) == "3.0 ± 2.6"
     assert format_spread(value, signed=True) == "+3.0 ± 2.6 [-3.6, +9.6]"
     assert format_spread(Spread(1, -4.04, None), signed=True) == "-4.0" and format_spread(None) == "-"
-
-
-@pytest.mark.parametrize("path", LISTS, ids=lambda path: path.stem)
-def test_the_projects_lists_are_whole(path, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    for row in read_ablation(path).rows:
-        assert config_keys(row)
-    head = path.read_text().split("benchmark:", 1)[0]
-    assert f"--list {path.relative_to(ROOT)}" in head and "# Cost:" in head and "# Result:" in head
 
 
 def test_gpu_rows_change_the_same_keys_as_those_for_the_cpu(monkeypatch):
