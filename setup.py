@@ -32,6 +32,8 @@ setup(
         "premasks": ["transformers>=4.40"],
         # tools/export.py --to onnx
         "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
+        # MODEL.PIXEL_DECODER.DEFORM_ATTN ms_deform_attn; compiled on installation, so: pip --no-build-isolation
+        "deform": ["torch-ms-deform-attn>=0.1.1"],
         # datasets/compute_flow.py --submit
         "slurm": ["submitit>=1.5"],
     },

@@ -157,6 +157,9 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.PIXEL_DECODER.FEEDFORWARD_DIM = 1024
     cfg.MODEL.PIXEL_DECODER.DROPOUT = 0.0
     cfg.MODEL.PIXEL_DECODER.CHECKPOINT = False
+    # Implementation of deformable attention: auto (Triton on CUDA, else torch), torch, triton, ms_deform_attn (the
+    # package torch-ms-deform-attn) or grid_sample. Results are the same up to rounding.
+    cfg.MODEL.PIXEL_DECODER.DEFORM_ATTN = "auto"
     # Width of the mask features; 0 = MODEL.HIDDEN_DIM.
     cfg.MODEL.PIXEL_DECODER.MASK_DIM = 0
 

@@ -23,10 +23,24 @@ class DeformableEncoderLayer(nn.Module):
     """Post-norm encoder layer: deformable self-attention over all levels, then a feed-forward block."""
 
     def __init__(
-        self, *, dim: int, feedforward_dim: int, num_levels: int, num_heads: int, num_points: int, dropout: float
+        self,
+        *,
+        dim: int,
+        feedforward_dim: int,
+        num_levels: int,
+        num_heads: int,
+        num_points: int,
+        dropout: float,
+        deform_attn: str = "auto",
     ):
         super().__init__()
-        self.self_attn = MSDeformAttn(dim=dim, num_levels=num_levels, num_heads=num_heads, num_points=num_points)
+        self.self_attn = MSDeformAttn(
+            dim=dim,
+            num_levels=num_levels,
+            num_heads=num_heads,
+            num_points=num_points,
+            implementation=deform_attn,
+        )
         self.norm1 = nn.LayerNorm(dim)
         self.linear1 = nn.Linear(dim, feedforward_dim)
         self.linear2 = nn.Linear(feedforward_dim, dim)
@@ -60,6 +74,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         feedforward_dim: int,
         dropout: float,
         checkpoint: bool = False,
+        deform_attn: str = "auto",
     ):
         """
         Args:
@@ -72,9 +87,11 @@ class MSDeformAttnPixelDecoder(nn.Module):
             feedforward_dim: hidden width of the encoder's feed-forward blocks.
             dropout: probability.
             checkpoint: let encoder layers keep their inputs alone in training.
+            deform_attn: implementation of the deformable attention.
 
         Raises:
-            ValueError: if ``in_features`` are not four names of ``input_shape``, or ``dim`` no multiple of 32.
+            ValueError: if ``in_features`` are not four names of ``input_shape``, ``dim`` is no multiple of 32, or
+                ``deform_attn`` is unknown or not installed.
         """
         super().__init__()
         missing = [name for name in in_features if name not in input_shape]
@@ -106,6 +123,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
                 num_heads=num_heads,
                 num_points=num_points,
                 dropout=dropout,
+                deform_attn=deform_attn,
             )
             for _ in range(num_layers)
         )
@@ -136,6 +154,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             "feedforward_dim": node.FEEDFORWARD_DIM,
             "dropout": node.DROPOUT,
             "checkpoint": node.CHECKPOINT,
+            "deform_attn": node.DEFORM_ATTN,
         }
 
     def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:

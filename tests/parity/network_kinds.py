@@ -7,7 +7,7 @@ import torch
 from ska_vct.checkpoint.vct import from_vct
 from ska_vct.modeling.audio_encoder import VGGishBackbone
 from ska_vct.modeling.backbones import SwinBackbone, TimmBackbone
-from ska_vct.modeling.layers import MSDeformAttn, ms_deform_attn_core
+from ska_vct.modeling.layers import MSDeformAttn, deform_attn
 
 from .golden import Golden, Row, compare, compare_all, load_all
 from .parts import below, build_pixel_decoder
@@ -19,7 +19,7 @@ def msdeform(golden: Golden) -> Iterable[Row]:
     shapes = [tuple(shape) for shape in core["spatial_shapes"].tolist()]
     names = ("value", "sampling_locations", "attention_weights")
     value, locations, weights = (core[name].requires_grad_() for name in names)
-    output = ms_deform_attn_core(value, shapes, locations, weights)
+    output = deform_attn(value, shapes, locations, weights)
     yield compare("core/out/output", output, golden["core/out/output"])
     (output * core["grad_output"]).sum().backward()
     for name, tensor in zip(names, (value, locations, weights), strict=True):

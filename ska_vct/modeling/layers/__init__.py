@@ -1,11 +1,13 @@
 from .attention import Attention, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
 from .checkpoint import checkpoint_blocks
+from .deform_attn import DEFORM_IMPLEMENTATIONS, deform_attn
 from .mlp import MLP
-from .ms_deform_attn import MSDeformAttn, ms_deform_attn_core
+from .ms_deform_attn import MSDeformAttn
 from .position_encoding import sine_position_embedding
 from .precision import at_least_float32
 
 __all__ = [
+    "DEFORM_IMPLEMENTATIONS",
     "MLP",
     "Attention",
     "CrossAttentionLayer",
@@ -14,6 +16,6 @@ __all__ = [
     "SelfAttentionLayer",
     "at_least_float32",
     "checkpoint_blocks",
-    "ms_deform_attn_core",
+    "deform_attn",
     "sine_position_embedding",
 ]

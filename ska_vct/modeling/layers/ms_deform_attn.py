@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention (Zhu et al., "Deformable DETR", ICLR 2021) in plain PyTorch.
+"""Multi-scale deformable attention (Zhu et al., "Deformable DETR", ICLR 2021).
 
 Shape legend: N batch, Q queries, L levels, P points, M heads, D width of a head, S = sum of h*w over levels.
 """
@@ -6,44 +6,33 @@ Shape legend: N batch, Q queries, L levels, P points, M heads, D width of a head
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def ms_deform_attn_core(
-    value: Tensor, spatial_shapes: list[tuple[int, int]], sampling_locations: Tensor, attention_weights: Tensor
-) -> Tensor:
-    """Sample every level bilinearly (zeros outside, ``align_corners=False``) and sum by attention weight.
-
-    Args:
-        value: (N, S, M, D), the levels one after another.
-        spatial_shapes: (h, w) of each level.
-        sampling_locations: (N, Q, M, L, P, 2), x and y, 0..1 within the level.
-        attention_weights: (N, Q, M, L, P).
-
-    Returns:
-        (N, Q, M * D).
-    """
-    n, _, heads, dim = value.shape
-    num_queries, points = sampling_locations.shape[1], sampling_locations.shape[4]
-    grids = (2 * sampling_locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # L, N*M, Q, P, 2
-    levels = value.permute(0, 2, 3, 1).flatten(0, 1).split([h * w for h, w in spatial_shapes], dim=-1)
-    sampled = [
-        F.grid_sample(level.unflatten(-1, shape), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        for level, shape, grid in zip(levels, spatial_shapes, grids, strict=True)
-    ]  # each N*M, D, Q, P
-    weights = attention_weights.permute(0, 2, 1, 3, 4).reshape(n * heads, 1, num_queries, len(levels) * points)
-    out = (torch.cat(sampled, dim=-1) * weights).sum(-1)  # N*M, D, Q
-    return out.view(n, heads * dim, num_queries).transpose(1, 2)
+from .deform_attn import deform_attn, require
 
 
 class MSDeformAttn(nn.Module):
     """Each query reads ``num_points`` places per level and head, at offsets it predicts itself."""
 
-    def __init__(self, *, dim: int, num_levels: int, num_heads: int, num_points: int):
+    def __init__(
+        self, *, dim: int, num_levels: int, num_heads: int, num_points: int, implementation: str = "auto"
+    ):
+        """
+        Args:
+            dim: width C.
+            num_levels: L.
+            num_heads: M.
+            num_points: P, per head and level.
+            implementation: see :func:`ska_vct.modeling.layers.deform_attn.deform_attn`.
+
+        Raises:
+            ValueError: the heads do not divide the width, or the implementation is unknown or not installed.
+        """
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"The attention width {dim} is no multiple of its number of heads {num_heads}.")
+        require(implementation, dim=dim // num_heads)
+        self.implementation = implementation
         self.num_levels = num_levels
         self.num_heads = num_heads
         self.num_points = num_points
@@ -113,5 +102,6 @@ class MSDeformAttn(nn.Module):
             locations = reference[..., :2] + offsets / self.num_points * reference[..., 2:] * 0.5
         else:
             raise ValueError(f"Reference points have {reference_points.shape[-1]} numbers each, expected 2 or 4.")
-        out = ms_deform_attn_core(value, spatial_shapes, locations, weights.view(n, num_queries, *shape))
+        weights = weights.view(n, num_queries, *shape)
+        out = deform_attn(value, spatial_shapes, locations, weights, self.implementation)
         return self.output_proj(out)

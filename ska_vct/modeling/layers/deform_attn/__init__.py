@@ -1,0 +1,3 @@
+from .choice import DEFORM_IMPLEMENTATIONS, choose, deform_attn, require
+
+__all__ = ["DEFORM_IMPLEMENTATIONS", "choose", "deform_attn", "require"]
