@@ -92,6 +92,15 @@ def _add_data_config(cfg: CN) -> None:
     # datasets/compute_flow.py at their defaults.
     cfg.INPUT.FLOW.METHOD = "dis"
 
+    # Decoded pictures kept on disk for training, so that later epochs decode nothing.
+    cfg.INPUT.CACHE = CN()
+    # Folder, best on a local disk; empty: no cache. Remove it to make room.
+    cfg.INPUT.CACHE.ROOT = ""
+    # Most that it may hold, GiB; then nothing more is kept.
+    cfg.INPUT.CACHE.MAX_GB = 50.0
+    # Pictures are kept with at most so many pixels on their short side; 0: that of INPUT.SIZE.
+    cfg.INPUT.CACHE.SHORT_SIDE = 0
+
     cfg.INPUT.PRE_MASK = CN()
     # Folder of the class-agnostic segment pictures; empty: the published place inside the release.
     cfg.INPUT.PRE_MASK.ROOT = ""

@@ -23,6 +23,7 @@ from ska_vct.data.flow import (
 from ska_vct.data.flow_camera import CAMERAS, compensate_camera
 from ska_vct.data.flow_clip import FlowRequest, compute_and_keep
 from ska_vct.data.flow_methods import CLASSICAL
+from ska_vct.data.picture_cache import PictureCache
 from ska_vct.data.pictures import PictureError, read_picture, read_truth, same_proportions
 from ska_vct.data.subsets import S4_CATEGORIES, get_subset
 from ska_vct.structures.clip import IGNORE_LABEL, UNKNOWN_CATEGORY, ClipError, validate_clip
@@ -70,6 +71,7 @@ class ClipMapper:
         gain_db: in training, sound is played louder or softer by up to this many decibels.
         flow: None to load no flow.
         pre_masks: whether to load the pictures of class-agnostic segments.
+        cache: where decoded pictures are kept; None to decode them each time.
     """
 
     @configurable
@@ -86,6 +88,7 @@ class ClipMapper:
         gain_db: float,
         flow: FlowOptions | None,
         pre_masks: bool,
+        cache: PictureCache | None = None,
     ):
         self.is_train = is_train
         self.size = tuple(size)
@@ -97,6 +100,7 @@ class ClipMapper:
         self.gain_db = gain_db
         self.flow = flow
         self.pre_masks = pre_masks
+        self._read_picture = read_picture if cache is None else cache.read
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
@@ -124,6 +128,10 @@ class ClipMapper:
             online=cfg.INPUT.FLOW.ONLINE,
             method=cfg.INPUT.FLOW.METHOD,
         )
+        cache = None
+        if cfg.INPUT.CACHE.ROOT and is_train:
+            short_side = cfg.INPUT.CACHE.SHORT_SIDE or min(size)
+            cache = PictureCache(root=cfg.INPUT.CACHE.ROOT, short_side=short_side, max_gb=cfg.INPUT.CACHE.MAX_GB)
         return {
             "is_train": is_train,
             "size": size,
@@ -135,6 +143,7 @@ class ClipMapper:
             "gain_db": cfg.INPUT.AUDIO.GAIN_DB,
             "flow": flow if cfg.MODEL.SKA.ENABLED else None,
             "pre_masks": cfg.MODEL.PRE_MASK.ENABLED,
+            "cache": cache,
         }
 
     def __call__(self, record: Mapping) -> dict:
@@ -206,7 +215,7 @@ class ClipMapper:
         return rows
 
     def _read_frames(self, record: Mapping, rows: np.ndarray) -> list[np.ndarray]:
-        frames = [read_picture(record["image_paths"][row]) for row in rows]
+        frames = [self._read_picture(record["image_paths"][row]) for row in rows]
         for row, frame in zip(rows, frames, strict=True):
             if frame.shape != frames[0].shape:
                 raise PictureError(
@@ -256,7 +265,7 @@ class ClipMapper:
                 "with pre_masks=True."
             )
         return _channels_first(
-            geometry.apply_pictures([read_picture(record["pre_mask_paths"][row]) for row in rows])
+            geometry.apply_pictures([self._read_picture(record["pre_mask_paths"][row]) for row in rows])
         )
 
 
