@@ -112,6 +112,8 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.HIDDEN_DIM = 256
     cfg.MODEL.PIXEL_MEAN = [123.675, 116.280, 103.530]
     cfg.MODEL.PIXEL_STD = [58.395, 57.120, 57.375]
+    # torch.compile backbones, pixel decoder and decoder on first use (minutes; needs a C++ compiler on the CPU).
+    cfg.MODEL.COMPILE = False
     # Checkpoint of the visual backbone alone; MODEL.WEIGHTS holds whole models.
     cfg.MODEL.BACKBONE_WEIGHTS = ""
     # Resize Swin's position tables and the query mixer's grid of a file that was made for another size.

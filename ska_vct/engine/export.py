@@ -50,6 +50,7 @@ def export(args: argparse.Namespace) -> list[str]:
     if Path(args.out).suffix != ending:
         raise ExportError(f"--out must end in '{ending}' for --to {args.to}, found '{args.out}'.")
     cfg = load_export_cfg(args.weights, args.config_file, args.opts)
+    cfg.MODEL.COMPILE = False
     model = load_model(cfg)
     if args.to == "safetensors":
         entries = save_slim(args.out, model.state_dict(), config=portable_config(cfg))

@@ -6,11 +6,9 @@ Shape legend: N frames, H x W the picture, S flow fields per second, K classes, 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from unittest import mock
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling.backbone import swin
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -111,17 +109,9 @@ def example_inputs(
 
 @contextmanager
 def exportable() -> Iterator[None]:
-    """Make Detectron2's Swin work for a number of frames that is not known yet."""
-
-    def window_reverse(windows: Tensor, window_size: int, height: int, width: int) -> Tensor:
-        # Theirs divides as floats, which fixes the number of frames.
-        rows, columns = height // window_size, width // window_size
-        frames = windows.shape[0] // (rows * columns)
-        x = windows.view(frames, rows, columns, window_size, window_size, -1)
-        return x.permute(0, 1, 3, 2, 4, 5).reshape(frames, height, width, -1)
-
+    """Make attention exportable as ONNX's decomposition expects it."""
     # Other kernels leave their result in another order in memory, which ONNX's decomposition does not.
-    with mock.patch.object(swin, "window_reverse", window_reverse), sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH):
         yield
 
 

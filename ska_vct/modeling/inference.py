@@ -4,6 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Numbers of full-size masks at a time: 100 queries of one frame of 384 x 384 pixels are 15 million.
+_MASK_NUMBERS = 1 << 25
+
 
 def semantic_inference(logits: Tensor, masks: Tensor) -> Tensor:
     """Per pixel and class, the sum over queries of class probability times mask.
@@ -38,6 +41,14 @@ def segment(
     Returns:
         float32 (N, K, *output_size).
     """
-    masks = F.interpolate(masks.float(), size=padded_size, mode="bilinear", align_corners=False)
-    semantic = semantic_inference(logits.float(), masks[..., : image_size[0], : image_size[1]])
-    return F.interpolate(semantic, size=output_size, mode="bilinear", align_corners=False)
+    frames = max(1, _MASK_NUMBERS // (masks.shape[1] * padded_size[0] * padded_size[1]))
+    # A graph that is being exported for any number of frames cannot count them.
+    parts = [(logits, masks)]
+    if not torch.compiler.is_exporting():
+        parts = zip(logits.split(frames), masks.split(frames), strict=True)
+    results = []
+    for few_logits, few_masks in parts:
+        large = F.interpolate(few_masks.float(), size=padded_size, mode="bilinear", align_corners=False)
+        semantic = semantic_inference(few_logits.float(), large[..., : image_size[0], : image_size[1]])
+        results.append(F.interpolate(semantic, size=output_size, mode="bilinear", align_corners=False))
+    return torch.cat(results)

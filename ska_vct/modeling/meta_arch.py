@@ -54,6 +54,7 @@ class SKAVCT(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         return_extras: bool = False,
+        compile: bool = False,
     ):
         """
         Args:
@@ -70,6 +71,7 @@ class SKAVCT(nn.Module):
             prototype_weight, boundary_weight: weights of these losses.
             pixel_mean, pixel_std: of RGB in 0..255.
             return_extras: whether inference also returns ``motion_map`` and ``boundary``.
+            compile: see ``compile_parts``.
         """
         super().__init__()
         self.backbone = backbone
@@ -87,6 +89,8 @@ class SKAVCT(nn.Module):
         self.return_extras = return_extras
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
+        if compile:
+            self.compile_parts()
 
     @classmethod
     def from_config(cls, cfg):
@@ -112,7 +116,21 @@ class SKAVCT(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "return_extras": cfg.TEST.RETURN_EXTRAS,
+            "compile": cfg.MODEL.COMPILE,
         }
+
+    def compile_parts(self, **options) -> None:
+        """Compile backbones, pixel decoder and decoder in place, so that names in checkpoints stay.
+
+        Each is one graph without breaks; after the first change of the number of frames, one for any number.
+
+        Args:
+            options: of ``torch.compile``.
+        """
+        encoder = self.pre_mask_encoder
+        backbones = [self.backbone] if encoder is None else [self.backbone, encoder.backbone]
+        for part in (*backbones, self.pixel_decoder, self.decoder):
+            part.compile(**options)
 
     @property
     def device(self) -> torch.device:

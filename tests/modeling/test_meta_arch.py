@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ska_vct.modeling.inference import segment
 from ska_vct.structures import ClipError
 
 NO_NOISE = ("MODEL.MPQG.MOTION", False, "MODEL.SKA.ENABLED", False)
@@ -152,6 +153,17 @@ def test_training_without_any_annotated_frame_is_refused(tiny):
 def test_eval_returns_the_model(tiny):
     model = tiny[0]()
     assert model.eval() is model
+
+
+def test_results_do_not_depend_on_how_many_frames_are_resized_at_a_time(monkeypatch):
+    logits, masks = torch.randn(5, 6, 3), torch.randn(5, 6, 8, 8)
+    sizes = {"padded_size": (32, 32), "image_size": (30, 25), "output_size": (20, 21)}
+    together = segment(logits, masks, **sizes)
+    monkeypatch.setattr("ska_vct.modeling.inference._MASK_NUMBERS", 2 * 6 * 32 * 32)
+    assert torch.allclose(segment(logits, masks, **sizes), together, atol=1e-6)
+    alone = torch.cat([segment(logits[i : i + 1], masks[i : i + 1], **sizes) for i in range(5)])
+    # products of other sizes may sum in another order
+    assert torch.allclose(alone, together, atol=1e-6)
 
 
 def test_a_frame_is_segmented_from_itself_alone(tiny):

@@ -1,13 +1,13 @@
 """Swin Transformer (Liu et al., ICCV 2021): Detectron2's network with fused window attention.
 
-Detectron2's implementation equals the published one at every input size (spec: platform.md); only the attention
-inside is replaced, by the same arithmetic through PyTorch's scaled-dot-product kernel.
+Detectron2's implementation equals the published one at every input size (spec: platform.md); only its blocks are
+replaced, by the same arithmetic with PyTorch's scaled-dot-product kernel.
 """
 
 import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
-from detectron2.modeling.backbone.swin import SwinTransformer, WindowAttention
+from detectron2.modeling.backbone.swin import SwinTransformer, SwinTransformerBlock, WindowAttention
 from torch import Tensor
 
 from .named import STRIDES, NamedBackbone
@@ -47,6 +47,36 @@ class FusedWindowAttention(WindowAttention):
         return self.proj_drop(self.proj(out))
 
 
+class OpenBlock(SwinTransformerBlock):
+    """Swin block in whole numbers, so that a compiled or exported graph leaves the number of frames open."""
+
+    def forward(self, x: Tensor, mask_matrix: Tensor) -> Tensor:
+        """Attend within windows, every other time shifted ones, then the feed-forward block.
+
+        Args:
+            x: (B, H * W, C); H and W are attributes.
+            mask_matrix: (windows, n, n), see ``FusedWindowAttention``.
+
+        Returns:
+            (B, H * W, C).
+        """
+        height, width, size, shift = self.H, self.W, self.window_size, self.shift_size
+        frames, _, dim = x.shape
+        grid = self.norm1(x).view(frames, height, width, dim)
+        grid = F.pad(grid, (0, 0, 0, -width % size, 0, -height % size))
+        if shift:
+            grid = grid.roll((-shift, -shift), (1, 2))
+        rows, columns = grid.shape[1] // size, grid.shape[2] // size
+        windows = grid.view(frames, rows, size, columns, size, dim).transpose(2, 3).reshape(-1, size * size, dim)
+        windows = self.attn(windows, mask=mask_matrix if shift else None)
+        grid = windows.view(frames, rows, columns, size, size, dim).transpose(2, 3)
+        grid = grid.reshape(frames, rows * size, columns * size, dim)
+        if shift:
+            grid = grid.roll((shift, shift), (1, 2))
+        x = x + self.drop_path(grid[:, :height, :width].reshape(frames, height * width, dim))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
 class SwinBackbone(NamedBackbone):
     """Swin Transformer whose outputs are named res2..res5, each through its own LayerNorm over channels."""
 
@@ -57,10 +87,11 @@ class SwinBackbone(NamedBackbone):
             kwargs: keyword arguments of Detectron2's ``SwinTransformer``.
         """
         network = SwinTransformer(**kwargs)
-        super().__init__(network, network.num_features, checkpoint=checkpoint)
         for layer in network.layers:
             for block in layer.blocks:
+                block.__class__ = OpenBlock
                 block.attn.__class__ = FusedWindowAttention
+        super().__init__(network, network.num_features, checkpoint=checkpoint)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> {res2..res5: (N, channels, ceil(H / stride), ceil(W / stride))}."""

@@ -18,8 +18,8 @@ def sine_position_embedding(height: int, width: int, dim: int, device: torch.dev
     Raises:
         ValueError: if ``dim`` is no multiple of 4.
     """
-    # A graph that is being exported has sizes that are no numbers and tensors that hold none.
-    make = _embedding if torch.compiler.is_exporting() else _kept_embedding
+    # A graph that is being made has sizes that may be no numbers and tensors that hold none.
+    make = _embedding if torch.compiler.is_compiling() else _kept_embedding
     return make(height, width, dim, device)
 
 
