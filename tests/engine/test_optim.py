@@ -113,6 +113,23 @@ def test_the_norm_of_all_gradients_together_is_clipped(paper_cfg):
     assert model["b"].weight.grad.item() == pytest.approx(0.4, rel=1e-4)
 
 
+def test_a_step_is_adamw_s(paper_cfg):
+    paper_cfg.SOLVER.CLIP_FULL_MODEL_NORM = 0.0
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 2.0)
+    optimizer = build_optimizer(paper_cfg, model)
+    weight, mean, square = 2.0, 0.0, 0.0
+    for step, gradient in enumerate((3.0, -1.0), start=1):
+        model.weight.grad = torch.tensor([[gradient]])
+        optimizer.step()
+        # Loshchilov & Hutter, ICLR 2019, with lr 1e-4, decay 0.05 and PyTorch's betas and epsilon.
+        weight *= 1 - 1e-4 * 0.05
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+        weight -= 1e-4 * mean / (1 - 0.9**step) / (math.sqrt(square / (1 - 0.999**step)) + 1e-8)
+        # Rounding of float32 near 2 is 1.2e-7.
+        assert model.weight.item() == pytest.approx(weight, abs=3e-7)
+
+
 def test_infinite_gradients_stop_training_before_the_weights_change(paper_cfg):
     model = nn.Linear(1, 1)
     before = model.weight.clone()
