@@ -24,6 +24,7 @@ try:
     from vct_comparison.inputs import BACKBONES
     from vct_comparison.report import PARTS, SIDES
 
+    from ska_vct.engine.setup import load_cfg
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(
@@ -54,6 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--backbone", choices=BACKBONES, default="swin_b", help="tiny: to see that all parts work; no figures"
     )
     parser.add_argument("--redo", action="store_true", help="measure the parts anew that the JSON file holds")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help='changes to our config: "KEY VALUE" pairs')
     parser.add_argument("--json", required=True, type=Path, metavar="OUT", help="all figures")
     parser.add_argument("--markdown", required=True, type=Path, metavar="OUT", help="the tables")
     return parser.parse_args(argv)
@@ -71,14 +73,17 @@ def compare(args: argparse.Namespace) -> str:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise ComparisonError(f"--{name} must be at least 1, got {value}.")
+    root = Path(__file__).resolve().parents[1]
+    load_cfg(root / "configs" / "ms3" / "swin_b_384.yaml", args.opts)  # wrong keys are to be found now
     settings = Settings(
         device=device,
         threads=args.threads or torch.get_num_threads(),
         clips=args.clips,
         backbone=args.backbone,
         amp=args.amp,
+        overrides=args.opts,
         vct_commit=commit_of(vct),
-        our_commit=commit_of(Path(__file__).resolve().parents[1]),
+        our_commit=commit_of(root),
     )
     sides = SIDES if args.full else SIDES[:2]
     comparison = Comparison(vct=vct, settings=settings, path=args.json, sides=sides)

@@ -38,6 +38,7 @@ class Settings:
     clips: int
     backbone: str
     amp: bool
+    overrides: list[str]
     vct_commit: str
     our_commit: str
 

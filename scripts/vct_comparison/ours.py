@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ska_vct.checkpoint.loading import load_into
 from ska_vct.engine.optim import build_optimizer
 from ska_vct.engine.setup import load_cfg
-from ska_vct.engine.trainer import Trainer
+from ska_vct.engine.trainer import Trainer, build_step
 from ska_vct.evaluation.metrics import f_measure
 from ska_vct.modeling.criterion import SetCriterion
 from ska_vct.modeling.layers import MSDeformAttn
@@ -28,7 +28,9 @@ _BEYOND_VCT = ("ska.", "mpqg.motion_gate", "mpqg.retrieved_proj.", "brm.")
 class Ours:
     """SKA-VCT: with its own modules off it is VCT."""
 
-    def __init__(self, *, device: str, backbone: str, pre_mask: bool, full: bool, weights: str | None):
+    def __init__(
+        self, *, device: str, backbone: str, pre_mask: bool, full: bool, weights: str | None, overrides: list[str]
+    ):
         """
         Args:
             device: cpu or cuda.
@@ -36,30 +38,33 @@ class Ours:
             pre_mask: whether the model has the siamese encoder of segment pictures.
             full: with SKA, motion prompt and BRM; without them the model is VCT.
             weights: file with the published model's state, which is loaded strictly.
+            overrides: further changes to the config, pairs of key and value.
         """
         self.device = device
         self.backbone = backbone
         self.pre_mask = pre_mask
         self.full = full
         self.weights = weights
+        self.overrides = overrides
         if device == "cpu":
             torch.set_flush_denormal(True)  # as prepare_run does
 
-    def _cfg(self, subset: str):
+    def _cfg(self, subset: str, *, amp: bool = False):
         overrides = ["MODEL.DEVICE", self.device, "MODEL.PRE_MASK.ENABLED", str(self.pre_mask)]
         overrides += [] if self.full else _AS_VCT
         for key, value in inputs.BACKBONES[self.backbone].items():
             overrides += [f"MODEL.SWIN.{key}", str(value)]
-        return load_cfg(_ROOT / "configs" / subset / "swin_b_384.yaml", overrides)
+        overrides += ["SOLVER.AMP.ENABLED", str(amp)]
+        return load_cfg(_ROOT / "configs" / subset / "swin_b_384.yaml", [*overrides, *self.overrides])
 
-    def model(self, subset: str) -> tuple[nn.Module, Callable]:
-        """The model of ``subset``'s config with the published model's weights, and what makes its optimiser."""
-        cfg = self._cfg(subset)
+    def model(self, subset: str, *, amp: bool = False) -> tuple[nn.Module, Callable]:
+        """The model of ``subset``'s config with the published weights, and what makes its trainer of batches."""
+        cfg = self._cfg(subset, amp=amp)
         torch.manual_seed(inputs.SEED)
         model = Trainer.build_model(cfg)
         state = torch.load(self.weights, map_location="cpu", weights_only=True, mmap=True)
         load_into(model, state, path=self.weights, lacks=_BEYOND_VCT if self.full else ())
-        return model, lambda: build_optimizer(cfg, model)
+        return model, lambda batches: build_step(cfg, model, batches, build_optimizer(cfg, model))
 
     def batch(self, clips: list[dict]) -> list[dict]:
         """Clips as ``ska_vct.structures.clip`` describes them."""

@@ -47,9 +47,10 @@ class Published:
         sys.path.insert(0, str(self.clone))
         self.models = importlib.import_module("models")
 
-    def model(self, subset: str) -> tuple[nn.Module, Callable]:
-        """The model of ``subset``'s config with seeded random weights, and what makes its optimiser."""
+    def model(self, subset: str, *, amp: bool = False) -> tuple[nn.Module, Callable]:
+        """The model of ``subset``'s config with seeded random weights, and what makes its trainer of batches."""
         from detectron2.config import get_cfg
+        from detectron2.engine import AMPTrainer, SimpleTrainer
         from detectron2.modeling import build_model
         from detectron2.projects.deeplab import add_deeplab_config
 
@@ -69,10 +70,11 @@ class Published:
         model = build_model(cfg)
         model.audio_backbone.requires_grad_(False)
 
-        def build_optimizer() -> torch.optim.Optimizer:
-            return importlib.import_module("train_net").Trainer.build_optimizer(cfg, model)
+        def build_trainer(batches: list) -> SimpleTrainer:
+            optimizer = importlib.import_module("train_net").Trainer.build_optimizer(cfg, model)
+            return (AMPTrainer if amp else SimpleTrainer)(model, batches, optimizer)
 
-        return model, build_optimizer
+        return model, build_trainer
 
     def state(self, model: nn.Module) -> dict[str, Tensor]:
         """Weights that a forward pass reads, by their published names."""

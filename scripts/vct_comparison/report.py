@@ -179,7 +179,8 @@ def _machine(data: dict) -> str:
     return (
         f"{facts}; threads {settings['threads']}; {settings['clips']} clip(s) of 5 frames, 384 x 384; "
         f"backbone {settings['backbone']}; {'float16 autocast' if settings['amp'] else 'float32'}; "
-        f"median of {count} process(es) each, in turn."
+        + (f"ours with {' '.join(settings['overrides'])}; " if settings["overrides"] else "")
+        + f"median of {count} process(es) each, in turn."
     )
 
 

@@ -149,31 +149,18 @@ def infer(side, job: dict) -> dict:
 
 
 def train(side, job: dict) -> dict:
-    """A training step as Detectron2's trainers make it."""
-    model, build_optimizer = side.model(job["subset"])
-    model.train()
+    """A training step, made by the trainer that each program makes its steps with."""
+    from detectron2.utils.events import EventStorage
+
+    model, build_trainer = side.model(job["subset"], amp=job["amp"])
     result = {"fingerprint": fingerprint(model)}
-    optimizer = build_optimizer()
-    scaler = torch.amp.GradScaler(job["device"]) if job["amp"] else None
-    batch = side.batch(_clips(job))
-    totals: list[float] = []
-
-    def step() -> None:
-        with _autocast(job):
-            losses = sum(model(batch).values())
-        optimizer.zero_grad()
-        if scaler is None:
-            losses.backward()
-            optimizer.step()
-        else:
-            scaler.scale(losses).backward()
-            scaler.step(optimizer)
-            scaler.update()
-        totals.append(losses.item())
-
+    trainer = build_trainer([side.batch(_clips(job))] * (1 + MOST_CALLS))
+    trainer.iter = 0
     torch.manual_seed(inputs.SEED)
-    result["step"] = measure(step, job["device"])
-    return result | {"first_loss": totals[0]}
+    with EventStorage() as storage:
+        result["step"] = measure(trainer.run_step, job["device"])
+        losses = storage.history("total_loss").values()
+    return result | {"first_loss": losses[0][0]}
 
 
 def _forward_and_backward(call: Callable[[], Tensor], leaves: list[Tensor], device: str) -> dict:
@@ -236,7 +223,7 @@ def build_side(job: dict):
     sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
     from vct_comparison.ours import Ours
 
-    return Ours(full=job["side"] == "full", weights=job.get("weights"), **common)
+    return Ours(full=job["side"] == "full", weights=job.get("weights"), overrides=job["overrides"], **common)
 
 
 def main() -> None:

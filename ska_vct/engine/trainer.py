@@ -5,7 +5,7 @@ import logging
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 import torch
@@ -73,8 +73,7 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         device_ids = None if cfg.MODEL.DEVICE == "cpu" else [torch.cuda.current_device()]
         wrapped = create_ddp_model(model, broadcast_buffers=False, device_ids=device_ids)
-        step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = step(wrapped, self.build_train_loader(cfg), optimizer)
+        self._trainer = build_step(cfg, wrapped, self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = StrictCheckpointer(
             wrapped, cfg.OUTPUT_DIR, options=load_options(cfg, inference=False), trainer=weakref.proxy(self)
@@ -254,6 +253,22 @@ class Trainer(DefaultTrainer):
                 model, cls.build_test_loader(cfg, name), cls.build_evaluator(cfg, name)
             )
         return next(iter(results.values())) if len(results) == 1 else results
+
+
+def build_step(
+    cfg: CfgNode, model: nn.Module, loader: Iterable, optimizer: torch.optim.Optimizer
+) -> SimpleTrainer:
+    """What makes one training step after another.
+
+    Args:
+        cfg: the config.
+        model: in training mode it returns losses; may be wrapped for distributed training.
+        loader: batches of clips.
+        optimizer: of the model's parameters.
+    """
+    step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+    # Gradients of the step before would lie beside the activations where memory is at its peak.
+    return step(model, loader, optimizer, zero_grad_before_forward=True)
 
 
 def _freeze(model: nn.Module, prefixes: list[str]) -> None:

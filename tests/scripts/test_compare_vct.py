@@ -39,7 +39,7 @@ def clone(tmp_path, module):
 
 
 def settings(**changes):
-    values = {"device": "cpu", "threads": 1, "clips": 1, "backbone": "swin_b", "amp": False}
+    values = {"device": "cpu", "threads": 1, "clips": 1, "backbone": "swin_b", "amp": False, "overrides": []}
     return values | {"vct_commit": "aaa", "our_commit": "bbb"} | changes
 
 
