@@ -127,3 +127,22 @@ def test_wrong_wishes_give_one_sentence(cfg, tmp_path):
         from ska_vct.engine.export import make_program
 
         make_program(cfg, None, dynamic_size=True)
+
+
+def test_variants_are_exported_too(cfg, tmp_path):
+    cfg.merge_from_list(
+        [
+            "MODEL.SKA.NAME",
+            "TemporalSKA",
+            "MODEL.SKA.CHANNELS",
+            "uvm",
+            "MODEL.SKA.STEPS",
+            5,
+            "INPUT.FLOW.SERIES",
+            10,
+        ]
+        + ["MODEL.MPQG.ANCHORS", 3, "MODEL.BRM.FUSION", 1.0, "MODEL.BRM.HIGH_FREQUENCY", True]
+    )
+    save(cfg, tmp_path)
+    # export() compares the program with the model for other numbers of frames.
+    assert export(args(tmp_path, "torch", ".pt2"))
