@@ -92,7 +92,12 @@ _PARTS: tuple[tuple[str, str, str], ...] = (
         + _skip("pre_mask_encoder."),
     ),
     (
-        r"(ska|mpqg\.motion_gate|mpqg\.retrieved_proj)",
+        r"ska\.energy_weight",
+        "the file's SKA has no energy prior: set MODEL.SKA.ENERGY_PRIOR off",
+        "the file's SKA has an energy prior: set MODEL.SKA.ENERGY_PRIOR on",
+    ),
+    (
+        r"(ska\.(?!energy_weight)|mpqg\.motion_gate|mpqg\.retrieved_proj)",
         "the file has no SKA: set MODEL.SKA.ENABLED False and it is VCT, or train SKA with "
         + _skip("ska.", "mpqg.motion_gate", "mpqg.retrieved_proj."),
         "the file was trained with SKA: set MODEL.SKA.ENABLED True, MODEL.MPQG.MOTION True and MODEL.SKA.NAME as "

@@ -70,7 +70,7 @@ class MapNetwork(nn.Module):
             raise AblationError("A map-only study needs MODEL.SKA.ENABLED True.")
         self.dim = cfg.MODEL.HIDDEN_DIM
         self.audio_encoder = AudioEncoder(cfg) if self.ska.reads_audio_grid else None
-        if self.audio_encoder is not None and self.audio_encoder.freeze:
+        if self.audio_encoder is not None and cfg.MODEL.AUDIO.FREEZE:
             raise AblationError("A map-only study trains the audio encoder: set MODEL.AUDIO.FREEZE False.")
 
     def forward(self, log_mel: Tensor, flow: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ska_vct.evaluation.seeds import paired, spread
+from ska_vct.evaluation.seeds import paired_differences, spread
 from ska_vct.utils.files import atomic_write, write_json
 
 from .ablation_plan import Ablation
@@ -73,7 +73,7 @@ def _to_markdown(study: Ablation, results: Mapping[str, Mapping], labels: Mappin
             values = _values(runs, split, "first")
             line[split] = format_spread(spread(values.values()))
             if name != study.baseline:
-                difference = paired(values, _values(baseline, split, "first"))
+                difference = spread(paired_differences(values, _values(baseline, split, "first")).values())
                 line[f"{split}, difference"] = format_spread(difference, signed=True)
         firsts.append(line)
     parts = ["Mean ± standard deviation over n seeds; the map alone was trained, without pictures.\n"]

@@ -44,6 +44,7 @@ CASES = [
     ("MODEL.HIDDEN_DIM", 64, ["set MODEL.HIDDEN_DIM 32"]),
     ("MODEL.MPQG.NUM_PROTOTYPES", 4, ["mpqg.prototypes.weight", "missing", "NUM_PROTOTYPES 0", "WEIGHTS_SKIP"]),
     ("MODEL.SKA.ENABLED", False, ["ska.", "unexpected", "MODEL.SKA.ENABLED True"]),
+    ("MODEL.SKA.ENERGY_PRIOR", "on", ["ska.energy_weight", "missing", "MODEL.SKA.ENERGY_PRIOR off"]),
     ("MODEL.BRM.ENABLED", False, ["brm.", "unexpected", "MODEL.BRM.ENABLED True"]),
     ("MODEL.PRE_MASK.ENABLED", True, ["pre_mask_encoder.", "missing", "MODEL.PRE_MASK.ENABLED False"]),
     ("MODEL.DECODER.NUM_LAYERS", 6, ["decoder.layers.4", "missing", "MODEL.DECODER.NUM_LAYERS"]),

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from ska_vct.engine.ska_study import (
     with_variants,
 )
 from ska_vct.engine.ska_study_data import StudyClips, load_clips
+from ska_vct.modeling.ska import build_ska
 
 CONFIG = "configs/synth/quickstart.yaml"
 
@@ -168,3 +170,12 @@ def test_without_ska_there_is_no_map():
         MapNetwork(small_cfg("MODEL.SKA.ENABLED", False))
     with pytest.raises(AblationError, match="MODEL.AUDIO.FREEZE False"):
         MapNetwork(small_cfg("MODEL.SKA.NAME", "SKA", "MODEL.AUDIO.FREEZE", True))
+
+
+def test_the_committed_study_is_whole():
+    path = Path("configs/studies/ska.yaml")
+    text = path.read_text()
+    assert f"--list {path}" in text and "# Cost:" in text and "# Result:" in text
+    configs = {row.name: load_cfg(row.config, [*row.overrides]) for row in read_ablation(path).rows}
+    assert all(build_ska(cfg) is not None for cfg in configs.values())
+    assert len({cfg.dump() for cfg in configs.values()}) == len(configs)  # no two variants are the same
