@@ -3,6 +3,8 @@
 import argparse
 import csv
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -239,3 +241,51 @@ def test_gpu_rows_change_the_same_keys_as_those_for_the_cpu(monkeypatch):
         changes = [changed_keys(config_keys(rows["full"]), config_keys(rows[name])) for rows in (small, large)]
         assert changes[0] == changes[1], name
         assert (name == "full") == (not changes[0])
+
+
+def program(*words: str) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_two_real_runs_from_clips_to_table(tmp_path):
+    benchmark, out = tmp_path / "benchmark", tmp_path / "out"
+    for split, scene, counts in (
+        ("train", "plain", "310"),
+        ("plain", "plain", "003"),
+        ("silent-twin", "twin", "003"),
+    ):
+        numbers = [word for pair in zip(("--train", "--val", "--test"), counts, strict=True) for word in pair]
+        where = ("--root", str(benchmark / split), "--subset", "ms3", "--size", "32", "--jobs", "1")
+        program("datasets/make_synth.py", *where, *numbers, "--scenes", f"{scene}=1")
+    rows = [
+        {"name": name, "label": name, "config": f"configs/ablations/synth/{name}.yaml"}
+        for name in ("ppqg", "full")
+    ]
+    content = {"benchmark": str(benchmark), "seeds": [5], "baseline": "ppqg", "rows": rows}
+    content |= {"splits": ["plain", "silent-twin"], "negatives_on": ["plain"]}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    sizes = ("SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "INPUT.SIZE", "(32, 32)")
+    command = ("tools/run_ablation.py", "--list", str(tmp_path / "tiny.yaml"), "--out", str(out), "--jobs", "2")
+    text = program(*command, "--", *sizes)
+    assert text.count(": done in") == 2 and "| twin M_J" in text
+    scores = json.loads((out / "full" / "seed5" / "robustness.json").read_text())["splits"]
+    assert set(scores["plain"]["conditions"]) == {"true", "silence", "noise", "off_screen"}
+    assert set(scores["silent-twin"]["conditions"]) == {"true"}
+    assert f"{scores['silent-twin']['conditions']['true']['M_J']:.1f}" in (out / "tiny.md").read_text()
+    assert "SEED: 5\n" in (out / "full" / "seed5" / "train" / "config.yaml").read_text()
+    # Interrupted after the last checkpoint: it goes on there, and is scored again.
+    folder = out / "full" / "seed5"
+    training = json.loads((folder / "training.json").read_text())
+    assert training["iterations"] == 2 and training["parameters"] > 1e5 and training["losses"]["total_loss"] > 0
+    (folder / "training.json").write_text(json.dumps(training | {"finished": False}))
+    for name in ("robustness.json", "scored.json"):
+        (folder / name).unlink()
+    text = program(*command, "--", *sizes)
+    assert "ppqg seed 5: done earlier" in text and "full seed 5: done in" in text
+    again = json.loads((folder / "training.json").read_text())
+    assert len(again["sessions"]) == 2 and again["seconds"] > training["seconds"]
+    assert json.loads((folder / "robustness.json").read_text())["splits"] == scores
