@@ -18,7 +18,8 @@ import sys
 
 try:
     from ska_vct.data.conditions import CONDITIONS, NOISE_LEVEL
-    from ska_vct.engine.robustness import BENCHMARK_SPLITS, DEFAULT_CONDITIONS, run_robustness
+    from ska_vct.data.synth.benchmark import TEST_SPLITS
+    from ska_vct.engine.robustness import DEFAULT_CONDITIONS, run_robustness
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(
@@ -47,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", default=[], type=parse_split, metavar="NAME=ROOT",
                         help="data sets by name and root; default: the config's own")  # fmt: skip
     parser.add_argument("--benchmark", metavar="ROOT",
-                        help=f"folder of {', '.join(BENCHMARK_SPLITS)}: all that exist are scored")  # fmt: skip
+                        help=f"folder of {', '.join(TEST_SPLITS)}: all that exist are scored")  # fmt: skip
     parser.add_argument("--conditions", nargs="+", default=list(DEFAULT_CONDITIONS), choices=list(CONDITIONS),
                         metavar="NAME", help="default: %(default)s")  # fmt: skip
     parser.add_argument("--negatives-on", nargs="+", metavar="NAME",

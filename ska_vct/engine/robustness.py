@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ska_vct.data.avsbench import load_records
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.data.conditions import NEGATIVES, NOISE_LEVEL, ConditionMapper, check_conditions
+from ska_vct.data.synth.benchmark import TEST_SPLITS
 from ska_vct.evaluation import AVSEvaluator
 from ska_vct.evaluation.robustness import ConditionEvaluator, compare, condition_scores
 from ska_vct.evaluation.robustness_report import to_markdown, write_robustness
@@ -27,7 +28,6 @@ from .setup import setup_cfg
 from .trainer import Trainer
 
 PLAIN = "plain"
-BENCHMARK_SPLITS = (PLAIN, "silent-twin", "silent-mover", "camera-motion", "weak-motion", "off-screen")
 DEFAULT_CONDITIONS = (TRUE_CONDITION, *NEGATIVES)
 
 
@@ -137,7 +137,7 @@ def choose_splits(
     Args:
         cfg: the model's.
         data: pairs of a name and a root.
-        benchmark: folder that holds the folders ``BENCHMARK_SPLITS``; those that exist are scored.
+        benchmark: folder that holds the folders ``TEST_SPLITS``; those that exist are scored.
 
     Raises:
         ValueError: a name comes twice.
@@ -145,10 +145,10 @@ def choose_splits(
     """
     splits: dict[str, str] = {}
     if benchmark:
-        splits = {name: f"{benchmark}/{name}" for name in BENCHMARK_SPLITS if Path(benchmark, name).is_dir()}
+        splits = {name: f"{benchmark}/{name}" for name in TEST_SPLITS if Path(benchmark, name).is_dir()}
         if not splits:
             raise FileNotFoundError(
-                f"Folder '{benchmark}' holds none of the benchmark's splits ({', '.join(BENCHMARK_SPLITS)}); make "
+                f"Folder '{benchmark}' holds none of the benchmark's splits ({', '.join(TEST_SPLITS)}); make "
                 "them with datasets/make_synth.py, or name releases with --data NAME=ROOT."
             )
     for name, root in data:

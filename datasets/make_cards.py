@@ -1,0 +1,38 @@
+#!/usr/bin/env python
+"""Draw the pictures and films of docs/benchmark.md: a strip of clips and one film with sound per split.
+
+Example (under a minute):
+    python datasets/make_synth.py --benchmark --root datasets/synth_benchmark
+    python datasets/make_cards.py --benchmark datasets/synth_benchmark --out docs/images
+"""
+
+import argparse
+import sys
+
+try:
+    from ska_vct.engine.benchmark_cards import make_cards
+    from ska_vct.utils.cli import one_sentence_errors
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
+        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
+    )
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--benchmark", required=True, metavar="ROOT", help="folder of the benchmark's splits")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the files")
+    parser.add_argument("--num", type=int, default=3, help="clips on a strip (default: %(default)s)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with one_sentence_errors():
+        files = make_cards(args.benchmark, args.out, num=args.num)
+        print("\n".join(f"{path}: {path.stat().st_size / 1000:.0f} kB" for path in files))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Ask whether the benchmark's clips give away what sounds by a shortcut; score predictions without thought.
+
+Example (a few minutes on one core):
+    python datasets/make_synth.py --benchmark --root datasets/synth_benchmark
+    python tools/leak_check.py --benchmark datasets/synth_benchmark --out output/leaks
+
+Baselines that see only pictures, only motion, or only hear are trained on the training split's clips with one
+sounding and one silent object and asked which of the two sounds, on every test split. Writes leaks.md, the tables
+printed at the end, and leaks.json. Ends with status 1 where a baseline knows more than the construction of its
+split allows. docs/benchmark.md explains the tables.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+try:
+    from ska_vct.engine.leak_check import run_leak_check
+    from ska_vct.utils.cli import one_sentence_errors
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
+        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
+    )
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--benchmark", required=True, metavar="ROOT", help="folder of the benchmark's splits")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")
+    parser.add_argument("--seed", type=int, default=0, help="of the random features (default: %(default)s)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with one_sentence_errors():
+        found = run_leak_check(args.benchmark, args.out, seed=args.seed)
+        print((Path(args.out) / "leaks.md").read_text(encoding="utf-8"))
+        for leak in found["leaks"]:
+            print(
+                f"LEAK: '{leak['baseline']}' is right in {leak['percent']:.1f} % of {leak['pairs']} pairs of "
+                f"{leak['split']}; {leak['ceiling']} % are possible without one."
+            )
+    sys.exit(1 if found["leaks"] else 0)
+
+
+if __name__ == "__main__":
+    main()
