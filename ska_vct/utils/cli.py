@@ -1,11 +1,26 @@
-"""How command-line tools end when the input is wrong: one sentence, no traceback."""
+"""What command-line tools share: where changes to the config begin, and how wrong input ends: in one sentence."""
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 _DEBUG_VARIABLE = "SKA_VCT_DEBUG"
+_CONFIG_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
+
+
+def split_overrides(words: Sequence[str], *, keys_of: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Options, and the ``KEY VALUE`` pairs behind them, of a command line whose options may take several values.
+
+    Args:
+        words: the command line, e.g. ``--workers 0 2 MODEL.HIDDEN_DIM 64``.
+        keys_of: options whose first value is itself a config key.
+    """
+    for index, word in enumerate(words):
+        if _CONFIG_KEY.fullmatch(word) and (index == 0 or words[index - 1] not in keys_of):
+            return list(words[:index]), list(words[index:])
+    return list(words), []
 
 
 @contextmanager

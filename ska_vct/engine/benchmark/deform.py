@@ -1,0 +1,93 @@
+"""Implementations of multi-scale deformable attention against one another, forward and backward."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor
+
+from ska_vct.modeling.layers import ms_deform_attn_core
+
+from .subject import HALF_TYPES, Subject, add_precision, add_sizes, case_cfg, precision_label
+from .work import BenchmarkError, Case, Clock, Work
+
+# Of the three levels that the encoder of the pixel decoder reads, coarse to fine.
+_STRIDES = (32, 16, 8)
+# Places read lie so many cells about a query, as published initial offsets do.
+_SPREAD = 4.0
+
+
+def implementations() -> dict[str, Callable[[Tensor, list[tuple[int, int]], Tensor, Tensor], Tensor]]:
+    """What can be measured, by name."""
+    return {"grid_sample": ms_deform_attn_core}
+
+
+class DeformSubject(Subject):
+    name = "deform"
+    help = "deformable attention, one implementation against another"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        add_sizes(parser, batch=1)
+        add_precision(parser)
+        parser.add_argument(
+            "--implementations", nargs="+", metavar="NAME", help=f"default: all of {', '.join(implementations())}"
+        )
+
+    def options(self, args: argparse.Namespace) -> Sequence[tuple[str, dict]]:
+        known = implementations()
+        unknown = [name for name in args.implementations or [] if name not in known]
+        if unknown:
+            raise BenchmarkError(
+                f"There is no implementation '{unknown[0]}' of deformable attention; choose {', '.join(known)}."
+            )
+        return [
+            (
+                f"{name} {precision_label(amp, args.amp)}".strip(),
+                {"implementation": name, "amp": amp, "batch": args.batch, "frames": args.frames},
+            )
+            for amp in args.amp
+            for name in args.implementations or known
+        ]
+
+    def build(self, case: Case) -> Work:
+        cfg = case_cfg(case)
+        function = implementations()[case.options["implementation"]]
+        frames = case.options["batch"] * (case.options["frames"] or 5)
+        value, shapes, locations, weights = attention_inputs(cfg, frames)
+        dtype = HALF_TYPES.get(case.options["amp"], torch.float32)
+        # Locations stay in fp32: half of the picture's cells are beyond bfloat16's precision.
+        leaves = [
+            tensor.to(case.device, kind).requires_grad_()
+            for tensor, kind in ((value, dtype), (locations, torch.float32), (weights, dtype))
+        ]
+        value, locations, weights = leaves
+
+        def run(clock: Clock) -> None:
+            for leaf in leaves:
+                leaf.grad = None
+            with clock("forward"):
+                out = function(value, shapes, locations, weights)
+            with clock("backward"):
+                out.backward(torch.ones_like(out))
+
+        return Work(run=run, clips=case.options["batch"], frames=frames, facts={"levels": shapes})
+
+
+def attention_inputs(cfg: CfgNode, frames: int) -> tuple[Tensor, list[tuple[int, int]], Tensor, Tensor]:
+    """Value, level shapes, sampling locations and weights of one encoder layer of ``cfg``; see
+    ``ska_vct/modeling/layers/ms_deform_attn.py``.
+    """
+    node = cfg.MODEL.PIXEL_DECODER
+    generator = torch.Generator().manual_seed(0)
+    shapes = [tuple(-(-side // stride) for side in cfg.INPUT.SIZE) for stride in _STRIDES]
+    queries = sum(height * width for height, width in shapes)
+    places = (frames, queries, node.NUM_HEADS, len(shapes), node.NUM_POINTS)
+    value = torch.randn(
+        frames, queries, node.NUM_HEADS, cfg.MODEL.HIDDEN_DIM // node.NUM_HEADS, generator=generator
+    )
+    centres = torch.rand(1, queries, 1, 1, 1, 2, generator=generator)
+    sides = torch.tensor([(width, height) for height, width in shapes], dtype=torch.float32)
+    offsets = _SPREAD * torch.randn(*places, 2, generator=generator) / sides[:, None]
+    weights = torch.rand(places, generator=generator).flatten(3).softmax(-1).view(places)
+    return value, shapes, centres + offsets, weights

@@ -1,0 +1,23 @@
+"""What can be benchmarked, by the name it has on the command line."""
+
+from .criterion import CriterionSubject
+from .deform import DeformSubject
+from .flow import FlowSubject
+from .inference import InferenceSubject
+from .loader import LoaderSubject
+from .metrics import MetricsSubject
+from .subject import Subject
+from .training import TrainingSubject
+
+SUBJECTS: dict[str, Subject] = {
+    subject.name: subject
+    for subject in (
+        TrainingSubject(),
+        InferenceSubject(),
+        CriterionSubject(),
+        DeformSubject(),
+        LoaderSubject(),
+        FlowSubject(),
+        MetricsSubject(),
+    )
+}
