@@ -209,6 +209,9 @@ class ThreadContext:
             # The parent closes its copy of the child's end.
             super().__init__(target=target, args=(Connection(os.dup(connection.fileno())), case), daemon=True)
 
+        def terminate(self):
+            """Its end of the pipe is closed, which ends it."""
+
 
 @pytest.fixture
 def in_threads(monkeypatch):

@@ -25,6 +25,8 @@ from .work import Case, Clock, Work
 _STEP = "training step"
 # Batches that each worker of PyTorch's loader makes ahead.
 _AHEAD = 2
+# Of a synthetic video.
+_LEAST_FPS = 4
 
 
 class LoaderSubject(Subject):
@@ -123,7 +125,10 @@ def prepare_data(cfg: CfgNode, folder: Path, *, clips: int, picture: int) -> str
     source = f"{len(found)} clips of DATASETS.ROOT"
     if not found:
         picture -= picture % 2
-        settings = SynthSettings(subset=subset, train=clips, val=0, test=0, size=picture, fps=4)
+        series = cfg.INPUT.FLOW.SERIES
+        settings = SynthSettings(
+            subset=subset, train=clips, val=0, test=0, size=picture, series=series, fps=max(_LEAST_FPS, series)
+        )
         # The processes of one benchmark share it; they are started one after another.
         generate(folder, settings, jobs=1, progress=False)
         source = f"{clips} synthetic clips of {picture} x {picture} pixels"
