@@ -7,7 +7,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from ska_vct.modeling.layers import ms_deform_attn_core
+from ska_vct.modeling import layers
 
 from .subject import HALF_TYPES, Subject, add_precision, add_sizes, case_cfg, precision_label
 from .work import BenchmarkError, Case, Clock, Work
@@ -20,7 +20,8 @@ _SPREAD = 4.0
 
 def implementations() -> dict[str, Callable[[Tensor, list[tuple[int, int]], Tensor, Tensor], Tensor]]:
     """What can be measured, by name."""
-    return {"grid_sample": ms_deform_attn_core}
+    known = getattr(layers, "DEFORM_IMPLEMENTATIONS", None)
+    return dict(known) if known else {"grid_sample": layers.ms_deform_attn_core}
 
 
 class DeformSubject(Subject):
