@@ -73,13 +73,26 @@ class Targets:
             float32 (T, X).
         """
         # Every prediction finds a target once at most: its P sets of points are read off one copy of its mask.
-        counts = torch.tensor(self.counts)
-        frame = torch.arange(len(counts)).repeat_interleave(counts)
-        first = counts.cumsum(0) - counts
-        place = torch.arange(len(frame)) - first[frame]
-        first, frame, place = (index.to(coords.device, non_blocking=True) for index in (first, frame, place))
+        first, frame, place = (
+            index.to(coords.device, non_blocking=True) for index in places_in_frames(self.counts)
+        )
         row = first[pairs.frame] + pairs.target
         points = coords.new_zeros(len(frame), num_predictions, *coords.shape[1:])
         points[row, pairs.prediction] = coords
         values = sample_points(self.masks[frame, place].float()[:, None], points.flatten(1, 2))
         return values.view(points.shape[:3])[row, pairs.prediction]
+
+
+def places_in_frames(counts: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Where targets lie when all frames' are put in a row, computed on the host.
+
+    Args:
+        counts: targets of each frame.
+
+    Returns:
+        int64: of each frame its first target's place in the row; of each place its frame, and its place there.
+    """
+    number = torch.tensor(counts)
+    frame = torch.arange(len(number)).repeat_interleave(number)
+    first = number.cumsum(0) - number
+    return first, frame, torch.arange(len(frame)) - first[frame]

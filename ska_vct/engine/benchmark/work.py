@@ -83,6 +83,8 @@ class Case:
         threads: of PyTorch and OpenCV; 0 for their own choice.
         warmup: calls before the first that counts.
         min_seconds: shortest repetition; quicker work is called several times.
+        mmap_threshold: bytes from which glibc maps a block of memory alone and gives it back when it is freed;
+            slower, but without gaps between blocks. 0 for its own choice.
     """
 
     subject: str
@@ -94,3 +96,4 @@ class Case:
     threads: int = 0
     warmup: int = 1
     min_seconds: float = 0.2
+    mmap_threshold: int = 0

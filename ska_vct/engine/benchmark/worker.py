@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
+from unittest import mock
 
 import cv2
 import torch
@@ -27,17 +28,10 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._connection, child = context.Pipe()
         # Libraries read these when they are loaded.
-        before = os.environ.get("OMP_NUM_THREADS")
-        if case.threads:
-            os.environ["OMP_NUM_THREADS"] = str(case.threads)
-        try:
+        wanted = {"OMP_NUM_THREADS": case.threads, "MALLOC_MMAP_THRESHOLD_": case.mmap_threshold}
+        with mock.patch.dict(os.environ, {name: str(value) for name, value in wanted.items() if value}):
             self._process = context.Process(target=_serve, args=(child, case))
             self._process.start()
-        finally:
-            if case.threads:
-                os.environ.pop("OMP_NUM_THREADS")
-                if before is not None:
-                    os.environ["OMP_NUM_THREADS"] = before
         child.close()
 
     def start(self) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+"""The parts of the model, and which of them is at work."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from types import FunctionType
+
+from torch import nn
+
+REST = "rest"
+# Children of the model in the order of the data flow, with the names reports use.
+PARTS = {
+    "backbone": "backbone",
+    "pre_mask_encoder": "pre-mask encoder",
+    "audio_encoder": "audio encoder",
+    "pixel_decoder": "pixel decoder",
+    "ska": "SKA",
+    "mpqg": "MPQG",
+    "decoder": "decoder",
+    "brm": "BRM",
+    "prototype_alignment": "prototypes",
+    "criterion": "criterion",
+}
+
+
+def part_of(name: str) -> str:
+    """Part of a parameter or buffer by its full name."""
+    return PARTS.get(name.split(".", 1)[0], REST)
+
+
+class PartTracker:
+    """Knows the part whose method runs.
+
+    Attributes:
+        current: name of the part; ``rest`` outside all.
+    """
+
+    def __init__(self):
+        self.current = REST
+
+    @contextmanager
+    def follow(self, model: nn.Module) -> Iterator[None]:
+        """Within the block, every public method of the model's parts says that its part is at work."""
+        followed = []
+        for child, part in PARTS.items():
+            module = getattr(model, child, None)
+            if module is None:
+                continue
+            for name in _own_methods(type(module)):
+                setattr(module, name, self._say(part, getattr(module, name)))
+                followed.append((module, name))
+        try:
+            yield
+        finally:
+            for module, name in followed:
+                delattr(module, name)
+
+    def _say(self, part: str, method: Callable) -> Callable:
+        @wraps(method)
+        def run(*args, **kwargs):
+            before, self.current = self.current, part
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self.current = before
+
+        return run
+
+
+def _own_methods(kind: type) -> set[str]:
+    return {
+        name
+        for base in kind.__mro__
+        if base.__module__.startswith("ska_vct.")
+        for name, value in vars(base).items()
+        if isinstance(value, FunctionType) and not name.startswith("_")
+    }

@@ -1,0 +1,63 @@
+"""Count the model's parameters, FLOPs and memory by part; nothing is trained, and no size needs memory.
+
+Examples:
+    python tools/analyze_model.py --config-file configs/s4/swin_b_384.yaml MODEL.PRE_MASK.ENABLED True
+    python tools/analyze_model.py --config-file configs/ms3/r50.yaml configs/ms3/pvtv2_b5.yaml --size 512 512 \\
+        --json costs.json
+    python tools/analyze_model.py --config-file configs/ms3/swin_b_384.yaml --memory --batch 8 \\
+        --vary MODEL.BACKBONE.CHECKPOINT False True
+    python tools/analyze_model.py --config-file configs/s4/r50.yaml --fit-memory --fit-frames 1 2 3 --held-out 6
+    python tools/analyze_model.py --update-golden
+
+FLOPs: a product and a sum are two; what no rule covers is listed. --memory: parameters, gradients, optimizer
+state, buffers and what autograd keeps, fp32 and under bf16 autocast, from shapes. --fit-memory measures training
+steps of one clip on the CPU, one process each, fits a line, tests it on the frames held out, and extends it to
+--batch clips. --update-golden counts the paper's configs into configs/complexity.json.
+"""
+
+import argparse
+import sys
+
+try:
+    from ska_vct.engine.analysis import analyze
+    from ska_vct.utils.cli import one_sentence_errors, split_overrides
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
+        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    # fmt: off
+    add("--config-file", "--config", nargs="+", default=[], metavar="FILE", help="one or several configs")
+    add("--vary", nargs="+", metavar=("KEY", "VALUE"), help="once for each VALUE of the config's KEY")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="of the pictures; default: INPUT.SIZE")
+    add("--frames", type=int, default=0, metavar="N", help="of a clip; default: 1, for memory the subset's")
+    add("--json", default="", metavar="FILE", help="write the figures there")
+    add("--memory", action="store_true", help="memory of a training step by part")
+    add("--batch", type=int, default=8, metavar="N", help="clips, for memory (default: %(default)s)")
+    add("--plain-attention", action="store_true",
+        help="memory with the attention that PyTorch chooses on a CPU, not with fused kernels")
+    add("--fit-memory", action="store_true", help="measure steps, fit and extend a line")
+    add("--fit-frames", type=int, nargs="+", default=[1, 2, 3], metavar="N", help="default: 1 2 3")
+    add("--held-out", type=int, nargs="+", default=[5], metavar="N", help="default: 5")
+    add("--threads", type=int, default=0, metavar="N", help="of the steps that are measured")
+    add("--update-golden", action="store_true", help="count the paper's configs into configs/complexity.json")
+    add("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')
+    # fmt: on
+    return parser
+
+
+def main() -> None:
+    options, pairs = split_overrides(sys.argv[1:], keys_of=["--vary"])
+    args = build_parser().parse_args(options)
+    args.opts += pairs
+    with one_sentence_errors():
+        print(analyze(args))
+
+
+if __name__ == "__main__":
+    main()
