@@ -15,13 +15,14 @@ import torch
 
 from ska_vct.engine.benchmark import SUBJECTS, BenchmarkError, Measurement, benchmark, measure_in_turn
 from ska_vct.engine.benchmark.clips import make_clips, smooth_pictures
-from ska_vct.engine.benchmark.deform import attention_inputs, implementations
+from ska_vct.engine.benchmark.deform import attention_inputs, runnable
 from ska_vct.engine.benchmark.memory import PeakMemory
 from ska_vct.engine.benchmark.metrics import same_scores, threshold_loop
 from ska_vct.engine.benchmark.report import ratios, seconds, table
 from ska_vct.engine.benchmark.work import TOTAL, Case, Clock, Work
 from ska_vct.engine.benchmark.worker import Worker, call, repeat
 from ska_vct.evaluation.metrics import binary_stats
+from ska_vct.modeling.layers import DEFORM_IMPLEMENTATIONS
 from ska_vct.structures import validate_clip
 from ska_vct.utils.cli import split_overrides
 
@@ -116,10 +117,13 @@ def test_attention_inputs_fit_every_implementation(tiny_cfg):
     value, shapes, locations, weights = attention_inputs(tiny_cfg, 2)
     assert shapes == [(2, 2), (4, 4), (8, 8)] and value.shape[:2] == (2, 84)
     torch.testing.assert_close(weights.sum((3, 4)), torch.ones(weights.shape[:3]))
-    wanted = implementations()["grid_sample"](value, shapes, locations, weights)
-    for function in implementations().values():
+    names = runnable("cpu", value.shape[-1])
+    assert {"torch", "grid_sample"} <= set(names)
+    wanted = DEFORM_IMPLEMENTATIONS["grid_sample"](value, shapes, locations, weights)
+    for name in names:
         # Another order of at most 12 products of numbers of size 1.
-        torch.testing.assert_close(function(value, shapes, locations, weights), wanted, atol=1e-5, rtol=1e-5)
+        found = DEFORM_IMPLEMENTATIONS[name](value, shapes, locations, weights)
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_the_clock_sums_parts_unless_there_is_a_total(monkeypatch):

@@ -17,8 +17,6 @@ from ska_vct.modeling.layers import ms_deform_attn as deform_module
 
 ATTENTION = "scaled_dot_product_attention"
 DEFORM = "deformable_attention"
-# What the layer calls; its arguments begin with those of ``deform``.
-_DEFORM_FUNCTION = "deform_attn" if hasattr(deform_module, "deform_attn") else "ms_deform_attn_core"
 # Per weight: softmax (maximum, difference, exponential, sum, quotient) and the scale.
 _SOFTMAX_FLOPS = 6
 # Four neighbours, a product and a sum each.
@@ -92,7 +90,7 @@ def fused_kernels(add: Callable[[str, int], None], *, attention: bool = True) ->
         return _DeformAttention.apply(value, locations, weights)
 
     with (
-        mock.patch.object(deform_module, _DEFORM_FUNCTION, deform),
+        mock.patch.object(deform_module, "deform_attn", deform),
         _FusedAttention(add) if attention else nullcontext(),
     ):
         yield

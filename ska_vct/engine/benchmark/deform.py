@@ -1,15 +1,15 @@
 """Implementations of multi-scale deformable attention against one another, forward and backward."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from ska_vct.modeling import layers
+from ska_vct.modeling.layers.deform_attn import DEFORM_IMPLEMENTATIONS, require
 
-from .subject import HALF_TYPES, Subject, add_precision, add_sizes, case_cfg, precision_label
+from .subject import HALF_TYPES, Subject, add_precision, add_sizes, case_cfg, chosen_device, precision_label
 from .work import BenchmarkError, Case, Clock, Work
 
 # Of the three levels that the encoder of the pixel decoder reads, coarse to fine.
@@ -18,10 +18,17 @@ _STRIDES = (32, 16, 8)
 _SPREAD = 4.0
 
 
-def implementations() -> dict[str, Callable[[Tensor, list[tuple[int, int]], Tensor, Tensor], Tensor]]:
-    """What can be measured, by name."""
-    known = getattr(layers, "DEFORM_IMPLEMENTATIONS", None)
-    return dict(known) if known else {"grid_sample": layers.ms_deform_attn_core}
+def runnable(device: str, dim: int) -> list[str]:
+    """Names of the implementations that run on ``device`` with heads of width ``dim``."""
+    return [name for name in DEFORM_IMPLEMENTATIONS if not _problem(name, device, dim)]
+
+
+def _problem(name: str, device: str, dim: int) -> str:
+    try:
+        require(name, device=torch.device(device), dim=dim)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 class DeformSubject(Subject):
@@ -32,28 +39,31 @@ class DeformSubject(Subject):
         add_sizes(parser, batch=1)
         add_precision(parser)
         parser.add_argument(
-            "--implementations", nargs="+", metavar="NAME", help=f"default: all of {', '.join(implementations())}"
+            "--implementations",
+            nargs="+",
+            choices=tuple(DEFORM_IMPLEMENTATIONS),
+            help="default: all that run here",
         )
 
     def options(self, args: argparse.Namespace) -> Sequence[tuple[str, dict]]:
-        known = implementations()
-        unknown = [name for name in args.implementations or [] if name not in known]
-        if unknown:
-            raise BenchmarkError(
-                f"There is no implementation '{unknown[0]}' of deformable attention; choose {', '.join(known)}."
-            )
+        # Heads are as wide as the config says; whether a kernel holds them is seen when a row is built.
+        names = args.implementations or runnable(chosen_device(args.device), 1)
         return [
             (
                 f"{name} {precision_label(amp, args.amp)}".strip(),
                 {"implementation": name, "amp": amp, "batch": args.batch, "frames": args.frames},
             )
             for amp in args.amp
-            for name in args.implementations or known
+            for name in names
         ]
 
     def build(self, case: Case) -> Work:
         cfg = case_cfg(case)
-        function = implementations()[case.options["implementation"]]
+        name = case.options["implementation"]
+        problem = _problem(name, case.device, cfg.MODEL.HIDDEN_DIM // cfg.MODEL.PIXEL_DECODER.NUM_HEADS)
+        if problem:
+            raise BenchmarkError(problem)
+        function = DEFORM_IMPLEMENTATIONS[name]
         frames = case.options["batch"] * (case.options["frames"] or 5)
         value, shapes, locations, weights = attention_inputs(cfg, frames)
         dtype = HALF_TYPES.get(case.options["amp"], torch.float32)

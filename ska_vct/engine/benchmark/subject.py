@@ -48,7 +48,7 @@ class Subject:
         key, *values = args.vary or ("",)
         if key and not values:
             raise BenchmarkError(f"--vary {key} names no value; write --vary KEY VALUE [VALUE ...].")
-        device = "cuda" if args.device == "auto" and torch.cuda.is_available() else args.device
+        device = chosen_device(args.device)
         cases = []
         for config in args.config_file:
             for value in values or [None]:
@@ -68,12 +68,17 @@ class Subject:
                             config_file=config,
                             opts=tuple(changes),
                             options=dict(options),
-                            device="cpu" if device == "auto" else device,
+                            device=device,
                             threads=args.threads,
                             warmup=args.warmup,
                         )
                     )
         return cases
+
+
+def chosen_device(name: str) -> str:
+    """``cpu`` or ``cuda``, of ``auto`` what there is."""
+    return name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def short_name(config: str) -> str:
