@@ -37,8 +37,8 @@ def deform_flops(value: torch.Size, locations: torch.Size) -> int:
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        out = query.new_empty(*query.shape[:-1], value.shape[-1])
-        sums = query.new_empty(query.shape[:-1], dtype=torch.float32)
+        out = query.new_zeros(*query.shape[:-1], value.shape[-1])
+        sums = query.new_zeros(query.shape[:-1], dtype=torch.float32)
         ctx.save_for_backward(query, key, value, mask, out, sums)
         return out
 
@@ -52,7 +52,7 @@ class _DeformAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(value, locations, weights)
-        return value.new_empty(*locations.shape[:2], value.shape[2] * value.shape[3])
+        return value.new_zeros(*locations.shape[:2], value.shape[2] * value.shape[3])
 
     @staticmethod
     def backward(ctx, grad):
@@ -78,7 +78,7 @@ class _FusedAttention(TorchFunctionMode):
 
 @contextmanager
 def fused_kernels(add: Callable[[str, int], None], *, attention: bool = True) -> Iterator[None]:
-    """Within the block, attention of both kinds computes nothing and tells ``add`` its name and FLOPs.
+    """Within the block, attention of both kinds gives zeros and tells ``add`` its name and FLOPs.
 
     Args:
         add: see above.
