@@ -171,6 +171,9 @@ def _add_model_config(cfg: CN) -> None:
     # Implementation of deformable attention: auto (Triton on CUDA, else torch), torch, triton, ms_deform_attn (the
     # package torch-ms-deform-attn) or grid_sample. Results are the same up to rounding.
     cfg.MODEL.PIXEL_DECODER.DEFORM_ATTN = "auto"
+    # Whether mixed precision reaches convolutions and linear layers; places, norms and softmax stay in float32.
+    # False: all of it in float32, as published.
+    cfg.MODEL.PIXEL_DECODER.AMP = True
     # Width of the mask features; 0 = MODEL.HIDDEN_DIM.
     cfg.MODEL.PIXEL_DECODER.MASK_DIM = 0
 
@@ -262,7 +265,10 @@ def _add_solver_config(cfg: CN) -> None:
     cfg.SOLVER.CLIP_FULL_MODEL_NORM = 0.01
     # Clips, over all GPUs.
     cfg.SOLVER.IMS_PER_BATCH = 8
+    # Mixed precision in training.
     cfg.SOLVER.AMP.ENABLED = False
+    # bf16, fp16 (with scaled losses; CUDA), or auto: bf16 where the GPU computes in it, else fp16; off on the CPU.
+    cfg.SOLVER.AMP.DTYPE = "auto"
     # Parameters, by the start of their names, that keep their initial values, e.g. ["backbone."].
     cfg.SOLVER.FROZEN = []
     # Periodic checkpoints kept, the newest ones (the best and the final one stay anyway); 0 = all.

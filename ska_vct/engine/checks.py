@@ -9,6 +9,8 @@ from detectron2.data import DatasetCatalog
 
 from ska_vct.data.subsets import SUBSETS
 
+from .amp import DTYPES
+
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -31,9 +33,7 @@ def check_cfg(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) ->
     _check_classes(cfg)
     _check_weights(cfg, eval_only, resume)
     _check_batch(cfg)
-    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
-        _LOGGER.warning("SOLVER.AMP.ENABLED needs CUDA; training in full precision on the CPU.")
-        cfg.SOLVER.AMP.ENABLED = False
+    _check_amp(cfg)
 
 
 def _check_names(cfg: CfgNode, eval_only: bool) -> None:
@@ -79,6 +79,24 @@ def _check_weights(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
             "MODEL.AUDIO.FREEZE would freeze an audio encoder with random weights; set MODEL.AUDIO.WEIGHTS to the "
             "VGGish checkpoint, or MODEL.AUDIO.FREEZE False to train it from scratch."
         )
+
+
+def _check_amp(cfg: CfgNode) -> None:
+    amp = cfg.SOLVER.AMP
+    if amp.DTYPE not in ("auto", *DTYPES):
+        raise CheckError(f"SOLVER.AMP.DTYPE is '{amp.DTYPE}'; choose auto, {' or '.join(DTYPES)}.")
+    if not amp.ENABLED or cfg.MODEL.DEVICE != "cpu":
+        return
+    if amp.DTYPE == "fp16":
+        raise CheckError(
+            "SOLVER.AMP.DTYPE fp16 needs CUDA; on the CPU set it to bf16, or SOLVER.AMP.ENABLED False."
+        )
+    if amp.DTYPE == "auto":
+        _LOGGER.warning(
+            "SOLVER.AMP is for CUDA; training in full precision on the CPU. Where the CPU computes in bfloat16 "
+            "itself, SOLVER.AMP.DTYPE bf16 may be faster."
+        )
+        amp.ENABLED = False
 
 
 def _check_batch(cfg: CfgNode) -> None:

@@ -17,7 +17,7 @@ from detectron2.data import (
     get_detection_dataset_dicts,
 )
 from detectron2.data.samplers import TrainingSampler
-from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, hooks
+from detectron2.engine import DefaultTrainer, SimpleTrainer, hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
@@ -30,6 +30,7 @@ from ska_vct.checkpoint.checkpointer import StrictCheckpointer
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.evaluation import AVSEvaluator
 
+from .amp import MixedPrecisionTrainer, amp_dtype
 from .data_check import check_datasets
 from .hooks import BEST_NAME, BestCheckpointer, ProgressPrinter, StepStatistics
 from .optim import apply_schedule, build_lr_scheduler, build_optimizer
@@ -266,9 +267,12 @@ def build_step(
         loader: batches of clips.
         optimizer: of the model's parameters.
     """
-    step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-    # Gradients of the step before would lie beside the activations where memory is at its peak.
-    return step(model, loader, optimizer, zero_grad_before_forward=True)
+    dtype = amp_dtype(cfg)
+    if dtype is None:
+        # Gradients of the step before would lie beside the activations where memory is at its peak.
+        return SimpleTrainer(model, loader, optimizer, zero_grad_before_forward=True)
+    device_type = torch.device(cfg.MODEL.DEVICE).type
+    return MixedPrecisionTrainer(model, loader, optimizer, device_type=device_type, dtype=dtype)
 
 
 def _freeze(model: nn.Module, prefixes: list[str]) -> None:

@@ -18,6 +18,7 @@ from .batch import FrameBatch, collate_clips
 from .brm import BRM, build_brm
 from .criterion import SetCriterion
 from .inference import segment
+from .layers import without_autocast
 from .mpqg import MPQG
 from .pixel_decoder import MSDeformAttnPixelDecoder
 from .pre_mask_encoder import PreMaskEncoder
@@ -223,13 +224,15 @@ class SKAVCT(nn.Module):
         results = []
         for index, clip in enumerate(clips):
             size = batch.image_sizes[index]
-            sem_seg = segment(
-                logits[index],
-                masks[index],
-                padded_size=batch.padded_size,
-                image_size=size,
-                output_size=(clip.get("height", size[0]), clip.get("width", size[1])),
-            )
+            # Scores are compared with one another: all digits, also under autocast.
+            with without_autocast(self.device):
+                sem_seg = segment(
+                    logits[index],
+                    masks[index],
+                    padded_size=batch.padded_size,
+                    image_size=size,
+                    output_size=(clip.get("height", size[0]), clip.get("width", size[1])),
+                )
             results.append({"sem_seg": sem_seg})
         if self.return_extras:
             self._add_extras(results, batch, prompt, mask_features)

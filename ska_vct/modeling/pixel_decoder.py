@@ -14,13 +14,22 @@ from detectron2.config import configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from torch import Tensor, nn
 
-from .layers import MSDeformAttn, at_least_float32, checkpoint_blocks, sine_position_embedding
+from .layers import (
+    MSDeformAttn,
+    at_least_float32,
+    checkpoint_blocks,
+    sine_position_embedding,
+    without_autocast,
+)
 
 _GROUPS = 32
 
 
 class DeformableEncoderLayer(nn.Module):
-    """Post-norm encoder layer: deformable self-attention over all levels, then a feed-forward block."""
+    """Post-norm encoder layer: deformable self-attention over all levels, then a feed-forward block.
+
+    Under autocast the matrix products are in half precision; tokens, and with them the norms, stay in float32.
+    """
 
     def __init__(
         self,
@@ -50,7 +59,7 @@ class DeformableEncoderLayer(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
 
     def forward(self, tokens: Tensor, pos: Tensor, reference: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
-        """(N, S, C) -> (N, S, C)."""
+        """float32 (N, S, C) -> float32 (N, S, C)."""
         attended = self.self_attn(tokens + pos, reference, tokens, shapes)
         tokens = self.norm1(tokens + self.dropout(attended))
         hidden = self.dropout(torch.relu(self.linear1(tokens)))
@@ -75,6 +84,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         dropout: float,
         checkpoint: bool = False,
         deform_attn: str = "auto",
+        amp: bool = True,
     ):
         """
         Args:
@@ -88,6 +98,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             dropout: probability.
             checkpoint: let encoder layers keep their inputs alone in training.
             deform_attn: implementation of the deformable attention.
+            amp: whether autocast reaches the convolutions and linear layers; else all runs in float32.
 
         Raises:
             ValueError: if ``in_features`` are not four names of ``input_shape``, ``dim`` is no multiple of 32, or
@@ -106,6 +117,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         self.fine_feature = in_features[0]
         self.coarse_to_fine = list(reversed(in_features[1:]))
         self.dim = dim
+        self.amp = amp
         self.input_proj = nn.ModuleList(
             nn.Sequential(nn.Conv2d(input_shape[name].channels, dim, 1), nn.GroupNorm(_GROUPS, dim))
             for name in self.coarse_to_fine
@@ -155,6 +167,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             "dropout": node.DROPOUT,
             "checkpoint": node.CHECKPOINT,
             "deform_attn": node.DEFORM_ATTN,
+            "amp": node.AMP,
         }
 
     def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -166,20 +179,24 @@ class MSDeformAttnPixelDecoder(nn.Module):
         Returns:
             mask features (N, mask_dim, h, w), and the encoder's outputs at strides 32, 16, 8, each (N, C, ., .).
         """
-        # fp32 under autocast: sampling locations need its precision.
-        with torch.autocast(device_type=features[self.fine_feature].device.type, enabled=False):
-            features = {name: at_least_float32(features[name]) for name in self.in_features}
-            scales = self._encode([features[name] for name in self.coarse_to_fine])
-            lateral = self.lateral(features[self.fine_feature])
-            upsampled = F.interpolate(scales[-1], size=lateral.shape[-2:], mode="bilinear", align_corners=False)
-            return self.mask_features(self.output(lateral + upsampled)), scales
+        if self.amp:
+            return self._decode(features)
+        with without_autocast(features[self.fine_feature].device):
+            return self._decode({name: at_least_float32(features[name]) for name in self.in_features})
+
+    def _decode(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        scales = self._encode([features[name] for name in self.coarse_to_fine])
+        lateral = self.lateral(features[self.fine_feature])
+        upsampled = F.interpolate(scales[-1], size=lateral.shape[-2:], mode="bilinear", align_corners=False)
+        return self.mask_features(self.output(lateral + upsampled)), scales
 
     def _encode(self, features: list[Tensor]) -> list[Tensor]:
         shapes = [tuple(x.shape[-2:]) for x in features]
         device = features[0].device
-        tokens = torch.cat(
-            [proj(x).flatten(2) for proj, x in zip(self.input_proj, features, strict=True)], dim=-1
-        ).transpose(1, 2)
+        projected = [
+            norm(at_least_float32(conv(x))) for (conv, norm), x in zip(self.input_proj, features, strict=True)
+        ]
+        tokens = torch.cat([x.flatten(2) for x in projected], dim=-1).transpose(1, 2)
         pos = torch.cat(
             [
                 (sine_position_embedding(h, w, self.dim, device) + embed[None, :, None, None]).flatten(2)

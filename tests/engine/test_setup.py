@@ -136,6 +136,19 @@ def test_mixed_precision_is_switched_off_on_the_cpu(tiny_cfg, caplog):
     assert "full precision" in caplog.text
 
 
+def test_mixed_precision_on_the_cpu_must_be_bfloat16(tiny_cfg):
+    register_datasets(tiny_cfg)
+    tiny_cfg.SOLVER.AMP.ENABLED, tiny_cfg.SOLVER.AMP.DTYPE = True, "bf16"
+    check_cfg(tiny_cfg)
+    assert tiny_cfg.SOLVER.AMP.ENABLED
+    tiny_cfg.SOLVER.AMP.DTYPE = "fp16"
+    with pytest.raises(CheckError, match="fp16 needs CUDA; on the CPU set it to bf16"):
+        check_cfg(tiny_cfg)
+    tiny_cfg.SOLVER.AMP.DTYPE = "half"
+    with pytest.raises(CheckError, match="is 'half'; choose auto, bf16 or fp16"):
+        check_cfg(tiny_cfg)
+
+
 def test_prepare_run_writes_a_config_that_builds_the_same_run(tmp_path):
     args = parse("--config", QUICKSTART, "--num-gpus", "0", "OUTPUT_DIR", str(tmp_path / "out"))
     cfg = setup_cfg(args)

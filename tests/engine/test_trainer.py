@@ -88,6 +88,29 @@ def test_every_parameter_that_trains_moves(cfg):
     assert still == []
 
 
+def test_mixed_precision_trains_and_resumes_a_run_of_full_precision(cfg):
+    cfg.DATASETS.VAL = ()
+    cfg.SOLVER.MAX_ITER = 2
+    train(cfg)
+    cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE = True, "bf16"
+    cfg.SOLVER.MAX_ITER = 4
+    trainer = Trainer(cfg)
+    seen = []
+    trainer.model.decoder.layers[0].feed_forward.linear1.register_forward_hook(
+        lambda module, inputs, output: seen.append(output.dtype)
+    )
+    trainer.resume_or_load(resume=True)
+    assert trainer.start_iter == 2
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    trainer.train()
+    assert set(seen) == {torch.bfloat16}
+    assert {value.dtype for value in trainer.model.parameters()} == {torch.float32}
+    assert not any(torch.equal(before[name], value) for name, value in trainer.model.named_parameters())
+    # And back.
+    cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.MAX_ITER = False, 5
+    assert train(cfg, resume=True).start_iter == 4
+
+
 def test_frozen_parameters_stay_and_unknown_names_are_refused(cfg):
     cfg.DATASETS.VAL = ()
     cfg.SOLVER.FROZEN = ["backbone."]

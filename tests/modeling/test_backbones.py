@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from detectron2.modeling.backbone.swin import SwinTransformer
+from detectron2.modeling.backbone.swin import SwinTransformer, WindowAttention
 
 from ska_vct.modeling.backbones import SwinBackbone, TimmBackbone
+from ska_vct.modeling.backbones.swin import FusedWindowAttention
 
 SWIN = {
     "embed_dim": 16,
@@ -28,6 +29,43 @@ def test_fused_attention_equals_the_plain_one_with_gradients():
     sum(x.square().sum() for x in ours.values()).backward()
     for (name, a), b in zip(plain.named_parameters(), fused.network.parameters(), strict=True):
         assert torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-3 * float(a.grad.abs().max())), name
+
+
+def test_the_kept_bias_follows_its_table():
+    torch.manual_seed(0)
+    attention = WindowAttention(16, window_size=(4, 4), num_heads=2)
+    attention.__class__ = FusedWindowAttention
+    x = torch.randn(6, 16, 16)
+
+    def fresh():
+        attention._kept = None
+        return attention(x)
+
+    with torch.no_grad():
+        attention.train()
+        attention(x)
+        assert attention._kept is None
+        attention.eval()
+        first = attention(x)
+        kept = attention._kept[2]
+        assert torch.equal(attention(x), first) and attention._kept[2] is kept
+        # Loaded; written by an optimiser; swapped for another tensor.
+        attention.load_state_dict(
+            {k: v * 2 if v.is_floating_point() else v for k, v in attention.state_dict().items()}
+        )
+        assert not torch.equal(attention(x), first) and torch.equal(attention(x), fresh())
+        attention(x)
+        attention.relative_position_bias_table.add_(torch.randn(49, 2))
+        assert torch.equal(attention(x), fresh())
+        attention(x)
+        attention.relative_position_bias_table.data = torch.randn(49, 2)
+        assert torch.equal(attention(x), fresh())
+        attention(x)
+        attention.double()
+        assert torch.equal(attention(x.double()), attention(x.double()))
+    assert "_kept" not in attention.state_dict()
+    attention(x.double()).sum().backward()
+    assert attention.relative_position_bias_table.grad is not None
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "pvt_v2_b0"])

@@ -4,6 +4,7 @@ Detectron2's implementation equals the published one at every input size (spec: 
 replaced, by the same arithmetic with PyTorch's scaled-dot-product kernel.
 """
 
+import torch
 import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
@@ -16,6 +17,9 @@ from .named import STRIDES, NamedBackbone
 class FusedWindowAttention(WindowAttention):
     """Window attention that never materialises its weights; parameters and results are its parent's."""
 
+    # In inference: the table the bias was made of, how often it had been written, and the bias.
+    _kept: tuple[Tensor, int, Tensor] | None = None
+
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend within windows.
 
@@ -27,8 +31,7 @@ class FusedWindowAttention(WindowAttention):
             (B * windows, n, C).
         """
         total, n, dim = x.shape
-        bias = self.relative_position_bias_table[self.relative_position_index.view(-1)].view(n, n, -1)
-        bias = bias.permute(2, 0, 1)[None]  # 1, heads, n, n
+        bias = self._bias(n)  # 1, heads, n, n
         if mask is not None:
             bias = bias + mask[:, None]  # windows, heads, n, n
         windows = bias.shape[0]
@@ -45,6 +48,21 @@ class FusedWindowAttention(WindowAttention):
         )
         out = out.view(total, self.num_heads, n, -1).transpose(1, 2).reshape(total, n, dim)
         return self.proj_drop(self.proj(out))
+
+    def _bias(self, n: int) -> Tensor:
+        """Bias of each pair of a window's n pixels (1, heads, n, n); kept in inference until the table changes."""
+        table = self.relative_position_bias_table
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or table.is_inference():
+            self._kept = None
+            return self._make_bias(n)
+        # Every write to the table counts its version up. Other memory means another table, since ours is held.
+        if self._kept is None or (self._kept[0].data_ptr(), self._kept[1]) != (table.data_ptr(), table._version):
+            self._kept = table.detach(), table._version, self._make_bias(n).contiguous()
+        return self._kept[2]
+
+    def _make_bias(self, n: int) -> Tensor:
+        bias = self.relative_position_bias_table[self.relative_position_index.view(-1)].view(n, n, -1)
+        return bias.permute(2, 0, 1)[None]
 
 
 class OpenBlock(SwinTransformerBlock):

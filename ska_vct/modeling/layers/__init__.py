@@ -4,7 +4,7 @@ from .deform_attn import DEFORM_IMPLEMENTATIONS, deform_attn
 from .mlp import MLP
 from .ms_deform_attn import MSDeformAttn
 from .position_encoding import sine_position_embedding
-from .precision import at_least_float32
+from .precision import at_least_float32, without_autocast
 
 __all__ = [
     "DEFORM_IMPLEMENTATIONS",
@@ -18,4 +18,5 @@ __all__ = [
     "checkpoint_blocks",
     "deform_attn",
     "sine_position_embedding",
+    "without_autocast",
 ]

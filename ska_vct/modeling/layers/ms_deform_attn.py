@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .deform_attn import deform_attn, require
+from .precision import at_least_float32, without_autocast
 
 
 class MSDeformAttn(nn.Module):
@@ -87,8 +88,11 @@ class MSDeformAttn(nn.Module):
             value = value.masked_fill(padding[..., None], 0.0)
         value = value.unflatten(-1, (self.num_heads, -1))
         shape = (self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(query).view(n, num_queries, *shape, 2)
-        weights = self.attention_weights(query).view(n, num_queries, self.num_heads, -1).softmax(-1)
+        # Places need more than the eight bits of bfloat16.
+        with without_autocast(query.device):
+            offsets = self.sampling_offsets(at_least_float32(query)).view(n, num_queries, *shape, 2)
+        logits = self.attention_weights(query).view(n, num_queries, self.num_heads, -1)
+        weights = at_least_float32(logits).softmax(-1)
         reference = reference_points[:, :, None, :, None]
         if reference_points.shape[-1] == 2:
             sides = [side for h, w in spatial_shapes for side in (w, h)]

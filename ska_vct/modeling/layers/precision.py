@@ -1,5 +1,7 @@
 """Arithmetic that half precision would spoil."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -7,3 +9,10 @@ from torch import Tensor
 def at_least_float32(x: Tensor) -> Tensor:
     """Half precision becomes float32; float32 and float64 stay as they are."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """A context in which autocast leaves the arithmetic on ``device`` alone; nothing where it is off."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
