@@ -234,6 +234,11 @@ class Comparison:
 
     def _job(self, task: str, *, side: str, pre_mask: bool = False, **more) -> dict:
         """Run one job in a process of its own and return what it found."""
+        if commit_of(_ROOT) != self.settings.our_commit:
+            raise ComparisonError(
+                f"The checkout was at {self.settings.our_commit} when the comparison began and no longer is; "
+                "measure in a checkout that nobody changes meanwhile."
+            )
         job = {
             "task": task, "side": side, "vct": str(self.vct), "pre_mask": pre_mask, "subset": "ms3",
             **asdict(self.settings), **more,

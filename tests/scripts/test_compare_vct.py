@@ -134,6 +134,23 @@ def test_on_a_gpu_the_targets_are_others(report, data):
     assert table_of(report.markdown(data), "inference, pre-mask encoder off")[7:] == ["2.0 x", "no"]
 
 
+def test_a_try_out_meets_no_target(report, data):
+    data["settings"] = settings(backbone="tiny")
+    text = report.markdown(data)
+    assert table_of(text, "S4 training step, pre-mask encoder off")[7:] == ["-", "-"]
+    assert table_of(text, "ours, inference, pre-mask encoder off")[-1] == "-"
+
+
+def test_a_checkout_that_changes_is_noticed(driver, tmp_path, monkeypatch):
+    commits = iter(["ccc"])
+    monkeypatch.setattr(driver, "commit_of", lambda folder: next(commits))
+    comparison = driver.Comparison(
+        vct=tmp_path, settings=driver.Settings(**settings(our_commit="bbb")), path=tmp_path / "a.json"
+    )
+    with pytest.raises(driver.ComparisonError, match="was at bbb when the comparison began"):
+        comparison.run(["fscore"], pre_masks=[False], rounds=1)
+
+
 def test_no_clone_and_wrong_folder(driver, tmp_path, clone):
     with pytest.raises(driver.ComparisonError, match="there is no folder.*clone https"):
         driver.check_clone(tmp_path / "nowhere")
