@@ -92,13 +92,14 @@ def write_tables(ablation: Ablation, out: str | os.PathLike) -> str:
     _write_csv(out / f"{name}.csv", results)
     _write_csv(out / f"{name}_differences.csv", [row.minus(baseline) for row in results if row is not baseline])
     write_json(out / f"{name}_summary.json", summarize(ablation, results))
+    scored = [row for row in results if row.scores]
     panels = [
-        Panel(title=title, axis=axis, values=[row.values(score) for row in results])
+        Panel(title=title, axis=axis, values=[row.values(score) for row in scored])
         for title, axis, score in _PANELS
-        if any(score in row.scores for row in results)
+        if any(score in row.scores for row in scored)
     ]
     if panels:
-        plot_rows([row.label for row in results], panels, out / f"{name}.png")
+        plot_rows([row.label for row in scored], panels, out / f"{name}.png")
     return text
 
 

@@ -19,7 +19,7 @@ class Panel:
     Attributes:
         title: above the panel.
         axis: name and unit of the values.
-        values: per row its values; empty where there are none.
+        values: per row its values; empty where there are none. Panels of one ``axis`` share its scale.
     """
 
     title: str
@@ -45,7 +45,7 @@ def plot_rows(labels: Sequence[str], panels: Sequence[Panel], path: str | os.Pat
                 axis.barh(row, mean, height=0.62, color=_BAR)
                 axis.plot(values, [row] * len(values), "o", color=_DOT, markersize=4, alpha=0.8)
                 axis.annotate(
-                    f"{mean:.1f}", (max(mean, *values), row), (6, 0), textcoords="offset points", va="center"
+                    f"{mean:.1f}", (max(0, *values), row), (6, 0), textcoords="offset points", va="center"
                 )
         axis.set_title(panel.title)
         axis.set_xlabel(panel.axis)
@@ -54,7 +54,13 @@ def plot_rows(labels: Sequence[str], panels: Sequence[Panel], path: str | os.Pat
         axis.set_axisbelow(True)
         axis.margins(x=0.16)
         axis.spines[["top", "right"]].set_visible(False)
+    # Panels of one quantity are compared: one scale.
+    for name in {panel.axis for panel in panels}:
+        same = [axis for axis, panel in zip(axes, panels, strict=True) if panel.axis == name]
+        limits = [limit for axis in same for limit in axis.get_xlim()]
+        for axis in same:
+            axis.set_xlim(min(limits), max(limits))
     axes[0].set_yticks(range(len(labels)), labels)
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(labels) - 0.5, -0.5)
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
