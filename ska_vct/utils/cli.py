@@ -11,7 +11,9 @@ _CONFIG_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
 
 
 def split_overrides(words: Sequence[str], *, keys_of: Sequence[str] = ()) -> tuple[list[str], list[str]]:
-    """Options, and the ``KEY VALUE`` pairs behind them, of a command line whose options may take several values.
+    """Options, and the ``KEY VALUE`` pairs among them, of a command line whose options may take several values.
+
+    Pairs begin at the first word that looks like a key with its parents and end at the next option.
 
     Args:
         words: the command line, e.g. ``--workers 0 2 MODEL.HIDDEN_DIM 64``.
@@ -19,7 +21,8 @@ def split_overrides(words: Sequence[str], *, keys_of: Sequence[str] = ()) -> tup
     """
     for index, word in enumerate(words):
         if _CONFIG_KEY.fullmatch(word) and (index == 0 or words[index - 1] not in keys_of):
-            return list(words[:index]), list(words[index:])
+            end = next((i for i in range(index, len(words)) if words[i].startswith("--")), len(words))
+            return [*words[:index], *words[end:]], list(words[index:end])
     return list(words), []
 
 

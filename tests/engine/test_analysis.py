@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from detectron2.modeling import build_model
 from torch import nn
 
-from ska_vct.engine.analysis.complexity import PAPER_CONFIGS, complexity, read_golden
+from ska_vct.engine.analysis.complexity import CONFIGS, PAPER_CONFIGS, complexity, read_golden
 from ska_vct.engine.analysis.fake import build_without_data
-from ska_vct.engine.analysis.fit import LinearModel, fit_report, fit_text, held_bytes
+from ska_vct.engine.analysis.fit import LinearModel, fit_report, fit_text, held_bytes, measure_peaks
 from ska_vct.engine.analysis.flops import FlopCounter
 from ska_vct.engine.analysis.kernels import ATTENTION, DEFORM, fused_kernels
 from ska_vct.engine.analysis.parts import PARTS, PartTracker, part_of
@@ -19,6 +19,7 @@ from ska_vct.engine.analysis.saved import SavedTensors
 from ska_vct.engine.analysis.trace import parameter_counts, trace
 from ska_vct.engine.benchmark import BenchmarkError
 from ska_vct.engine.benchmark.clips import make_clips
+from ska_vct.engine.setup import load_cfg
 from ska_vct.modeling.backbones.swin import FusedWindowAttention
 from ska_vct.modeling.layers import MSDeformAttn
 
@@ -230,6 +231,17 @@ def test_the_line_is_fitted_tested_and_extended(tiny_cfg):
     assert "No GPU was measured" in fit_text(report) and "measured 0 MiB, predicted 0 MiB, error -6." in fit_text(
         report
     )
+
+
+@pytest.mark.slow
+def test_more_frames_need_more_memory_in_steps_that_are_measured():
+    config = str(CONFIGS / "synth" / "quickstart.yaml")
+    peaks = measure_peaks(config, [], [8, 40], threads=1, progress=False)
+    per_frame = LinearModel.fit(peaks).per_frame
+    found = trace(load_cfg(config, ["INPUT.FRAMES_PER_CLIP", "0"]), frames=40, train=True, fused=False)
+    kept = sum(found.saved.values()) / 40
+    # What autograd keeps, and gradients and workspaces of the pass beside it.
+    assert kept < per_frame < 3 * kept
 
 
 def compare_with_golden(name: str) -> None:

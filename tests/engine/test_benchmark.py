@@ -188,6 +188,8 @@ def test_changes_begin_at_the_first_key():
     words = ["--vary", "MODEL.A", "1", "2", "--workers", "0", "2", "MODEL.B", "3", "INPUT.SIZE", "(3, 4)"]
     options, pairs = split_overrides(words, keys_of=["--vary"])
     assert pairs == ["MODEL.B", "3", "INPUT.SIZE", "(3, 4)"] and options == words[:-4]
+    options, pairs = split_overrides([*words, "--json", "a.json"], keys_of=["--vary"])
+    assert pairs == words[-4:] and options == [*words[:-4], "--json", "a.json"]
 
 
 def test_rows_are_configs_times_values_times_variants():

@@ -50,7 +50,7 @@ def measure_peaks(
             subject="train",
             name=f"{count} frames",
             config_file=config_file,
-            opts=tuple(opts),
+            opts=(*opts, "INPUT.FRAMES_PER_CLIP", "0"),
             options={"batch": 1, "frames": count, "annotated": count, "amp": "off"},
             threads=threads,
             warmup=0,
