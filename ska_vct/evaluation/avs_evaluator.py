@@ -177,27 +177,28 @@ class AVSEvaluator(DatasetEvaluator):
 
     def _count(self, clip: Mapping, output: Mapping) -> BinaryStats | SemanticStats:
         exists, masks, annotated = (clip[key].cpu() for key in ("frame_valid", "masks", "mask_valid"))
-        masks, annotated = masks[exists], annotated[exists]
+        masks, annotated = _rows(masks, exists), annotated[exists]
         prediction, prob = self._prediction(output, exists, tuple(masks.shape[1:]))
         if self._save_predictions:
             self._save(clip, prediction, exists)
 
         if not bool(annotated.any()):
             raise ValueError("no frame is annotated, so that there is nothing to score.")
-        masks = masks[annotated].to(prediction.device)
-        if bool(((masks >= self._num_classes) & (masks != IGNORE_LABEL) | (masks < 0)).any()):
+        masks = _rows(masks, annotated).to(prediction.device)
+        low, high = masks.where(masks != IGNORE_LABEL, 0).aminmax()
+        if bool((low < 0) | (high >= self._num_classes)):
             raise ValueError(f"masks hold values that are neither classes 0 to {self._num_classes - 1} nor 255.")
-        rows = annotated.to(prediction.device)
+        prediction = _rows(prediction, annotated)
         if not self._binary:
-            stats = semantic_stats(prediction[rows], masks, self._num_classes, ignore_label=IGNORE_LABEL)
+            stats = semantic_stats(prediction, masks, self._num_classes, ignore_label=IGNORE_LABEL)
             stats.blank = max(0, TPAVI_FRAMES - int(exists.sum()))
         else:
-            stats = binary_stats(prob[rows], masks, ignore_label=IGNORE_LABEL)
+            stats = binary_stats(_rows(prob, annotated), masks, ignore_label=IGNORE_LABEL)
             if self._boundary:
-                stats.boundary = boundary_f(prediction[rows], masks == 1)
+                stats.boundary = boundary_f(prediction, masks == 1)
         if clip.get("object_groups") is not None:
-            groups = clip["object_groups"].cpu()[exists][annotated]
-            stats.objects = count_objects(prediction[rows] != 0, groups)
+            groups = _rows(_rows(clip["object_groups"].cpu(), exists), annotated)
+            stats.objects = count_objects(prediction != 0, groups)
         return type(stats)(
             **{key: value.cpu() if isinstance(value, Tensor) else value for key, value in vars(stats).items()}
         )
@@ -207,7 +208,7 @@ class AVSEvaluator(DatasetEvaluator):
         is_saved = "sem_seg" not in output
         values = torch.as_tensor(output["labels"]) if is_saved else output["sem_seg"].detach()
         if len(values) == len(exists):
-            values = values[exists.to(values.device)]
+            values = _rows(values, exists)
         expected = (int(exists.sum()), *(() if is_saved else (self._num_classes,)), *size)
         if tuple(values.shape) != expected:
             raise ValueError(
@@ -216,7 +217,8 @@ class AVSEvaluator(DatasetEvaluator):
             )
         if is_saved:
             return values, values.float() if self._binary else None
-        if not bool(torch.isfinite(values).all()):
+        # Not a number comes through aminmax.
+        if not bool(torch.isfinite(torch.stack(values.aminmax())).all()):
             raise ValueError("the prediction holds values that are not finite; the model has diverged.")
         if not self._binary:
             return values.argmax(1), None
@@ -244,3 +246,8 @@ class AVSEvaluator(DatasetEvaluator):
                 merged.setdefault(name, stats)
             encoded.update(predictions)
         return merged, encoded
+
+
+def _rows(values: Tensor, keep: Tensor) -> Tensor:
+    """``values[keep]``, without a copy where that is all of them; ``keep`` is on the CPU."""
+    return values if bool(keep.all()) else values[keep.to(values.device)]

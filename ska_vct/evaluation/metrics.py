@@ -105,25 +105,25 @@ def binary_stats(prob: Tensor, mask: Tensor, *, ignore_label: int | None = None)
         )
     prob = prob.detach().float().flatten(1)
     mask = mask.to(prob.device).flatten(1)
-    if not bool(((prob >= 0) & (prob <= 1)).all()):
+    # Not a number is neither; aminmax hands it on.
+    low, high = prob.aminmax() if prob.numel() else (prob.new_zeros(()), prob.new_zeros(()))
+    if not bool((low >= 0) & (high <= 1)):
         raise ValueError("Foreground probabilities must lie in [0, 1]; some do not, or are not numbers.")
     num_frames = prob.shape[0]
     valid = torch.ones_like(mask, dtype=torch.bool) if ignore_label is None else mask != ignore_label
     foreground = (mask == 1) & valid
 
-    # bucket b: exactly the first b thresholds are <= p, so a tie p == t counts as p >= t
+    # Frame, side of the mask and bucket as one number, so that one histogram counts everything.
     bins = NUM_THRESHOLDS + 1
-    bucket = torch.bucketize(prob, thresholds().to(prob.device), right=True)
-    bucket += torch.arange(num_frames, device=prob.device)[:, None] * bins
-    predicted = _at_least(torch.bincount(bucket[valid], minlength=num_frames * bins).view(num_frames, bins))
-    true_positive = _at_least(
-        torch.bincount(bucket[foreground], minlength=num_frames * bins).view(num_frames, bins)
-    )
+    place = _bucket(prob)
+    place += (2 * torch.arange(num_frames, device=prob.device, dtype=torch.int32)[:, None] + foreground) * bins
+    place = place.flatten() if bool(valid.all()) else place[valid]
+    histogram = torch.bincount(place, minlength=num_frames * 2 * bins).view(num_frames, 2, bins)
 
     positive = (prob > 0.5) & valid
     return BinaryStats(
-        predicted=predicted,
-        true_positive=true_positive,
+        predicted=_at_least(histogram.sum(1)),
+        true_positive=_at_least(histogram[:, 1]),
         labelled=foreground.sum(1),
         pixels=valid.sum(1),
         positive=positive.sum(1),
@@ -264,6 +264,14 @@ def hit_frame_ious(stats: SemanticStats) -> Tensor:
     The published code's per-frame figure, which leaves missed classes out: for comparison with it, not for tables.
     """
     return class_scores(stats)[0].sum(1) / (stats.true_positive > 0).sum(1)
+
+
+def _bucket(prob: Tensor) -> Tensor:
+    """How many thresholds are <= p, int32; a tie p == t counts as p >= t. Equal to ``bucketize``, but faster."""
+    steps = thresholds().to(prob.device)
+    # Evenly spaced as they are, only the nearest one can fall on either side of p by rounding.
+    nearest = (prob * (NUM_THRESHOLDS - 1) + 0.5).int()
+    return nearest + (steps.index_select(0, nearest.flatten()).view_as(prob) <= prob)
 
 
 def _at_least(histogram: Tensor) -> Tensor:
