@@ -1,6 +1,6 @@
 """Clips of any length -> one block of frames (spec: structures/clip.py).
 
-Shape legend: N frames of all clips together, H x W the padded size.
+Shape legend: N frames of all clips together, M of them with pictures of their own, H x W the padded size.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,14 @@ class FrameBatch:
     """Frames of several clips, one after another.
 
     Attributes:
-        images: float32 (N, 3, H, W), normalised; padding is 0.
+        images: float32 (M, 3, H, W), normalised; padding is 0.
         log_mel: float32 (N, 1, 96, 64).
         flow: float32 (N, S, 2, h, w) or None.
-        pre_masks: float32 (N, 3, H, W), normalised, or None.
+        pre_masks: float32 (M, 3, H, W), normalised, or None.
         labels: int64 (N, H, W) on the host, or None outside training.
         lengths: frames of each clip.
         image_sizes: (height, width) of each clip inside the padding.
+        picture_rows: int64 (N,), which of the M pictures a frame shows; None where each has its own, M = N.
     """
 
     images: Tensor
@@ -34,6 +35,7 @@ class FrameBatch:
     labels: Tensor | None
     lengths: list[int]
     image_sizes: list[tuple[int, int]]
+    picture_rows: Tensor | None = None
 
     @property
     def padded_size(self) -> tuple[int, int]:
@@ -50,6 +52,7 @@ def collate_clips(
     annotated_only: bool,
     with_flow: bool,
     with_pre_masks: bool,
+    share_pictures: bool = False,
 ) -> FrameBatch:
     """Put the frames that matter of all clips into one block on the device of ``pixel_mean``.
 
@@ -61,6 +64,8 @@ def collate_clips(
         divisibility: H and W become multiples of this.
         annotated_only: take frames that carry ground truth and return ``labels``; else every frame that exists.
         with_flow, with_pre_masks: whether these are wanted.
+        share_pictures: put the pictures of clips that hold the very same tensors (one clip under several
+            conditions) into the block once.
 
     Raises:
         ClipError: where a clip lacks a field, or no frame remains.
@@ -87,11 +92,14 @@ def collate_clips(
             parts = [_pad(part, padded, pad) for part in parts]
         return torch.cat(parts)
 
+    # For each clip the one whose pictures it shows, its own as a rule.
+    shown = _first_alike(clips) if share_pictures else list(range(len(clips)))
+
     def pictures(field: str) -> Tensor:
         # Normalised before padding, so that padding is 0 as in the published networks.
         parts = [
             _pad((clip[field][index].to(device, non_blocking=True).float() - pixel_mean) / pixel_std, padded, 0.0)
-            for clip, index in zip(clips, chosen, strict=True)
+            for clip, index in ((clips[number], chosen[number]) for number in sorted(set(shown)))
         ]
         return torch.cat(parts)
 
@@ -112,7 +120,26 @@ def collate_clips(
         labels=labels,
         lengths=[len(index) for index in chosen],
         image_sizes=sizes,
+        picture_rows=None if len(set(shown)) == len(clips) else _picture_rows(shown, chosen).to(device),
     )
+
+
+def _first_alike(clips: Sequence[Mapping]) -> list[int]:
+    """For each clip the first one of the batch that holds the same tensors of pictures."""
+    first: dict[tuple, int] = {}
+    fields = ("images", "pre_masks", "frame_valid")
+    return [
+        first.setdefault(tuple(id(clip.get(field)) for field in fields), number)
+        for number, clip in enumerate(clips)
+    ]
+
+
+def _picture_rows(shown: Sequence[int], chosen: Sequence[Tensor]) -> Tensor:
+    starts, end = {}, 0
+    for number in sorted(set(shown)):
+        starts[number] = end
+        end += len(chosen[number])
+    return torch.cat([starts[number] + torch.arange(len(chosen[number])) for number in shown])
 
 
 def _pad(x: Tensor, size: tuple[int, int], value: float) -> Tensor:

@@ -142,7 +142,8 @@ class SKAVCT(nn.Module):
         """Train on or segment a batch of clips.
 
         Args:
-            clips: as ``ska_vct.structures.clip`` describes; their lengths may differ.
+            clips: as ``ska_vct.structures.clip`` describes; their lengths may differ. In inference, pictures of
+                clips that hold the very same tensors are looked at once.
 
         Returns:
             in training, weighted losses by name. Otherwise one dict per clip, for its T valid frames:
@@ -161,10 +162,13 @@ class SKAVCT(nn.Module):
             annotated_only=self.training,
             with_flow=self.ska is not None,
             with_pre_masks=self.pre_mask_encoder is not None,
+            share_pictures=not self.training,
         )
         features = self.extract_features(batch)
         audio_grid = self.audio_encoder(batch.log_mel)
         mask_features, scales = self.pixel_decoder(features)
+        if batch.picture_rows is not None:
+            mask_features, scales = mask_features[batch.picture_rows], [x[batch.picture_rows] for x in scales]
         prompt = self.ska(audio_grid, batch.log_mel, batch.flow) if self.ska is not None else None
         queries = self.mpqg(mask_features, prompt)
         predictions = self.decoder(queries, audio_grid, scales, mask_features, all_layers=self.training)

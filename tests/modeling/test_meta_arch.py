@@ -176,3 +176,37 @@ def test_a_frame_is_segmented_from_itself_alone(tiny):
     with torch.no_grad():
         a, b = model([clip])[0]["sem_seg"], model([changed])[0]["sem_seg"]
     assert torch.equal(a[:2], b[:2]) and not torch.allclose(a[2], b[2])
+
+
+def test_pictures_that_clips_share_are_looked_at_once_and_change_no_result(tiny):
+    make_model, make_clip = tiny
+    model = make_model("MODEL.PRE_MASK.ENABLED", True).eval()
+    clips = [make_clip(frames, seed=frames) for frames in (3, 2)]
+    for clip in clips:
+        clip["pre_masks"] = clip["images"].flip(0)
+    clips[0]["frame_valid"][1] = False
+    other_sound = [clip | {"log_mel": torch.randn_like(clip["log_mel"])} for clip in clips]
+    seen = []
+    model.backbone.register_forward_hook(lambda module, inputs, outputs: seen.append(len(inputs[0])))
+    with torch.no_grad():
+        mixed = [clips[0], clips[1], other_sound[0], other_sound[1]]
+        together = model(mixed)
+        assert seen == [4]  # two frames that exist of each, not eight
+        apart = [model([{key: value for key, value in clip.items()}])[0] for clip in mixed]
+        copies = model([clip | {"images": clip["images"].clone()} for clip in mixed])
+    assert seen[-1] == 8
+    for result, alone, copied in zip(together, apart, copies, strict=True):
+        # Other sizes of batches are added up in another order.
+        torch.testing.assert_close(result["sem_seg"], alone["sem_seg"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(result["sem_seg"], copied["sem_seg"], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(together[0]["sem_seg"], together[2]["sem_seg"], rtol=1e-3, atol=1e-3)
+
+
+def test_training_does_not_share_pictures(tiny):
+    make_model, make_clip = tiny
+    model = frozen_norms(make_model())
+    clip = make_clip(2)
+    seen = []
+    model.backbone.register_forward_hook(lambda module, inputs, outputs: seen.append(len(inputs[0])))
+    model([clip, clip])
+    assert seen == [4]
