@@ -85,7 +85,7 @@ class ClipGeometry:
     def apply_labels(self, labels: np.ndarray) -> np.ndarray:
         """Transform uint8 label maps (T, h, w) to (T, H, W), nearest neighbour, padded with 255."""
         rows, columns = (self._nearest(axis, labels.shape[1 + axis]) for axis in (0, 1))
-        return self._pad(labels[:, rows[:, None], columns], IGNORE_LABEL)
+        return self._pad(labels[:, rows][:, :, columns], IGNORE_LABEL)
 
     def apply_flow(self, flow: np.ndarray, *, picture_size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
         """Transform flow: cells move with the picture, a resize scales the vectors and a flip negates u.

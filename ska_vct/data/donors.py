@@ -59,9 +59,12 @@ def off_screen_donors(records: Sequence[Mapping], root: str | os.PathLike, *, se
     donors = {}
     for record in records:
         mine = seen[record["clip_id"]]
-        others = []
-        if mine is not None:
-            others = [other for other in records if heard[other["clip_id"]] and not heard[other["clip_id"]] & mine]
+        # A clip whose own sound comes from out of view must not lend it to itself.
+        others = [
+            other
+            for other in records
+            if other is not record and mine and heard[other["clip_id"]] and not heard[other["clip_id"]] & mine
+        ]
         chosen = _draw(record, others or records, seed, "off_screen")
         donors[record["clip_id"]] = Donor(chosen, bool(others))
     return donors

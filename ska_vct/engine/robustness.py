@@ -1,6 +1,7 @@
 """Does a model hear, and does it hear motion? What ``tools/evaluate_robustness.py`` runs (spec: metrics.md)."""
 
 import argparse
+import logging
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
@@ -27,6 +28,7 @@ from .predict import load_model, subset_of
 from .setup import setup_cfg
 from .trainer import Trainer
 
+_LOGGER = logging.getLogger(__name__)
 PLAIN = "plain"
 DEFAULT_CONDITIONS = (TRUE_CONDITION, *NEGATIVES)
 
@@ -137,20 +139,29 @@ def choose_splits(
     Args:
         cfg: the model's.
         data: pairs of a name and a root.
-        benchmark: folder that holds the folders ``TEST_SPLITS``; those that exist are scored.
+        benchmark: folder that holds the folders ``TEST_SPLITS``; those that exist are scored, and a warning
+            names the others.
 
     Raises:
-        ValueError: a name comes twice.
+        ValueError: a name comes twice, or the benchmark is not of the subset that ``DATASETS.TEST`` names.
         FileNotFoundError: a folder does not exist, or the benchmark has none of its splits.
     """
     splits: dict[str, str] = {}
     if benchmark:
+        if subset_of(cfg.DATASETS.TEST[0]).name != "ms3":
+            raise ValueError(
+                f"The benchmark's clips are laid out as MS3, but DATASETS.TEST names {cfg.DATASETS.TEST[0]}; use "
+                "a config of MS3, or add DATASETS.TEST \"('avsbench_ms3_test',)\"."
+            )
         splits = {name: f"{benchmark}/{name}" for name in TEST_SPLITS if Path(benchmark, name).is_dir()}
+        lacking = [name for name in TEST_SPLITS if name not in splits]
         if not splits:
             raise FileNotFoundError(
                 f"Folder '{benchmark}' holds none of the benchmark's splits ({', '.join(TEST_SPLITS)}); make "
                 "them with datasets/make_synth.py, or name releases with --data NAME=ROOT."
             )
+        if lacking:
+            _LOGGER.warning(f"'{benchmark}' has no {', '.join(lacking)}; the other splits are scored.")
     for name, root in data:
         if name in splits:
             raise ValueError(f"Split '{name}' is named twice; give each its own name.")

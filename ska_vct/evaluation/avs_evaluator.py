@@ -185,8 +185,10 @@ class AVSEvaluator(DatasetEvaluator):
         if not bool(annotated.any()):
             raise ValueError("no frame is annotated, so that there is nothing to score.")
         masks = _rows(masks, annotated).to(prediction.device)
-        low, high = masks.where(masks != IGNORE_LABEL, 0).aminmax()
-        if bool((low < 0) | (high >= self._num_classes)):
+        low, high = masks.aminmax()
+        if high >= self._num_classes:
+            high = masks.where(masks != IGNORE_LABEL, 0).max()
+        if low < 0 or high >= self._num_classes:
             raise ValueError(f"masks hold values that are neither classes 0 to {self._num_classes - 1} nor 255.")
         prediction = _rows(prediction, annotated)
         if not self._binary:

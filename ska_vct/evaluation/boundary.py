@@ -41,9 +41,9 @@ def boundary_f(prediction: Tensor, mask: Tensor, *, tolerance: float = TOLERANCE
     height, width = mask.shape[-2:]
     radius = int(tolerance) if tolerance >= 1 else math.ceil(tolerance * math.hypot(height, width))
     ours, theirs = contour(prediction.bool()), contour(mask.bool())
-    found = (ours & _dilate(theirs, radius)).flatten(1).sum(1).double()
-    covered = (theirs & _dilate(ours, radius)).flatten(1).sum(1).double()
-    num_ours, num_theirs = ours.flatten(1).sum(1), theirs.flatten(1).sum(1)
+    found = (ours & _dilate(theirs, radius)).count_nonzero((1, 2)).double()
+    covered = (theirs & _dilate(ours, radius)).count_nonzero((1, 2)).double()
+    num_ours, num_theirs = ours.count_nonzero((1, 2)), theirs.count_nonzero((1, 2))
     # nothing predicted is nothing wrong, nothing labelled is nothing missed
     precision = torch.where(num_ours == 0, torch.ones_like(found), found / num_ours.clamp(min=1))
     recall = torch.where(num_theirs == 0, torch.ones_like(found), covered / num_theirs.clamp(min=1))

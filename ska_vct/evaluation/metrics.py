@@ -124,10 +124,10 @@ def binary_stats(prob: Tensor, mask: Tensor, *, ignore_label: int | None = None)
     return BinaryStats(
         predicted=_at_least(histogram.sum(1)),
         true_positive=_at_least(histogram[:, 1]),
-        labelled=foreground.sum(1),
-        pixels=valid.sum(1),
-        positive=positive.sum(1),
-        intersection=(positive & foreground).sum(1),
+        labelled=histogram[:, 1].sum(1),
+        pixels=histogram.sum((1, 2)),
+        positive=positive.count_nonzero(1),
+        intersection=(positive & foreground).count_nonzero(1),
     )
 
 

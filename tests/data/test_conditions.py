@@ -208,3 +208,13 @@ def test_errors_list_the_choices(release):
         build(release, conditions=["true", "true"])
     with pytest.raises(ValueError, match="is_train=False"):
         ConditionMapper(mapper=ClipMapper(get_cfg(), is_train=True), records=[], conditions=["true"])
+
+
+def test_a_clip_with_a_sound_from_out_of_view_does_not_borrow_it_from_itself(tmp_path):
+    """In view a still dog, heard a violin: of all clips its own sound alone would be free."""
+    table = tmp_path / "synth_truth" / "avss_clips.csv"
+    table.parent.mkdir()
+    table.write_text("clip_id,classes,sounds\na,dog,violin\nb,dog,dog\n")
+    donors = off_screen_donors([record("a", "violin"), record("b", "dog")], tmp_path, seed=0)
+    assert donors["a"].record["clip_id"] == "b" and not donors["a"].is_other_group
+    assert donors["b"].record["clip_id"] == "a" and donors["b"].is_other_group

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ska_vct.evaluation import conventions, metrics
-from ska_vct.evaluation.boundary import boundary_f, contour
+from ska_vct.evaluation.boundary import _dilate, boundary_f, contour
 
 GOLDEN = Path(__file__).parents[2].parent / "shared/goldens/metrics.npz"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_file(), reason="golden data are not here")
@@ -206,6 +206,21 @@ def test_boundary_f_against_distances():
         want.append(float(2 * precision * recall / (precision + recall)))
     assert min(want) < 0.95, "the case must not be trivial"
     np.testing.assert_allclose(boundary_f(prediction, mask, tolerance=radius), want, atol=1e-12)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 3, 5, 30])
+def test_a_disk_reaches_what_is_within_its_radius(radius):
+    """Sparse points, some on the rim, against explicit distances; the last disk is larger than the picture."""
+    generator = torch.Generator().manual_seed(4)
+    mask = torch.rand(3, 24, 17, generator=generator) < 0.01
+    mask[0, 0, 0] = mask[1, 23, 16] = True
+    mask[2] = False
+    rows, columns = torch.meshgrid(torch.arange(24), torch.arange(17), indexing="ij")
+    for frame, found in zip(mask, _dilate(mask, radius), strict=True):
+        want = torch.zeros_like(frame)
+        for y, x in frame.nonzero().tolist():
+            want |= (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+        assert torch.equal(found, want)
 
 
 def test_boundary_f_tolerance_and_empty_frames():
