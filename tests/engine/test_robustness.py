@@ -18,7 +18,7 @@ from ska_vct.data.avsbench import load_records
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.data.conditions import ConditionMapper
 from ska_vct.data.synth import SynthSettings, generate
-from ska_vct.data.synth.truth import read_objects
+from ska_vct.data.synth.truth import truth_path
 from ska_vct.engine.data import register_datasets
 from ska_vct.engine.robustness import choose_splits, evaluate_robustness
 from ska_vct.evaluation.robustness import g_miou
@@ -83,7 +83,7 @@ def test_every_figure_equals_a_slow_recount(cfg, benchmark):
         for record in records:
             for clip in mapper(record):
                 prob = Listener().scores(clip).softmax(1)[:, 1]
-                recounts[clip["condition"]].add(prob.numpy(), clip["masks"].numpy(), read_objects(root, record))
+                recounts[clip["condition"]].add(prob.numpy(), clip["masks"].numpy(), root, record)
         for condition, scores in split["conditions"].items():
             want = recounts[condition].scores()
             found = {key: scores[key] for key in want}
@@ -115,7 +115,9 @@ class Recount:
         self.pixels = dict.fromkeys(("sounding", "silent_still", "silent_moving"), (0, 0))
         self.right = self.wrong = self.both = 0
 
-    def add(self, prob: np.ndarray, masks: np.ndarray, truth) -> None:
+    def add(self, prob: np.ndarray, masks: np.ndarray, root: Path, record: dict) -> None:
+        with np.load(truth_path(root, "ms3", "test", record["name"])) as arrays:
+            truth = {name: arrays[name] for name in ("masks", "sounding", "speed")}
         found = prob > 0.5
         ious, shares = [], []
         for frame in range(len(found)):
@@ -123,17 +125,18 @@ class Recount:
             union = (found[frame] | mask).sum()
             ious.append((found[frame] & mask).sum() / (union + 1e-7) if mask.any() else (~found[frame]).mean())
             shares.append(found[frame].mean())
-            self._add_objects(found[frame], truth, frame)
+            self._add_objects(found[frame], **{name: values[frame] for name, values in truth.items()})
         self.ious.append(np.mean(ious))
         self.shares.append(np.mean(shares))
 
-    def _add_objects(self, found: np.ndarray, truth, frame: int) -> None:
+    def _add_objects(
+        self, found: np.ndarray, *, masks: np.ndarray, sounding: np.ndarray, speed: np.ndarray
+    ) -> None:
         here = {True: [0, 0], False: [0, 0]}
         rows = ((2 * np.arange(EVAL_SIDE) + 1) * 32) // (2 * EVAL_SIDE)
-        for k, role in enumerate(truth.roles):
-            visible = truth.masks[frame, k][rows][:, rows]
-            sounds = bool(truth.sounding[frame, k])
-            group = "sounding" if sounds else "silent_moving" if role == "mover" else "silent_still"
+        for k, sounds in enumerate(sounding.tolist()):
+            visible = masks[k][rows][:, rows]
+            group = "sounding" if sounds else "silent_moving" if speed[:, k].any() else "silent_still"
             pixels, marked = int(visible.sum()), int((visible & found).sum())
             self.pixels[group] = (self.pixels[group][0] + pixels, self.pixels[group][1] + marked)
             here[sounds] = [here[sounds][0] + pixels, here[sounds][1] + marked]
