@@ -158,7 +158,7 @@ def choose_splits(
         if not splits:
             raise FileNotFoundError(
                 f"Folder '{benchmark}' holds none of the benchmark's splits ({', '.join(TEST_SPLITS)}); make "
-                "them with datasets/make_synth.py, or name releases with --data NAME=ROOT."
+                "them with datasets/make_synth.py --benchmark, or name releases with --data NAME=ROOT."
             )
         if lacking:
             _LOGGER.warning(f"'{benchmark}' has no {', '.join(lacking)}; the other splits are scored.")
