@@ -22,7 +22,7 @@ LEAVES = [path for path in ALL if path not in FRAGMENTS]
 # Millions of parameters of the published networks, as timm lists them with their 1000-class classifiers, less
 # those classifiers; Swin has three norms more (one per stage instead of one).
 BACKBONES = {"r50": 25.557 - 2.049, "pvtv2_b5": 81.956 - 0.513, "swin_b_384": 87.904 - 1.025 + 0.002}
-BACKBONES |= dict.fromkeys(("ppqg", "ska", "ska_mpqg", "full"), BACKBONES["swin_b_384"])
+BACKBONES |= dict.fromkeys(("ppqg", "ska", "ska_mpqg", "full", "swin_b_384_temporal"), BACKBONES["swin_b_384"])
 BACKBONES["benchmark_gpu"] = BACKBONES["r50"]
 
 
@@ -44,7 +44,9 @@ def bases(path: Path) -> list[Path]:
 
 def test_layout_is_complete():
     expected = {
-        f"{subset}/{net}.yaml" for subset in ("s4", "ms3", "avss") for net in ("swin_b_384", "pvtv2_b5", "r50")
+        f"{subset}/{net}.yaml"
+        for subset in ("s4", "ms3", "avss")
+        for net in ("swin_b_384", "swin_b_384_temporal", "pvtv2_b5", "r50")
     }
     expected |= {"synth/quickstart.yaml"} | {f"ablations/{n}.yaml" for n in ("ppqg", "ska", "ska_mpqg", "full")}
     assert expected <= {name(path) for path in LEAVES}
