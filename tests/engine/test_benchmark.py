@@ -82,6 +82,8 @@ def test_clips_are_what_the_subset_would_give(tiny_cfg):
         for clip in make_clips(tiny_cfg, clips=2, train=train):
             validate_clip(clip, needs=("flow", "masks", "pre_masks"))
             assert len(clip["images"]) == 5
+    # MS3 annotates all frames, however many are asked for.
+    assert make_clips(tiny_cfg, clips=1, train=True, frames=7)[0]["mask_valid"].sum() == 7
     tiny_cfg.DATASETS.SUBSET = "s4"
     # S4 annotates the first of five training frames, and training loads no other.
     clip = make_clips(tiny_cfg, clips=1, train=True)[0]

@@ -32,7 +32,8 @@ def make_clips(
     """
     subset = get_subset(cfg.DATASETS.SUBSET)
     frames = frames or subset.clip_frames()
-    annotated = annotated or (min(frames, len(subset.annotated_frames("train"))) if train else frames)
+    sparse = train and len(subset.annotated_frames("train")) < subset.clip_frames()
+    annotated = annotated or (min(frames, len(subset.annotated_frames("train"))) if sparse else frames)
     if clips < 1 or not 1 <= annotated <= frames:
         raise BenchmarkError(
             f"Cannot make {clips} clips of {frames} frames with {annotated} annotated; there must be at least one "
