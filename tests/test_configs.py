@@ -119,7 +119,7 @@ def test_synthetic_ablations_name_their_keys_over_the_benchmarks_recipe():
             cfg = load_cfg(path)
             own = leaf_keys(yaml.safe_load(path.read_text())) - {"_BASE_"}
             found = {key for key in leaf_keys(cfg) if _get(cfg, key) != _get(parent, key)}
-            # uvm and ska_gate build upon ska
+            # uvm builds upon ska_gate, which builds upon ska
             assert own <= found or path.stem == "ska_gate", path.stem
             assert bool(found) == (path.stem != "full"), path.stem
 
