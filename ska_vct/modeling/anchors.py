@@ -51,18 +51,17 @@ def sample_places(features: Tensor, places: Tensor, grid: tuple[int, int]) -> Te
     return F.grid_sample(features, points, align_corners=False)[..., 0].transpose(1, 2)
 
 
-def seed_queries(queries: Tensor, features: Tensor, motion_map: Tensor, count: int) -> Tensor:
-    """Put the features at the best places in the place of the first queries.
+def seed_queries(queries: Tensor, seeds: Tensor, found: Tensor) -> Tensor:
+    """Put what is found at the best places in the place of the first queries.
 
     Args:
         queries: (N, Q, C); stays as it is where a map has fewer than k maxima, in still frames everywhere.
-        features: (N, C, h, w).
-        motion_map: (N, 1, g, g) in [0, 1].
-        count: k, at most Q.
+        seeds: (N, k, C), k at most Q.
+        found: bool (N, k), which of them there are.
 
     Returns:
         (N, Q, C).
     """
-    places, found = best_places(motion_map, count)
-    seeds = sample_places(features, places, motion_map.shape[-2:]).to(queries.dtype)
-    return torch.cat((torch.where(found[..., None], seeds, queries[:, :count]), queries[:, count:]), 1)
+    count = seeds.shape[1]
+    first = torch.where(found[..., None], seeds.to(queries.dtype), queries[:, :count])
+    return torch.cat((first, queries[:, count:]), 1)

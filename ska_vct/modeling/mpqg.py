@@ -3,15 +3,17 @@
 Papers: "Listening to the Motion" (the motion prompt); Huang et al., "Revisiting Audio-Visual Segmentation with
 Vision-Centric Transformer", CVPR 2025 (PPQG); Xu et al., "GroupViT", CVPR 2022 (pixel grouping); spec: model.md.
 
-Shape legend: N frames, C width, Q queries, h x w mask-feature grid.
+Shape legend: N frames, C width, p width before the last projection, Q queries, h x w mask-feature grid.
 """
+
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor, nn
 
-from .anchors import seed_queries
+from .anchors import best_places, sample_places, seed_queries
 from .layers import MLP, CrossAttentionLayer, at_least_float32
 from .ska import SKA_REGISTRY, MotionPrompt
 
@@ -19,6 +21,51 @@ from .ska import SKA_REGISTRY, MotionPrompt
 def sample_gumbel(shape: torch.Size, like: Tensor) -> Tensor:
     """Standard Gumbel noise of ``shape``, on the device of ``like``, in fp32."""
     return -torch.empty(shape, device=like.device, dtype=torch.float32).exponential_().log()
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels W (s * y) + b * s that are never made: what reads them is linear, and works on a few queries instead.
+
+    Attributes:
+        hidden: (N, p, h, w), s * y: features before the last projection, already times the motion prompt s.
+        scale: (N, 1, h, w), the motion prompt s; ones without a prompt.
+        weight: (C, p), W.
+        bias: (C,), b.
+    """
+
+    hidden: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def dot(self, vectors: Tensor) -> Tensor:
+        """Products of (N, Q, C) vectors with all pixels: (N, Q, h*w)."""
+        offset = (vectors @ self.bias)[..., None] * self.scale.flatten(2)
+        return (vectors @ self.weight) @ self.hidden.flatten(2) + offset
+
+    def sum(self, shares: Tensor) -> Tensor:
+        """Sums of pixels by (N, Q, h*w) shares: (N, Q, C)."""
+        hidden, scale = (shares @ maps.flatten(2).mT for maps in (self.hidden, self.scale))
+        return F.linear(hidden, self.weight) + scale * self.bias
+
+    def mix(self, mixer: nn.Linear) -> Tensor:
+        """What ``mixer`` makes of each channel's h*w pixels: (N, C, out)."""
+        hidden, scale = (F.linear(maps.flatten(2), mixer.weight) for maps in (self.hidden, self.scale))
+        return self.weight @ hidden + self.bias[:, None] * scale + mixer.bias
+
+    def at(self, places: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Pixels at the centres of a grid's cells, see ``sample_places``: (N, k, C)."""
+        hidden, scale = (sample_places(maps, places, grid) for maps in (self.hidden, self.scale))
+        return F.linear(hidden, self.weight) + scale * self.bias
+
+    def resized(self, size: tuple[int, int]) -> "Pixels":
+        """The same on a grid of another size."""
+        hidden, scale = (
+            F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+            for maps in (self.hidden, self.scale)
+        )
+        return replace(self, hidden=hidden, scale=scale)
 
 
 class PixelGrouping(nn.Module):
@@ -38,10 +85,12 @@ class PixelGrouping(nn.Module):
         self.scale = dim**-0.5
         self.tau = tau
 
-    def assign(self, queries: Tensor, pixels: Tensor) -> Tensor:
+    def assign(self, queries: Tensor, pixels: Pixels) -> Tensor:
         """One-hot assignment of each pixel to a query, with a straight-through gradient: (N, Q, h*w)."""
-        logits = torch.einsum("nqc,npc->nqp", self.q_proj(queries), self.k_proj(pixels))
-        logits = at_least_float32(logits) * self.scale
+        # q . (K x + k) = (K'q) . x + q . k: keys are a projection of the queries, not of all pixels.
+        projected = self.q_proj(queries) * self.scale
+        logits = pixels.dot(projected @ self.k_proj.weight) + (projected @ self.k_proj.bias)[..., None]
+        logits = at_least_float32(logits)
         if self.training:
             logits = (logits + sample_gumbel(logits.shape, logits)) / self.tau
         winner = logits.argmax(1, keepdim=True)
@@ -51,12 +100,13 @@ class PixelGrouping(nn.Module):
         soft = logits.softmax(1)
         return hard - soft.detach() + soft
 
-    def forward(self, queries: Tensor, pixels: Tensor) -> Tensor:
-        """Queries (N, Q, C) and pixels (N, h*w, C) -> queries (N, Q, C)."""
-        assignment = self.assign(queries, pixels)
-        assignment = assignment / (assignment.sum(-1, keepdim=True) + 1)
-        values = self.v_proj(pixels)
-        return queries + self.out_proj(assignment.to(values.dtype) @ values)
+    def forward(self, queries: Tensor, pixels: Pixels) -> Tensor:
+        """(N, Q, C) -> (N, Q, C)."""
+        assignment = self.assign(queries, pixels).to(pixels.hidden.dtype)
+        count = assignment.sum(-1, keepdim=True)
+        # The values V x + v of a query's pixels sum to V (their sum) + v (their number).
+        values = F.linear(pixels.sum(assignment), self.v_proj.weight) + count * self.v_proj.bias
+        return queries + self.out_proj(values / (count + 1))
 
 
 class MPQG(nn.Module):
@@ -167,21 +217,32 @@ class MPQG(nn.Module):
         Returns:
             (N, Q, C).
         """
-        x = self.pre_proj(mask_features)
-        if prompt is not None and self.motion:
-            motion_map = F.interpolate(prompt.motion_map, size=x.shape[-2:], mode="bilinear", align_corners=False)
-            x = x * (1 + self.motion_gate * motion_map)
-        mixed = x
+        pixels = self._pixels(mask_features, prompt)
+        mixed, size = pixels, pixels.hidden.shape[-2:]
         # An exported graph for any size always resizes: to the same size it changes nothing.
-        if isinstance(x.shape[-1], torch.SymInt) or x.shape[-2:] != self.mixer_grid:
-            mixed = F.interpolate(x, size=self.mixer_grid, mode="bilinear", align_corners=False)
-        queries = self.query_mixer(mixed.flatten(2)).transpose(1, 2)
+        if isinstance(size[-1], torch.SymInt) or size != self.mixer_grid:
+            mixed = pixels.resized(self.mixer_grid)
+        first, *rest = self.query_mixer
+        queries = mixed.mix(first)
+        for layer in rest:
+            queries = layer(queries)
+        queries = queries.transpose(1, 2)
         if prompt is not None and self.anchors:
-            queries = seed_queries(queries, x, prompt.motion_map, self.anchors)
+            places, found = best_places(prompt.motion_map, self.anchors)
+            queries = seed_queries(queries, pixels.at(places, prompt.motion_map.shape[-2:]), found)
         if prompt is not None and self.retrieved_proj is not None:
             queries = queries + self.retrieved_proj(prompt.retrieved)[:, None]
         if self.prototypes is not None:
             memory = self.prototypes.weight.expand(queries.shape[0], -1, -1)
             queries = self.prototype_attention(queries, memory)
-        queries = self.grouping(queries, x.flatten(2).transpose(1, 2))
-        return queries + self.query_feat.weight
+        return self.grouping(queries, pixels) + self.query_feat.weight
+
+    def _pixels(self, mask_features: Tensor, prompt: MotionPrompt | None) -> Pixels:
+        hidden, last = self.pre_proj[:-1](mask_features), self.pre_proj[-1]
+        scale = torch.ones_like(hidden[:, :1])
+        if prompt is not None and self.motion:
+            size = hidden.shape[-2:]
+            motion_map = F.interpolate(prompt.motion_map, size=size, mode="bilinear", align_corners=False)
+            scale = 1 + self.motion_gate * motion_map
+            hidden = hidden * scale
+        return Pixels(hidden=hidden, scale=scale, weight=last.weight.flatten(1), bias=last.bias)

@@ -60,7 +60,8 @@ def test_features_are_read_at_the_centres_of_cells(grid):
 def test_first_queries_are_seeded_and_the_others_stay():
     queries, features = torch.randn(2, 5, 3), torch.randn(2, 3, 6, 6)
     motion_map = torch.cat((two_hills(), torch.zeros(1, 1, 6, 6)))
-    seeded = seed_queries(queries, features, motion_map, 3)
+    places, found = best_places(motion_map, 3)
+    seeded = seed_queries(queries, sample_places(features, places, (6, 6)), found)
     torch.testing.assert_close(seeded[0, 0], features[0, :, 1, 1])
     torch.testing.assert_close(seeded[0, 1], features[0, :, 4, 4])
     assert torch.equal(seeded[0, 2:], queries[0, 2:]) and torch.equal(seeded[1], queries[1])
@@ -89,7 +90,8 @@ def test_still_frames_get_the_queries_they_would_have_without_anchors():
 
 def test_gradients_reach_features_and_gate_through_the_seeds():
     queries, features = torch.zeros(1, 5, 3, requires_grad=True), torch.randn(1, 3, 6, 6, requires_grad=True)
-    seed_queries(queries, features, two_hills(), 2).sum().backward()
+    places, found = best_places(two_hills(), 2)
+    seed_queries(queries, sample_places(features, places, (6, 6)), found).sum().backward()
     assert features.grad[0, 0].nonzero().tolist() == [[1, 1], [4, 4]]
     assert queries.grad.sum((0, 2)).tolist() == [0, 0, 3, 3, 3]
 
