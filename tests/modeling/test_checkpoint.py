@@ -4,12 +4,13 @@ import copy
 
 import pytest
 import torch
+from detectron2.modeling.backbone.swin import SwinTransformerBlock
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.parallel import DistributedDataParallel
 
 from ska_vct.engine.trainer import _freeze
 from ska_vct.modeling.backbones import SwinBackbone, TimmBackbone
-from ska_vct.modeling.layers.checkpoint import draws_noise, repeated_blocks
+from ska_vct.modeling.layers.checkpoint import compute_again, draws_noise, repeated_blocks
 
 ALL = [f"MODEL.{part}.CHECKPOINT" for part in ("BACKBONE", "PIXEL_DECODER", "DECODER")]
 ON = tuple(value for key in ALL for value in (key, True))
@@ -145,3 +146,29 @@ def test_frozen_backbones_and_sound_keep_nothing(tiny, overrides, checkpoint):
     assert saved_bytes(lambda: model.audio_encoder(clip["log_mel"])) == 0
     # The counter does count.
     assert saved_bytes(lambda: model.pixel_decoder(model.backbone(images))) > 0
+
+
+def test_cheap_steps_before_a_linear_layer_are_computed_again_and_the_layer_is_not():
+    torch.manual_seed(0)
+    block = torch.nn.Sequential(torch.nn.LayerNorm(8), torch.nn.GELU(), torch.nn.Linear(8, 4))
+    x = torch.randn(5, 8, requires_grad=True)
+    calls = []
+    for part in block:
+        part.register_forward_hook(lambda module, *_: calls.append(type(module).__name__))
+    wanted = torch.autograd.grad(block(x).square().sum(), [x, *block.parameters()])
+    calls.clear()
+    found = torch.autograd.grad(compute_again(block, block, x).square().sum(), [x, *block.parameters()])
+    # The second time the linear layer stops as soon as its input is there, before its hook.
+    assert calls == ["LayerNorm", "GELU", "Linear", "LayerNorm", "GELU"]
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert saved_bytes(lambda: compute_again(block, block, x)) < saved_bytes(lambda: block(x))
+
+
+def test_swin_keeps_about_half_of_what_its_blocks_make():
+    ours, plain = swin(), swin()
+    for block in (block for layer in plain.network.layers for block in layer.blocks):
+        block.__class__ = SwinTransformerBlock
+    images = torch.randn(2, 3, 64, 64)
+    kept, all_of_it = (saved_bytes(lambda network=network: network.train()(images)) for network in (ours, plain))
+    weights = sum(p.nbytes for p in ours.parameters())
+    assert kept - weights < 0.6 * (all_of_it - weights)

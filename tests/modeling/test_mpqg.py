@@ -68,8 +68,8 @@ def test_other_grids_than_the_mixer_was_made_for():
 
 def plain_pixels(maps):
     """(N, C, h, w) as they are."""
-    width = maps.shape[1]
-    return Pixels(hidden=maps, scale=torch.ones_like(maps[:, :1]), weight=torch.eye(width), bias=torch.zeros(width))
+    scale, width = torch.ones_like(maps[:, :1]), maps.shape[1]
+    return Pixels(hidden=maps, scale=scale, weight=torch.eye(width), bias=torch.zeros(width))
 
 
 def queries_of_made_pixels(mpqg, features, prompt, noise):

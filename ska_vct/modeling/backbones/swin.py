@@ -1,7 +1,7 @@
 """Swin Transformer (Liu et al., ICCV 2021): Detectron2's network with fused window attention.
 
 Detectron2's implementation equals the published one at every input size (spec: platform.md); only its blocks are
-replaced, by the same arithmetic with PyTorch's scaled-dot-product kernel.
+replaced, by the same arithmetic with PyTorch's scaled-dot-product kernel; training keeps about half as much.
 """
 
 import torch
@@ -11,6 +11,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone.swin import SwinTransformer, SwinTransformerBlock, WindowAttention
 from torch import Tensor
 
+from ..layers.checkpoint import compute_again
 from .named import STRIDES, NamedBackbone
 
 
@@ -30,15 +31,19 @@ class FusedWindowAttention(WindowAttention):
         Returns:
             (B * windows, n, C).
         """
-        total, n, dim = x.shape
+        return self.attend(self.qkv(x), mask)
+
+    def attend(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
+        """The same from queries, keys and values (B * windows, n, 3 * C)."""
+        total, n, triple = qkv.shape
+        dim = triple // 3
         bias = self._bias(n)  # 1, heads, n, n
         if mask is not None:
             bias = bias + mask[:, None]  # windows, heads, n, n
         windows = bias.shape[0]
         # Windows join the heads, so that one bias serves every picture of the batch.
         q, k, v = (
-            self.qkv(x)
-            .view(total // windows, windows, n, 3, self.num_heads, dim // self.num_heads)
+            qkv.view(total // windows, windows, n, 3, self.num_heads, dim // self.num_heads)
             .permute(3, 0, 1, 4, 2, 5)
             .reshape(3, total // windows, windows * self.num_heads, n, dim // self.num_heads)
         )
@@ -80,19 +85,37 @@ class OpenBlock(SwinTransformerBlock):
         """
         height, width, size, shift = self.H, self.W, self.window_size, self.shift_size
         frames, _, dim = x.shape
-        grid = self.norm1(x).view(frames, height, width, dim)
-        grid = F.pad(grid, (0, 0, 0, -width % size, 0, -height % size))
-        if shift:
-            grid = grid.roll((-shift, -shift), (1, 2))
-        rows, columns = grid.shape[1] // size, grid.shape[2] // size
-        windows = grid.view(frames, rows, size, columns, size, dim).transpose(2, 3).reshape(-1, size * size, dim)
-        windows = self.attn(windows, mask=mask_matrix if shift else None)
+        rows, columns = -(-height // size), -(-width // size)
+
+        def qkv_of_windows(x: Tensor) -> Tensor:
+            grid = self.norm1(x).view(frames, height, width, dim)
+            grid = F.pad(grid, (0, 0, 0, -width % size, 0, -height % size))
+            if shift:
+                grid = grid.roll((-shift, -shift), (1, 2))
+            windows = grid.view(frames, rows, size, columns, size, dim).transpose(2, 3)
+            return self.attn.qkv(windows.reshape(-1, size * size, dim))
+
+        # What only norms, copies and activations lie before is not kept for the backward pass.
+        qkv = compute_again(self, qkv_of_windows, x)
+        windows = self._attend(qkv, mask_matrix if shift else None)
         grid = windows.view(frames, rows, columns, size, size, dim).transpose(2, 3)
         grid = grid.reshape(frames, rows * size, columns * size, dim)
         if shift:
             grid = grid.roll((shift, shift), (1, 2))
         x = x + self.drop_path(grid[:, :height, :width].reshape(frames, height * width, dim))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        hidden = compute_again(self, lambda x: self.mlp.fc1(self.norm2(x)), x)
+        return x + self.drop_path(compute_again(self, self._second_half, hidden, noise=self.mlp.drop.p > 0))
+
+    def _attend(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
+        # Where the bias is trained, CPUs have no kernel that makes no scores of all pairs of pixels.
+        if qkv.device.type == "cpu":
+            return compute_again(self, self.attn.attend, qkv, mask, noise=self.attn.attn_drop.p > 0)
+        return self.attn.attend(qkv, mask)
+
+    def _second_half(self, hidden: Tensor) -> Tensor:
+        """Of the feed-forward block."""
+        mlp = self.mlp
+        return mlp.drop(mlp.fc2(mlp.drop(mlp.act(hidden))))
 
 
 class SwinBackbone(NamedBackbone):

@@ -1,5 +1,5 @@
 from .attention import Attention, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
-from .checkpoint import checkpoint_blocks
+from .checkpoint import checkpoint_blocks, compute_again
 from .deform_attn import DEFORM_IMPLEMENTATIONS, deform_attn
 from .mlp import MLP
 from .ms_deform_attn import MSDeformAttn
@@ -16,6 +16,7 @@ __all__ = [
     "SelfAttentionLayer",
     "at_least_float32",
     "checkpoint_blocks",
+    "compute_again",
     "deform_attn",
     "sine_position_embedding",
     "without_autocast",

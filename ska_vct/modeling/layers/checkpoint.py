@@ -1,9 +1,13 @@
-"""Activation checkpointing: a block keeps its inputs alone and is computed again in the backward pass.
+"""Activation checkpointing: what a block would keep is computed again in the backward pass.
+
+A whole block, which then keeps its inputs alone, at the price of a second forward pass; or only what costs next to
+nothing to compute again, such as norms and activations in front of a matrix product.
 
 Paper: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
 """
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import lru_cache
 
@@ -38,7 +42,45 @@ def draws_noise(module: nn.Module) -> bool:
     )
 
 
-def _needs_graph(module: nn.Module, inputs: tuple) -> bool:
+def compute_again(
+    block: nn.Module, function: Callable[..., Tensor], *inputs: Tensor | None, noise: bool = False
+) -> Tensor:
+    """``function(*inputs)`` that keeps its inputs in place of what lies between them and its last operation.
+
+    In the backward pass ``function`` runs again, but only until everything that was not kept is there: its last
+    operation does not. Meant for cheap steps in front of a dear one, e.g. a norm in front of a linear layer.
+
+    Args:
+        block: whose parameters ``function`` reads; where it does not train, nothing is computed again.
+        function: any.
+        inputs: its arguments.
+        noise: whether it draws random numbers.
+    """
+    is_whole = _whole.depth > 0  # all of the block is computed again anyway
+    is_traced = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+    if is_whole or is_traced or not _trains(block, inputs):
+        return function(*inputs)
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=noise)
+
+
+class _Whole(threading.local):
+    """How many checkpointed blocks this thread is computing, one inside the other."""
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *_) -> None:
+        self.depth -= 1
+
+
+_whole = _Whole()
+
+
+def _trains(module: nn.Module, inputs: tuple) -> bool:
+    if not (module.training and torch.is_grad_enabled()):
+        return False
     tensors = (*module.parameters(), *(value for value in inputs if isinstance(value, Tensor)))
     return any(tensor.requires_grad for tensor in tensors)
 
@@ -48,12 +90,18 @@ def _checkpointed(kind: type[nn.Module]) -> type[nn.Module]:
     class Checkpointed(kind):
         def forward(self, *inputs, **options):
             run = super().forward
-            if not (self.training and torch.is_grad_enabled() and _needs_graph(self, inputs)):
+            if not _trains(self, inputs):
                 return run(*inputs, **options)
+            whole = run
             # A compiler computes the block again from its own graph of it, which holds no Python.
             if not torch.compiler.is_compiling():
                 options["context_fn"] = lambda: (nullcontext(), _SecondTime(self))
-            return checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=draws_noise(self), **options)
+
+                def whole(*inputs, **options):
+                    with _whole:
+                        return run(*inputs, **options)
+
+            return checkpoint(whole, *inputs, use_reentrant=False, preserve_rng_state=draws_noise(self), **options)
 
     Checkpointed.__name__ = Checkpointed.__qualname__ = kind.__name__
     return Checkpointed
