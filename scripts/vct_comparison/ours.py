@@ -16,6 +16,7 @@ from ska_vct.modeling.layers import MSDeformAttn
 from ska_vct.modeling.predictions import Predictions
 from ska_vct.modeling.targets import Targets
 from ska_vct.structures import IGNORE_LABEL
+from ska_vct.utils.cpu import compute_on_cpu
 
 from . import inputs
 
@@ -47,7 +48,7 @@ class Ours:
         self.weights = weights
         self.overrides = overrides
         if device == "cpu":
-            torch.set_flush_denormal(True)  # as prepare_run does
+            compute_on_cpu()  # as prepare_run does
 
     def _cfg(self, subset: str, *, amp: bool = False):
         overrides = ["MODEL.DEVICE", self.device, "MODEL.PRE_MASK.ENABLED", str(self.pre_mask)]

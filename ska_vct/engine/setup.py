@@ -21,6 +21,7 @@ from detectron2.utils.logger import setup_logger
 import ska_vct.modeling  # noqa: F401  registers the model and its backbones
 from ska_vct.config import get_cfg
 from ska_vct.evaluation import CONVENTIONS
+from ska_vct.utils.cpu import compute_on_cpu
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
 
@@ -115,8 +116,7 @@ def prepare_run(cfg: CfgNode, args: argparse.Namespace) -> None:
             file.write(f"{collect_env_info()}\n\n{args}\n")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     if cfg.MODEL.DEVICE == "cpu":
-        # AdamW's squared gradients get so small that CPUs handle them in slow motion.
-        torch.set_flush_denormal(True)
+        compute_on_cpu()
     if not args.eval_only:
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 

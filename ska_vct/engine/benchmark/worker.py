@@ -14,6 +14,8 @@ from unittest import mock
 import cv2
 import torch
 
+from ska_vct.utils.cpu import compute_on_cpu
+
 from .memory import PeakMemory
 from .work import TOTAL, BenchmarkError, Case, Clock, Work
 
@@ -77,6 +79,9 @@ def _serve(connection: Connection, case: Case) -> None:
         if case.threads:
             torch.set_num_threads(case.threads)
             cv2.setNumThreads(case.threads)
+        # Where memory is measured as it is needed, what is free goes back.
+        if case.device == "cpu" and not case.mmap_threshold:
+            compute_on_cpu()
         _measure(connection, case)
     except EOFError:
         pass  # the parent is gone
