@@ -65,6 +65,13 @@ def make_predictions(num_clips: int) -> tuple[Tensor, Tensor, Tensor]:
     return logits, embeds, features
 
 
+@torch.no_grad()
+def make_masks(predictions: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
+    """Mask logits of every prediction, (N, 100, 96, 96) each, of what ``make_predictions`` gives."""
+    _, embeds, features = predictions
+    return [torch.einsum("nqc,nchw->nqhw", layer, features) for layer in embeds]
+
+
 def make_scored_clip() -> tuple[Tensor, Tensor]:
     """Foreground probabilities and masks, float32 (5, 224, 224) each."""
     random = _generator(2000)

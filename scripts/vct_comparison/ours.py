@@ -1,6 +1,7 @@
 """The side of SKA-VCT, built as ``tools/train_net.py`` builds it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from ska_vct.engine.trainer import Trainer, build_step
 from ska_vct.evaluation.metrics import f_measure
 from ska_vct.modeling.criterion import SetCriterion
 from ska_vct.modeling.layers import MSDeformAttn
+from ska_vct.modeling.matcher import Assignment
 from ska_vct.modeling.predictions import Predictions
 from ska_vct.modeling.targets import Targets
 from ska_vct.structures import IGNORE_LABEL
@@ -24,6 +26,22 @@ _ROOT = Path(__file__).resolve().parents[2]
 _AS_VCT = ("MODEL.SKA.ENABLED", "False", "MODEL.MPQG.MOTION", "False", "MODEL.BRM.ENABLED", "False")
 # Our names that VCT has no weights for.
 _BEYOND_VCT = ("ska.", "mpqg.motion_gate", "mpqg.retrieved_proj.", "brm.")
+
+
+@dataclass(frozen=True)
+class FinishedMasks(Predictions):
+    """Predictions whose masks are there beforehand, (N, Q, h, w) each; embeddings and features only have sizes."""
+
+    finished: list[Tensor]
+
+    def masks(self, index: int) -> Tensor:
+        """Mask logits of one prediction."""
+        return self.finished[index]
+
+    def matched_masks(self, pairs: Assignment) -> Tensor:
+        """Mask logits of matched queries, in the order of the pairs, which is that of the predictions."""
+        parts = pairs.frame.chunk(len(self)), pairs.query.chunk(len(self))
+        return torch.cat([mask[frame, query] for mask, frame, query in zip(self.finished, *parts, strict=True)])
 
 
 class Ours:
@@ -97,13 +115,22 @@ class Ours:
         if self.pre_mask:
             model.pre_mask_encoder.backbone(images)
 
-    def criterion(self, num_clips: int) -> tuple[Callable[[], Tensor], list[Tensor]]:
+    def criterion(self, num_clips: int, *, makes_masks: bool) -> tuple[Callable[[], Tensor], list[Tensor]]:
         """The sum of MS3's weighted losses, and the tensors that get a gradient.
 
-        Our decoder hands over embeddings, so the masks are made inside.
+        Args:
+            num_clips: of five frames.
+            makes_masks: whether masks are made of embeddings, as our criterion does, or there beforehand.
         """
-        leaves = [part.to(self.device).requires_grad_() for part in inputs.make_predictions(num_clips)]
-        predictions = Predictions(*leaves)
+        parts = inputs.make_predictions(num_clips)
+        if makes_masks:
+            leaves = [part.to(self.device).requires_grad_() for part in parts]
+            predictions = Predictions(*leaves)
+        else:
+            given = [mask.to(self.device).requires_grad_() for mask in inputs.make_masks(parts)]
+            logits = parts[0].to(self.device).requires_grad_()
+            leaves = [logits, *given]
+            predictions = FinishedMasks(logits, parts[1], parts[2], given)
         criterion = SetCriterion(self._cfg("ms3")).to(self.device)
         clips = self.batch(inputs.make_clips(num_clips, annotated=inputs.FRAMES))
         labels = torch.cat([clip["masks"] for clip in clips])

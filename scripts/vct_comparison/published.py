@@ -111,20 +111,22 @@ class Published:
         if self.pre_mask:
             model.pre_sam_backbone(images)
 
-    def criterion(self, num_clips: int) -> tuple[Callable[[], Tensor], list[Tensor]]:
+    def criterion(self, num_clips: int, *, makes_masks: bool) -> tuple[Callable[[], Tensor], list[Tensor]]:
         """The sum of MS3's weighted losses, and the tensors that get a gradient.
 
-        Its decoder hands over finished masks, so they are made beforehand.
+        Args:
+            num_clips: of five frames.
+            makes_masks: whether masks are made of embeddings, as its decoder does, or there beforehand.
         """
-        logits, embeds, features = inputs.make_predictions(num_clips)
-        with torch.no_grad():
-            masks = torch.einsum("pnqc,nchw->pnqhw", embeds, features)
-        logits, masks = logits.to(self.device), masks.to(self.device)
-        leaves = [part.requires_grad_() for part in (*logits.unbind(), *(m.clone() for m in masks.unbind()))]
-        layers = [
-            {"pred_logits": layer, "pred_masks": mask}
-            for layer, mask in zip(leaves[: len(logits)], leaves[len(logits) :], strict=True)
-        ]
+        predictions = inputs.make_predictions(num_clips)
+        logits = [layer.clone().to(self.device).requires_grad_() for layer in predictions[0]]
+        if makes_masks:
+            embeds = [layer.clone().to(self.device).requires_grad_() for layer in predictions[1]]
+            features = predictions[2].to(self.device).requires_grad_()
+            leaves = [*logits, *embeds, features]
+        else:
+            given = [mask.to(self.device).requires_grad_() for mask in inputs.make_masks(predictions)]
+            leaves = [*logits, *given]
         matcher = importlib.import_module("models.modeling.matcher").HungarianMatcher(
             cost_class=2.0, cost_mask=5.0, cost_dice=5.0, num_points=12544
         )
@@ -154,6 +156,10 @@ class Published:
         ]
 
         def total() -> Tensor:
+            masks = [torch.einsum("bqc,bchw->bqhw", embed, features) for embed in embeds] if makes_masks else given
+            layers = [
+                {"pred_logits": layer, "pred_masks": mask} for layer, mask in zip(logits, masks, strict=True)
+            ]
             losses = criterion({**layers[-1], "aux_outputs": layers[:-1]}, targets)
             return sum(
                 value * weight

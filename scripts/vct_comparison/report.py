@@ -28,6 +28,13 @@ ROWS = (
     ("train_s4", "step", "S4 training step", Target({"cpu": 5.0, "cuda": 5.0}, 1 / 3)),
     ("criterion", "both", "criterion and matcher, forward and backward", Target({"cpu": 2.0, "cuda": 5.0})),
     ("criterion", "forward", "criterion and matcher, forward", Target({"cpu": 2.0, "cuda": 5.0})),
+    (
+        "masks_criterion",
+        "both",
+        "masks, criterion and matcher, forward and backward",
+        Target({"cpu": 2.0, "cuda": 5.0}),
+    ),
+    ("masks_criterion", "forward", "masks, criterion and matcher, forward", Target({"cpu": 2.0, "cuda": 5.0})),
     ("fscore", "score", "F-score", Target({"cpu": 20.0, "cuda": 20.0})),
     ("deform", "both", "deformable attention, forward and backward", Target({"cuda": 1.0})),
     ("deform", "forward", "deformable attention, forward", Target({"cuda": 1.0})),

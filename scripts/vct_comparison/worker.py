@@ -176,14 +176,19 @@ def _forward_and_backward(call: Callable[[], Tensor], leaves: list[Tensor], devi
     return {"both": measure(both, device), "forward": measure(forward, device)}
 
 
-def criterion(side, job: dict) -> dict:
-    """Matching and losses of ten predictions."""
-    total, leaves = side.criterion(job["clips"])
+def criterion(side, job: dict, *, makes_masks: bool = False) -> dict:
+    """Matching and losses of ten predictions whose masks are there."""
+    total, leaves = side.criterion(job["clips"], makes_masks=makes_masks)
     torch.manual_seed(inputs.SEED)
     with torch.no_grad():
         values = [float(total()) for _ in range(5)]
     # Points are drawn at random, so only means can agree.
     return _forward_and_backward(total, leaves, job["device"]) | {"outputs": [statistics.mean(values)]}
+
+
+def masks_criterion(side, job: dict) -> dict:
+    """Matching and losses of ten predictions, and the masks they need, made of embeddings."""
+    return criterion(side, job, makes_masks=True)
 
 
 def fscore(side, job: dict) -> dict:
@@ -211,7 +216,10 @@ def facts(side, job: dict) -> dict:
     } | side.facts()
 
 
-TASKS = {task.__name__: task for task in (prepare, check, infer, train, criterion, fscore, deform, facts)}
+TASKS = {
+    task.__name__: task
+    for task in (prepare, check, infer, train, criterion, masks_criterion, fscore, deform, facts)
+}
 
 
 def build_side(job: dict):
