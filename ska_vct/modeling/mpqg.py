@@ -41,7 +41,7 @@ class Pixels:
 
     def dot(self, vectors: Tensor) -> Tensor:
         """Products of (N, Q, C) vectors with all pixels: (N, Q, h*w)."""
-        offset = (vectors @ self.bias)[..., None] * self.scale.flatten(2)
+        offset = vectors @ self.bias[:, None] * self.scale.flatten(2)
         return (vectors @ self.weight) @ self.hidden.flatten(2) + offset
 
     def sum(self, shares: Tensor) -> Tensor:
@@ -51,7 +51,9 @@ class Pixels:
 
     def mix(self, mixer: nn.Linear) -> Tensor:
         """What ``mixer`` makes of each channel's h*w pixels: (N, C, out)."""
-        hidden, scale = (F.linear(maps.flatten(2), mixer.weight) for maps in (self.hidden, self.scale))
+        # A linear layer would make, and keep, a copy of features that lie channels last.
+        weight = mixer.weight.expand(self.hidden.shape[0], -1, -1)
+        hidden, scale = (torch.bmm(weight, maps.flatten(2).mT).mT for maps in (self.hidden, self.scale))
         return self.weight @ hidden + self.bias[:, None] * scale + mixer.bias
 
     def at(self, places: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -89,7 +91,7 @@ class PixelGrouping(nn.Module):
         """One-hot assignment of each pixel to a query, with a straight-through gradient: (N, Q, h*w)."""
         # q . (K x + k) = (K'q) . x + q . k: keys are a projection of the queries, not of all pixels.
         projected = self.q_proj(queries) * self.scale
-        logits = pixels.dot(projected @ self.k_proj.weight) + (projected @ self.k_proj.bias)[..., None]
+        logits = pixels.dot(projected @ self.k_proj.weight) + projected @ self.k_proj.bias[:, None]
         logits = at_least_float32(logits)
         if self.training:
             logits = (logits + sample_gumbel(logits.shape, logits)) / self.tau
