@@ -95,9 +95,10 @@ class OpenBlock(SwinTransformerBlock):
             windows = grid.view(frames, rows, size, columns, size, dim).transpose(2, 3)
             return self.attn.qkv(windows.reshape(-1, size * size, dim))
 
-        # What only norms, copies and activations lie before is not kept for the backward pass.
+        # What norms, copies, activations and the attention itself make is not kept for the backward pass.
         qkv = compute_again(self, qkv_of_windows, x)
-        windows = self._attend(qkv, mask_matrix if shift else None)
+        mask = mask_matrix if shift else None
+        windows = compute_again(self, self.attn.attend, qkv, mask, noise=self.attn.attn_drop.p > 0)
         grid = windows.view(frames, rows, columns, size, size, dim).transpose(2, 3)
         grid = grid.reshape(frames, rows * size, columns * size, dim)
         if shift:
@@ -105,12 +106,6 @@ class OpenBlock(SwinTransformerBlock):
         x = x + self.drop_path(grid[:, :height, :width].reshape(frames, height * width, dim))
         hidden = compute_again(self, lambda x: self.mlp.fc1(self.norm2(x)), x)
         return x + self.drop_path(compute_again(self, self._second_half, hidden, noise=self.mlp.drop.p > 0))
-
-    def _attend(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
-        # Where the bias is trained, CPUs have no kernel that makes no scores of all pairs of pixels.
-        if qkv.device.type == "cpu":
-            return compute_again(self, self.attn.attend, qkv, mask, noise=self.attn.attn_drop.p > 0)
-        return self.attn.attend(qkv, mask)
 
     def _second_half(self, hidden: Tensor) -> Tensor:
         """Of the feed-forward block."""
