@@ -16,11 +16,11 @@ import argparse
 import sys
 
 try:
-    from ska_vct.data.check import check_release
-    from ska_vct.data.check_report import describe
-    from ska_vct.data.findings import write_fix_list
-    from ska_vct.data.locate import find_releases
-    from ska_vct.data.subsets import SUBSETS
+    from ska_vct.data.avsbench.locate import find_releases
+    from ska_vct.data.avsbench.subsets import SUBSETS
+    from ska_vct.data.validation.check import check_release
+    from ska_vct.data.validation.findings import write_fix_list
+    from ska_vct.data.validation.report import describe
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(

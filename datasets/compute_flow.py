@@ -15,12 +15,13 @@ go on where it stopped. docs/flow.md has the format, the errors of the methods a
 import argparse
 import sys
 
-from ska_vct.data.flow_clip import FlowRequest
-from ska_vct.data.flow_methods import FLOW_METHODS
-from ska_vct.data.flow_run import compute_flow, parse_shard
-from ska_vct.data.flow_source import SOURCES
-from ska_vct.data.flow_submit import CLUSTERS, submit_flow
-from ska_vct.data.subsets import SPLITS, SUBSETS
+from ska_vct.data.avsbench.subsets import SPLITS, SUBSETS
+from ska_vct.data.flow.extract.clip import FlowRequest
+from ska_vct.data.flow.extract.run import compute_flow, parse_shard
+from ska_vct.data.flow.extract.slurm import CLUSTERS, submit_flow
+from ska_vct.data.flow.frame_pairs import SOURCES
+from ska_vct.data.flow.methods.registry import flow_method_names
+from ska_vct.synth import true_flow  # noqa: F401  registers "truth"
 from ska_vct.utils.cli import one_sentence_errors
 
 SHOWN = 5
@@ -36,7 +37,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--out", default="", metavar="DIR", help="folder of the flow files (default: ROOT/flow)")
     add("--leave-out", default="", metavar="FILE",
         help="csv file of clips to do without, as datasets/check.py --fix-list writes it")
-    add("--method", choices=FLOW_METHODS, default="dis",
+    add("--method", choices=flow_method_names(), default="dis",
         help="default: %(default)s, which needs no weights; truth: known of synthetic clips")
     add("--weights", default="", metavar="FILE",
         help="RAFT's weights in torchvision's format; default: downloaded once")

@@ -12,9 +12,9 @@ Prints Markdown; docs/flow.md holds such a report. RAFT needs its weights (downl
 
 import argparse
 
-from ska_vct.data.flow_methods import FLOW_METHODS
-from ska_vct.data.subsets import SPLITS, SUBSETS
-from ska_vct.engine.flow_quality import flow_quality
+from ska_vct.data.avsbench.subsets import SPLITS, SUBSETS
+from ska_vct.data.flow.methods.registry import flow_method_names
+from ska_vct.experiments.flow_quality.figure import flow_quality
 from ska_vct.utils.cli import one_sentence_errors
 
 
@@ -25,7 +25,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--root", required=True, metavar="DIR", help="folder of a synthetic release")
     add("--subset", default="ms3", choices=sorted(SUBSETS), help="default: %(default)s")
     add("--split", default="test", choices=SPLITS, help="default: %(default)s")
-    add("--methods", nargs="+", choices=[name for name in FLOW_METHODS if name != "truth"],
+    add("--methods", nargs="+", choices=[name for name in flow_method_names() if name != "truth"],
         default=["dis", "farneback"], help="default: dis farneback")
     add("--weights", default="", metavar="FILE", help="of one RAFT method; default: downloaded once")
     add("--device", default="cpu", help="where RAFT runs (default: %(default)s)")

@@ -10,7 +10,7 @@ import argparse
 import sys
 
 try:
-    from ska_vct.engine.benchmark_cards import make_cards
+    from ska_vct.experiments.dataset_cards import make_cards
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(

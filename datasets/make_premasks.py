@@ -17,9 +17,9 @@ import sys
 try:
     import torch
 
-    from ska_vct.data.avsbench import load_records
-    from ska_vct.data.segments import load_segmenter, make_pre_masks
-    from ska_vct.data.subsets import SPLITS, SUBSETS
+    from ska_vct.data.avsbench.records import load_records
+    from ska_vct.data.avsbench.subsets import SPLITS, SUBSETS
+    from ska_vct.data.images.pre_masks import load_segmenter, make_pre_masks
     from ska_vct.utils.cli import one_sentence_errors
     from ska_vct.utils.folders import make_folder
 except ModuleNotFoundError as error:

@@ -17,11 +17,11 @@ import sys
 import time
 from dataclasses import fields
 
-from ska_vct.data.folders import DatasetError
-from ska_vct.data.subsets import SPLITS, SUBSETS
-from ska_vct.data.synth import SCENE_KINDS, SynthError, SynthSettings, generate
-from ska_vct.data.synth.benchmark import BENCHMARK, make_benchmark, verify_benchmark
-from ska_vct.data.synth.truth import TruthError
+from ska_vct.data.avsbench.folders import DatasetError
+from ska_vct.data.avsbench.subsets import SPLITS, SUBSETS
+from ska_vct.synth import SCENE_KINDS, SynthError, SynthSettings, generate
+from ska_vct.synth.benchmark import BENCHMARK, make_benchmark, verify_benchmark
+from ska_vct.synth.truth import TruthError
 
 DEFAULTS = {field.name: field.default for field in fields(SynthSettings)}
 BENCHMARK_OPTIONS = ("benchmark", "root", "jobs", "only", "verify")

@@ -17,9 +17,9 @@ import sys
 
 try:
     from ska_vct.data import prepare
-    from ska_vct.data.avsbench import PREPARED_FOLDER, load_records
-    from ska_vct.data.locate import find_release
-    from ska_vct.data.subsets import SPLITS, SUBSETS, get_subset
+    from ska_vct.data.avsbench.locate import find_release
+    from ska_vct.data.avsbench.records import PREPARED_FOLDER, load_records
+    from ska_vct.data.avsbench.subsets import SPLITS, SUBSETS, get_subset
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(

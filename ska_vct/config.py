@@ -23,7 +23,7 @@ def get_cfg() -> CN:
 
 
 def _add_data_config(cfg: CN) -> None:
-    # s4, ms3 or avss: the facts of the subset come from ska_vct.data.subsets.
+    # s4, ms3 or avss: the facts of the subset come from ska_vct.data.avsbench.subsets.
     cfg.DATASETS.SUBSET = "ms3"
     # Folder that holds AVSBench_object and AVSBench_semantic. Empty: $DETECTRON2_DATASETS, else "datasets".
     cfg.DATASETS.ROOT = ""

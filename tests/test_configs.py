@@ -7,11 +7,11 @@ import yaml
 from detectron2.modeling import build_model
 
 from ska_vct.config import get_cfg
-from ska_vct.data.subsets import get_subset
-from ska_vct.engine.ablation_plan import read_ablation
+from ska_vct.data.avsbench.subsets import get_subset
 from ska_vct.engine.checks import check_cfg
-from ska_vct.engine.data import register_datasets
+from ska_vct.engine.datasets import register_datasets
 from ska_vct.engine.setup import load_cfg
+from ska_vct.experiments.ablation.plan import read_ablation
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 # Lists of variants name configs and are none.

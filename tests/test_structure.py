@@ -2,7 +2,9 @@
 
 import ast
 import fnmatch
+import graphlib
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,15 +13,19 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ska_vct"
 # Higher layers may import lower ones; neighbours of one layer never import each other.
 LAYERS = {
-    "engine": 2,
-    "data": 3,
-    "modeling": 3,
-    "evaluation": 3,
-    "visualization": 3,
-    "checkpoint": 3,
-    "config": 4,
-    "utils": 4,
-    "structures": 5,
+    "experiments": 2,
+    "profiling": 2,
+    "deploy": 2,
+    "engine": 3,
+    "synth": 3,
+    "data": 4,
+    "modeling": 4,
+    "evaluation": 4,
+    "visualization": 4,
+    "checkpoint": 4,
+    "config": 5,
+    "utils": 5,
+    "structures": 6,
 }
 
 
@@ -69,12 +75,12 @@ def tracked() -> list[Path]:
 @pytest.mark.parametrize(
     ("package", "source", "expected"),
     [
-        ("ska_vct.modeling", "from ska_vct.data.subsets import S4", ["ska_vct.data.subsets"]),
+        ("ska_vct.modeling", "from ska_vct.data.avsbench.subsets import S4", ["ska_vct.data.avsbench.subsets"]),
         ("ska_vct.modeling.layers", "from ...data import audio", ["ska_vct.data"]),
         ("ska_vct.modeling", "def f():\n    import ska_vct.engine.setup", ["ska_vct.engine.setup"]),
         ("ska_vct.structures", "from ska_vct import config", ["ska_vct.config"]),
         ("ska_vct.modeling", "from .layers import MLP\nfrom ska_vct.structures import clip", []),
-        ("ska_vct.engine", "from ska_vct.data.subsets import S4", []),
+        ("ska_vct.engine", "from ska_vct.data.avsbench.subsets import S4", []),
     ],
 )
 def test_import_checker_finds_what_it_should(package, source, expected):
@@ -89,6 +95,43 @@ def test_imports_point_down(path):
 def test_every_package_has_a_layer():
     packages = {p.name for p in PACKAGE.iterdir() if (p / "__init__.py").is_file()}
     assert packages <= set(LAYERS)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Module -> the modules of the package that it imports at any level, also inside functions."""
+    names = {}
+    for path in files("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph = {}
+    for name, path in names.items():
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            base = package_of(path).split(".")
+            prefix = ".".join(base[: len(base) - node.level + 1]) + "." if node.level else ""
+            module = (prefix + (node.module or "")).rstrip(".")
+            found |= {full for alias in node.names if (full := f"{module}.{alias.name}") in names} or {module}
+        graph[name] = (found & set(names)) - {name}
+    return graph
+
+
+def test_no_circle_of_imports():
+    graph = import_graph()
+    assert graph["ska_vct.engine.trainer"]
+    sorter = graphlib.TopologicalSorter(graph)
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_no_family_of_more_than_three_files_with_one_prefix():
+    families = Counter(
+        (path.parent, path.stem.split("_")[0]) for path in files("*_*.py") if not path.stem.startswith("_")
+    )
+    assert {str(parent / prefix): n for (parent, prefix), n in families.items() if n > 3} == {}
 
 
 def test_modeling_knows_no_catalogue_and_no_environment():

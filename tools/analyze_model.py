@@ -19,7 +19,7 @@ import argparse
 import sys
 
 try:
-    from ska_vct.engine.analysis import analyze
+    from ska_vct.profiling.costs import analyze
     from ska_vct.utils.cli import one_sentence_errors, split_overrides
 except ModuleNotFoundError as error:
     sys.exit(

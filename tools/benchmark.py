@@ -20,7 +20,7 @@ import argparse
 import sys
 
 try:
-    from ska_vct.engine.benchmark import SUBJECTS, benchmark
+    from ska_vct.profiling.timing import SUBJECTS, benchmark
     from ska_vct.utils.cli import one_sentence_errors, split_overrides
 except ModuleNotFoundError as error:
     sys.exit(

@@ -17,9 +17,9 @@ import argparse
 import sys
 
 try:
-    from ska_vct.data.conditions import CONDITIONS, NOISE_LEVEL
-    from ska_vct.data.synth.benchmark import TEST_SPLITS
-    from ska_vct.engine.robustness import DEFAULT_CONDITIONS, run_robustness
+    from ska_vct.experiments.robustness.conditions import CONDITIONS, NOISE_LEVEL
+    from ska_vct.experiments.robustness.run import DEFAULT_CONDITIONS, run_robustness
+    from ska_vct.synth.benchmark import TEST_SPLITS
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(

@@ -16,7 +16,7 @@ import argparse
 import sys
 
 try:
-    from ska_vct.engine.export import FORMATS, export
+    from ska_vct.deploy.export import FORMATS, export
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 try:
-    from ska_vct.engine.leak_check import run_leak_check
+    from ska_vct.experiments.leakage.check import run_leak_check
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(

@@ -19,7 +19,7 @@ import argparse
 import sys
 
 try:
-    from ska_vct.engine.ablation import run_ablation
+    from ska_vct.experiments.ablation.runner import run_ablation
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(

@@ -14,7 +14,7 @@ import argparse
 import sys
 
 try:
-    from ska_vct.engine.ska_study import StudySettings, run_study
+    from ska_vct.experiments.map_study.study import StudySettings, run_study
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(

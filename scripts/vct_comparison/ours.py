@@ -12,11 +12,11 @@ from ska_vct.engine.optim import build_optimizer
 from ska_vct.engine.setup import load_cfg
 from ska_vct.engine.trainer import Trainer, build_step
 from ska_vct.evaluation.metrics import f_measure
-from ska_vct.modeling.criterion import SetCriterion
 from ska_vct.modeling.layers import MSDeformAttn
-from ska_vct.modeling.matcher import Assignment
+from ska_vct.modeling.losses.criterion import SetCriterion
+from ska_vct.modeling.losses.matcher import Assignment
+from ska_vct.modeling.losses.targets import Targets
 from ska_vct.modeling.predictions import Predictions
-from ska_vct.modeling.targets import Targets
 from ska_vct.structures import IGNORE_LABEL
 from ska_vct.utils.cpu import compute_on_cpu
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping
 
-from .formats import BACKBONE
+from .convert.formats import BACKBONE
 
 Shape = tuple[int, ...]
 

@@ -9,9 +9,9 @@ from torch import nn
 
 from ska_vct.utils.files import atomic_write
 
+from .fetch.resolve import resolve
 from .files import CheckpointError, clean_state_dict, find_state_dict, load_file, load_state_dict
 from .loading import EXACTLY, LoadOptions, LoadReport, load_into, load_strictly
-from .resolve import resolve
 from .writing import lacks_of
 
 __all__ = ["CheckpointError", "StrictCheckpointer", "load_file", "load_state_dict", "load_strictly"]
@@ -80,7 +80,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         """Load weights, and the state of ``checkpointables`` (default: of all), from ``path``.
 
         Args:
-            path: a file or an address, see :func:`ska_vct.checkpoint.resolve.resolve`.
+            path: a file or an address, see :func:`ska_vct.checkpoint.fetch.resolve.resolve`.
             checkpointables: names.
 
         Raises:

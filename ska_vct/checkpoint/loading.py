@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from . import resize as resizing
 from .causes import likely_causes
+from .convert import resize as resizing
+from .convert.formats import BACKBONE, PRE_MASK, identify
 from .files import CheckpointError
-from .formats import BACKBONE, PRE_MASK, identify
 
 _LOGGER = logging.getLogger(__name__)
 _ROWS_SHOWN = 20

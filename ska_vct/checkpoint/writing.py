@@ -11,11 +11,11 @@ from torch import Tensor
 from ska_vct import __version__
 from ska_vct.utils.files import atomic_write
 
+from .convert.formats import FORMATS, identify
+from .convert.vct import to_vct
+from .fetch.resolve import resolve
 from .files import METADATA, CheckpointError, clean_state_dict, find_state_dict, load_file
-from .formats import FORMATS, identify
 from .loading import TRAINING_ONLY
-from .resolve import resolve
-from .vct import to_vct
 
 _CONFIG = "config"
 _ORIGIN = "converted_from"

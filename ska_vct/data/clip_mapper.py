@@ -8,10 +8,14 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 
-from ska_vct.data.audio import AudioError, apply_gain
-from ska_vct.data.audio_files import load_log_mel
+from ska_vct.data.audio.files import load_log_mel
+from ska_vct.data.audio.log_mel import AudioError, apply_gain
 from ska_vct.data.augmentation import ClipAugmentation, ClipGeometry
-from ska_vct.data.flow import (
+from ska_vct.data.avsbench.subsets import S4_CATEGORIES, get_subset
+from ska_vct.data.flow.camera import CAMERAS, compensate_camera
+from ska_vct.data.flow.extract.clip import FlowRequest, compute_and_keep
+from ska_vct.data.flow.methods.registry import CLASSICAL
+from ska_vct.data.flow.store import (
     PIXELS_PER_SECOND,
     FlowError,
     FlowRecord,
@@ -20,12 +24,8 @@ from ska_vct.data.flow import (
     read_flow,
     regroup_series,
 )
-from ska_vct.data.flow_camera import CAMERAS, compensate_camera
-from ska_vct.data.flow_clip import FlowRequest, compute_and_keep
-from ska_vct.data.flow_methods import CLASSICAL
-from ska_vct.data.picture_cache import PictureCache
-from ska_vct.data.pictures import PictureError, read_picture, read_truth, same_proportions
-from ska_vct.data.subsets import S4_CATEGORIES, get_subset
+from ska_vct.data.images.cache import PictureCache
+from ska_vct.data.images.io import PictureError, read_picture, read_truth, same_proportions
 from ska_vct.structures.clip import IGNORE_LABEL, UNKNOWN_CATEGORY, ClipError, validate_clip
 
 

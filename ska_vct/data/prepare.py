@@ -22,18 +22,18 @@ from functools import partial
 import cv2
 import numpy as np
 
-from ska_vct.data.audio import AudioError
-from ska_vct.data.audio_files import load_log_mel
+from ska_vct.data.audio.files import load_log_mel
+from ska_vct.data.audio.log_mel import AudioError
 from ska_vct.data.augmentation import ClipGeometry
-from ska_vct.data.flow import FlowError, FlowRecord, flow_path, read_flow, write_flow
-from ska_vct.data.folders import DatasetError, FolderIndex, read_table
-from ska_vct.data.layouts import PICTURES, SQUARES
-from ska_vct.data.locate import PREPARED_MARK, find_releases
-from ska_vct.data.pictures import PictureError, read_label_map, read_picture, write_png
-from ska_vct.data.subsets import AVSS_CLASSES, get_subset
-from ska_vct.data.tables import TABLES, read_rows
-from ska_vct.data.threads import in_threads
+from ska_vct.data.avsbench.folders import DatasetError, FolderIndex, read_table
+from ska_vct.data.avsbench.layouts import PICTURES, SQUARES
+from ska_vct.data.avsbench.locate import PREPARED_MARK, find_releases
+from ska_vct.data.avsbench.subsets import AVSS_CLASSES, get_subset
+from ska_vct.data.avsbench.tables import TABLES, read_rows
+from ska_vct.data.flow.store import FlowError, FlowRecord, flow_path, read_flow, write_flow
+from ska_vct.data.images.io import PictureError, read_label_map, read_picture, write_png
 from ska_vct.utils.files import atomic_path, write_json
+from ska_vct.utils.threads import in_threads
 
 SIDE, TRUTH_SIDE = 384, 224
 # AVSS's folder of the clips of AVSBench-object.

@@ -7,7 +7,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from ska_vct.data.subsets import SUBSETS
+from ska_vct.data.avsbench.subsets import SUBSETS
 
 from .amp import DTYPES
 

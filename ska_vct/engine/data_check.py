@@ -7,10 +7,10 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 
-from ska_vct.data.check import check_records
-from ska_vct.data.clip_checks import Needs
-from ska_vct.data.findings import count_kinds, errors_of
-from ska_vct.data.folders import DatasetError
+from ska_vct.data.avsbench.folders import DatasetError
+from ska_vct.data.validation.check import check_records
+from ska_vct.data.validation.clips import Needs
+from ska_vct.data.validation.findings import count_kinds, errors_of
 
 _LOGGER = logging.getLogger(__name__)
 SHOWN = 3

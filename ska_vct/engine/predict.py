@@ -12,8 +12,8 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from ska_vct.checkpoint.checkpointer import StrictCheckpointer
+from ska_vct.data.avsbench.subsets import Subset, get_subset
 from ska_vct.data.clip_mapper import ClipMapper
-from ska_vct.data.subsets import Subset, get_subset
 from ska_vct.evaluation import load_prediction
 
 from .weights import load_options

@@ -8,9 +8,9 @@ import torch
 from tqdm import tqdm
 
 from ska_vct.data.augmentation import ClipGeometry
-from ska_vct.data.avsbench import load_records
-from ska_vct.data.pictures import PictureError, read_truth
-from ska_vct.data.subsets import Subset, dataset_name, get_subset
+from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.avsbench.subsets import Subset, dataset_name, get_subset
+from ska_vct.data.images.io import PictureError, read_truth
 from ska_vct.evaluation import AVSEvaluator, load_coco, load_prediction
 from ska_vct.structures.clip import IGNORE_LABEL, ClipError
 

@@ -26,7 +26,7 @@ from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
 
 from .checks import check_cfg
-from .data import register_datasets, resolve_root
+from .datasets import register_datasets, resolve_root
 
 BASE_KEY = "_BASE_"
 # Loggers that say the same of every run: how lists are packed, and that there is no CUDA.

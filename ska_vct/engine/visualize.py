@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from PIL import Image
 from tqdm import tqdm
 
-from ska_vct.data.audio_files import read_video_sound, read_wav
+from ska_vct.data.audio.files import read_video_sound, read_wav
 from ska_vct.evaluation import binary_stats, semantic_stats
 from ska_vct.evaluation.conventions import clip_scores
 from ska_vct.evaluation.metrics import frame_ious
@@ -19,7 +19,7 @@ from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
 from ska_vct.visualization import contact_sheet, index_sheet, label_palette, prediction_labels, write_overlay_video
 
-from .data import register_datasets, resolve_root
+from .datasets import register_datasets, resolve_root
 from .predict import ClipPrediction, find_records, load_model, predict, read_predictions, subset_of
 from .setup import load_cfg, setup_cfg
 

@@ -3,10 +3,10 @@
 from detectron2.config import CfgNode
 from torch import nn
 
+from ska_vct.checkpoint.convert.formats import AUDIO, BACKBONE, PRE_MASK
+from ska_vct.checkpoint.fetch.resolve import resolve
 from ska_vct.checkpoint.files import CheckpointError, load_state_dict
-from ska_vct.checkpoint.formats import AUDIO, BACKBONE, PRE_MASK
 from ska_vct.checkpoint.loading import LoadOptions, LoadReport, load_into
-from ska_vct.checkpoint.resolve import resolve
 
 
 def load_options(cfg: CfgNode, *, inference: bool) -> LoadOptions:

@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from ska_vct.structures import IGNORE_LABEL, UNKNOWN_CATEGORY
 
-from .audio_encoder import AudioEncoder
+from .audio.vggish import AudioEncoder
 from .batch import FrameBatch, collate_clips
 from .brm import BRM, build_brm
-from .criterion import SetCriterion
 from .inference import segment
 from .layers import without_autocast
-from .mpqg import MPQG
+from .losses.criterion import SetCriterion
+from .losses.prototypes import PrototypeAlignment
+from .losses.targets import Targets
+from .motion.ska import MotionPrompt, build_ska
 from .pixel_decoder import MSDeformAttnPixelDecoder
 from .pre_mask_encoder import PreMaskEncoder
 from .predictions import Predictions
-from .prototypes import PrototypeAlignment
-from .ska import MotionPrompt, build_ska
-from .targets import Targets
+from .queries.mpqg import MPQG
 from .transformer_decoder import MaskedTransformerDecoder
 
 # Strides of every backbone reach 32.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .matcher import Assignment
+from .losses.matcher import Assignment
 
 
 @dataclass(frozen=True)

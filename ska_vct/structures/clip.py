@@ -26,7 +26,7 @@ clip_id          str      scalar           unique within its data set, e.g. ``te
 subset           str      scalar           ``s4``, ``ms3`` or ``avss``
 height, width    int      scalar           size at which the semantic result is wanted
 frame_index      int64    (T,)             index of each frame in the released clip, from 0
-condition        str      scalar           optional; what was changed, see ``ska_vct/data/conditions.py``
+condition        str      scalar           optional; what was changed, see ``ska_vct/experiments/robustness``
 object_groups    uint8    (T, E, F)        optional; where all objects are known (synthetic clips): what the
                                            pixel's object does, 0 where there is none; see below
 ===============  =======  ===============  ============================================================
@@ -42,7 +42,7 @@ import torch
 IGNORE_LABEL = 255
 UNKNOWN_CATEGORY = -1
 SOUNDING, SILENT_STILL, SILENT_MOVING = 1, 2, 3
-# ``condition`` of a clip as it is; others are in ska_vct/data/conditions.py.
+# ``condition`` of a clip as it is; others are in ska_vct/experiments/robustness/conditions.py.
 TRUE_CONDITION = "true"
 
 # field -> (dtypes, number of dimensions, required)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ska_vct.checkpoint.vct import from_vct
+from ska_vct.checkpoint.convert.vct import from_vct
 from tests.parity.golden import Golden
 from tests.parity.model_kinds import _build_model
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ska_vct.checkpoint.checkpointer import CheckpointError, load_file, load_state_dict
-from ska_vct.checkpoint.formats import FORMATS, identify
+from ska_vct.checkpoint.convert.formats import FORMATS, identify
 from ska_vct.checkpoint.writing import convert_file, save_weights
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1, 2])}

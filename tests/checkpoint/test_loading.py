@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from detectron2.modeling import build_model
 
 from ska_vct.checkpoint.checkpointer import CheckpointError, StrictCheckpointer
+from ska_vct.checkpoint.convert.resize import mixer_grid_of, resize_mixer, resize_position_table
 from ska_vct.checkpoint.loading import LoadOptions, load_into
-from ska_vct.checkpoint.resize import mixer_grid_of, resize_mixer, resize_position_table
 from ska_vct.checkpoint.writing import read_config, save_slim
 
 SWIN = {"EMBED_DIM": 16, "DEPTHS": [1, 1, 2, 1], "NUM_HEADS": [1, 2, 2, 2], "WINDOW_SIZE": 4}

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ska_vct.checkpoint.checkpointer import CheckpointError, StrictCheckpointer, load_file
+from ska_vct.checkpoint.convert.vct import from_vct, to_vct
 from ska_vct.checkpoint.loading import LoadOptions
-from ska_vct.checkpoint.vct import from_vct, to_vct
 from ska_vct.checkpoint.writing import convert_file, save_weights
 from tests.checkpoint.conftest import fresh_model, golden_clip, published_vct
 from tests.parity.model_kinds import _compare_semantic

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from ska_vct.config import get_cfg
-from ska_vct.data import prepare, segments
-from ska_vct.data.avsbench import load_records
+from ska_vct.data import prepare
+from ska_vct.data.avsbench.folders import DatasetError
+from ska_vct.data.avsbench.locate import find_release
+from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.avsbench.subsets import SPLITS, get_subset
 from ska_vct.data.clip_mapper import ClipMapper
-from ska_vct.data.folders import DatasetError
-from ska_vct.data.locate import find_release
-from ska_vct.data.pictures import read_binary_mask, read_label_map, read_picture
-from ska_vct.data.subsets import SPLITS, get_subset
+from ska_vct.data.images import pre_masks as segments
+from ska_vct.data.images.io import read_binary_mask, read_label_map, read_picture
 from tests.data.miniature import make_original, rows_of, write_rows
 
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from ska_vct.engine.checks import CheckError, check_cfg
-from ska_vct.engine.data import register_datasets, resolve_root
+from ska_vct.engine.datasets import register_datasets, resolve_root
 from ska_vct.engine.setup import ConfigError, default_argument_parser, load_cfg, prepare_run, setup_cfg
 
 ROOT = Path(__file__).resolve().parents[2]

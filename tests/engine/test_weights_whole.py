@@ -49,7 +49,7 @@ def test_a_frozen_part_that_nothing_brought_is_an_error(tiny_cfg, model_and_repo
 
 def test_predictions_never_come_from_random_weights(tiny_cfg, tmp_path):
     """A checkpoint in VCT's names has no SKA; without SKA and BRM it is complete."""
-    from ska_vct.checkpoint.vct import to_vct
+    from ska_vct.checkpoint.convert.vct import to_vct
 
     tiny_cfg.MODEL.BACKBONE.NAME = "build_swin_backbone"
     swin = tiny_cfg.MODEL.SWIN

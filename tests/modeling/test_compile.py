@@ -45,7 +45,7 @@ def test_no_breaks_and_no_compilation_per_length(tiny, overrides):
 @pytest.mark.parametrize("checkpoint", [False, True])
 def test_inductor_equals_eager_in_inference_and_training(tiny, monkeypatch, checkpoint):
     make_model, make_clip = tiny
-    monkeypatch.setattr("ska_vct.modeling.mpqg.sample_gumbel", lambda shape, like: torch.zeros(shape))
+    monkeypatch.setattr("ska_vct.modeling.queries.mpqg.sample_gumbel", lambda shape, like: torch.zeros(shape))
     keys = [f"MODEL.{part}.CHECKPOINT" for part in ("BACKBONE", "PIXEL_DECODER", "DECODER")]
     overrides = (*SWIN, *(value for key in keys for value in (key, checkpoint)))
     plain, ours = make_model(*overrides), make_model(*overrides, "MODEL.COMPILE", True)

@@ -12,7 +12,7 @@ NO_NOISE = ("MODEL.MPQG.MOTION", False, "MODEL.SKA.ENABLED", False)
 @pytest.fixture
 def quiet_groups(monkeypatch):
     """Grouping without Gumbel noise, so that two forward passes can be compared."""
-    monkeypatch.setattr("ska_vct.modeling.mpqg.sample_gumbel", lambda shape, like: torch.zeros(shape))
+    monkeypatch.setattr("ska_vct.modeling.queries.mpqg.sample_gumbel", lambda shape, like: torch.zeros(shape))
 
 
 def frozen_norms(model):

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from ska_vct.evaluation import conventions, metrics
-from ska_vct.modeling import losses as loss_functions
-from ska_vct.modeling.criterion import SetCriterion
 from ska_vct.modeling.inference import segment
 from ska_vct.modeling.inference import semantic_inference as semantic_maps
-from ska_vct.modeling.losses import most_uncertain_points, sample_points
-from ska_vct.modeling.matcher import Assignment, MatchingCost, assign
-from ska_vct.modeling.prototypes import PrototypeAlignment
-from ska_vct.modeling.targets import Targets
+from ska_vct.modeling.losses import mask_losses as loss_functions
+from ska_vct.modeling.losses.criterion import SetCriterion
+from ska_vct.modeling.losses.mask_losses import most_uncertain_points, sample_points
+from ska_vct.modeling.losses.matcher import Assignment, MatchingCost, assign
+from ska_vct.modeling.losses.prototypes import PrototypeAlignment
+from ska_vct.modeling.losses.targets import Targets
 
 from .golden import Golden, Row, compare
 

@@ -8,12 +8,12 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from ska_vct.checkpoint.vct import from_vct
-from ska_vct.modeling import mpqg as mpqg_module
+from ska_vct.checkpoint.convert.vct import from_vct
 from ska_vct.modeling.backbones import SwinBackbone
-from ska_vct.modeling.criterion import SetCriterion
+from ska_vct.modeling.losses.criterion import SetCriterion
 from ska_vct.modeling.meta_arch import SKAVCT
 from ska_vct.modeling.pre_mask_encoder import PreMaskEncoder
+from ska_vct.modeling.queries import mpqg as mpqg_module
 
 from .golden import Golden, Row, compare, compare_all, load_all
 from .parts import FEATURES, build_head_parts

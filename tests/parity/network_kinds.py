@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import torch
 
-from ska_vct.checkpoint.vct import from_vct
-from ska_vct.modeling.audio_encoder import VGGishBackbone
+from ska_vct.checkpoint.convert.vct import from_vct
+from ska_vct.modeling.audio.vggish import VGGishBackbone
 from ska_vct.modeling.backbones import SwinBackbone, TimmBackbone
 from ska_vct.modeling.layers import MSDeformAttn, deform_attn
 
@@ -109,7 +109,7 @@ def pvtv2(golden: Golden) -> Iterable[Row]:
 
 def vggish(golden: Golden) -> Iterable[Row]:
     """Convolution features, and waveform -> log-mel."""
-    from ska_vct.data import audio
+    from ska_vct.data.audio import log_mel as audio
 
     state = golden.state("state/features.")
     widths = [len(state[f"{i}.bias"]) for i in (0, 3, 6, 8, 11, 13)]

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from ska_vct.modeling.audio_encoder import AudioEncoder
-from ska_vct.modeling.mpqg import MPQG
+from ska_vct.modeling.audio.vggish import AudioEncoder
+from ska_vct.modeling.losses.prototypes import PrototypeAlignment
 from ska_vct.modeling.pixel_decoder import MSDeformAttnPixelDecoder
-from ska_vct.modeling.prototypes import PrototypeAlignment
+from ska_vct.modeling.queries.mpqg import MPQG
 from ska_vct.modeling.transformer_decoder import MaskedTransformerDecoder
 
 # The published reading of prototypes has four heads whatever the decoder has.

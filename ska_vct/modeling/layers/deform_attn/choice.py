@@ -12,6 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ..constants import cached_constant
 from .grid import deform_attn_grid
 
 _LOGGER = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ def _triton_works(index: int, dtype: torch.dtype) -> bool:
     return True
 
 
-@lru_cache(maxsize=64)
+@cached_constant(maxsize=64)
 def _shape_tensors(sides: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     shapes = torch.tensor(sides, device=device).view(-1, 2)
     cells = shapes.prod(1)

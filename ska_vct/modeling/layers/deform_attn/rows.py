@@ -10,13 +10,13 @@ F pictures of a block times heads, R rows of a head's table.
 
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from ..constants import cached_constant
 from .op import define_operator
 
 # Cells around a level. Both corners of a place beyond them are zero, and so is its gradient.
@@ -43,7 +43,7 @@ class _Layout:
         return [part.unflatten(1, size)[:, inner, inner] for part, size in zip(parts, padded, strict=True)]
 
 
-@lru_cache(maxsize=64)
+@cached_constant(maxsize=64)
 def _layout(sides: tuple[int, ...], points: int, dtype: torch.dtype) -> _Layout:
     levels = tuple(zip(sides[::2], sides[1::2], strict=True))
     size, first, stride, rows = [], [], [], 0

@@ -1,0 +1,1 @@
+"""Key names and tensor layouts of published checkpoints."""

@@ -1,0 +1,1 @@
+"""AVSBench releases: facts, tables, folder layouts and records."""

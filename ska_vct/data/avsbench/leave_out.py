@@ -1,0 +1,19 @@
+"""Lists of clips to do without, for releases that cannot be completed."""
+
+import os
+
+from ska_vct.data.avsbench.folders import DatasetError, read_table
+
+CLIP_COLUMN = "clip"
+
+
+def read_leave_out(path: str | os.PathLike) -> frozenset[str]:
+    """Clip ids in the column ``clip`` of a csv file; empty cells name no clip.
+
+    Raises:
+        DatasetError: the file does not exist, cannot be read or has no such column.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise DatasetError(f"DATASETS.LEAVE_OUT names {path}, which is no file; empty it, or name a csv file.")
+    return frozenset(row[CLIP_COLUMN] for row in read_table(path, (CLIP_COLUMN,)) if row[CLIP_COLUMN])

@@ -1,0 +1,1 @@
+"""Flow fields: stored files, camera motion, methods and their extraction from clips."""

@@ -1,0 +1,1 @@
+"""Computes and stores the flow of whole datasets."""

@@ -1,0 +1,1 @@
+"""Flow methods by name."""

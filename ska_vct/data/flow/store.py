@@ -1,0 +1,327 @@
+"""The flow store: one .npz per clip with direction and physical units kept (spec: data.md, "Kinematic field").
+
+Version 1 holds ``flow`` float16 (T, S, 2, h, w). Version 2 holds ``flow`` int8 (T, S, 2, h, w) and ``scale``
+float32 (T, S), the value of one step in each field: half the size, an error of at most half a step. Both hold
+``meta``, JSON text. Readers see no difference.
+
+Shape legend
+    T     frames of the clip, one per second
+    S     flow fields over a frame's second
+    h, w  resolution of the stored fields
+    H, W  original picture, pixels
+"""
+
+import io
+import json
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ska_vct.utils.npz import write_npz
+
+# bits per value -> version of the file
+FLOW_VERSIONS = {16: 1, 8: 2}
+NORMS = ("frame", "clip", "diagonal")
+PIXELS_PER_SECOND = "pixels per second"
+# What the published files hold: direction and scale are gone.
+SHARE_OF_FRAME_MAXIMUM = "share of the frame maximum"
+META_KEYS = (
+    "version", "method", "weights", "fps", "time_step", "height", "width", "clip_id", "source",
+)  # fmt: skip
+
+
+class FlowError(ValueError):
+    """A flow file is missing, unreadable or does not belong to the clip; the sentence names the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowRecord:
+    """The flow of one clip.
+
+    Attributes:
+        flow: float16 (T, S, 2, h, w); u right, v down, in pixels of the original picture per second.
+        meta: ``version``, ``method`` (dis, raft, published, ...), ``weights`` (name of the network's weights or
+            empty), ``fps`` (frame rate of what the flow was computed from), ``time_step`` (seconds between the two
+            pictures of a field), ``height`` and ``width`` of the original picture, ``clip_id``, ``source`` (video,
+            frames or, where there was a single picture, none); ``units`` where they are not pixels per second.
+            ``compute_flow.py`` adds ``request``, what it was asked for, and ``software``.
+    """
+
+    flow: np.ndarray
+    meta: dict
+
+
+def flow_path(
+    root: str | os.PathLike,
+    subset: str,
+    split: str,
+    name: str,
+    category: str | None = None,
+    label: str | None = None,
+) -> Path:
+    """Where a clip's flow is kept below ``root``.
+
+    Args:
+        subset: ``s4``, ``ms3`` or ``avss``.
+        split: ``train``, ``val`` or ``test``; not part of AVSS's paths.
+        name: clip name (S4, MS3) or uid (AVSS).
+        category: S4's category folder; None for none.
+        label: AVSS's ``v1s``, ``v1m`` or ``v2``.
+
+    Raises:
+        ValueError: an AVSS clip without a label.
+    """
+    # Not with_suffix: clip names contain dots.
+    file = f"{name}.npz"
+    if subset == "avss":
+        if not label:
+            raise ValueError(
+                f"The flow file of AVSS clip '{name}' lies in a folder v1s, v1m or v2; give its label."
+            )
+        return Path(root, subset, label, file)
+    return Path(root, subset, split, *([category] if category else []), file)
+
+
+def write_flow(path: str | os.PathLike, record: FlowRecord, *, bits: int = 16) -> None:
+    """Write a clip's flow atomically; equal records give equal bytes.
+
+    Args:
+        bits: 16, or 8 for files of half the size.
+
+    Raises:
+        FlowError: the flow has another type or shape than documented, holds a value that float16 cannot, the
+            metadata lacks a key, or ``bits`` is another number.
+        OSError: the file cannot be written; nothing is left under ``path`` then.
+    """
+    if bits not in FLOW_VERSIONS:
+        raise FlowError(f"Flow is stored with {' or '.join(map(str, FLOW_VERSIONS))} bits, not {bits}.")
+    _check_flow(record.flow, path)
+    meta = {**record.meta, "version": FLOW_VERSIONS[bits]}
+    _check_meta(meta, path)
+    arrays = {"flow": record.flow} if bits == 16 else _to_steps(record.flow)
+    write_npz(path, {**arrays, "meta": np.array(json.dumps(meta, sort_keys=True))})
+
+
+def read_flow(path: str | os.PathLike, *, clip_id: str | None = None, num_frames: int | None = None) -> FlowRecord:
+    """Read a clip's flow from our file, or from the published folder of the same stem when there is no file.
+
+    Args:
+        path: ``.../name.npz``; the published layout is ``.../name/flow_0000.npy`` and onwards.
+        clip_id: the clip it must belong to; None skips the check (published files never say).
+        num_frames: the number of frames the clip has; None skips the check.
+
+    Returns:
+        the record; from the published layout u is the magnitude, v is 0, ``meta["method"]`` is ``published`` and
+        ``meta["units"]`` says that scale and direction are lost.
+
+    Raises:
+        FlowError: naming the file, what is wrong and what to do.
+    """
+    path = Path(path)
+    if path.is_file():
+        record = _read_store(path)
+        found = record.meta["clip_id"]
+        if clip_id is not None and found != clip_id:
+            raise FlowError(f"Flow file {path} belongs to clip '{found}', not '{clip_id}'; compute it again.")
+    else:
+        folder = path.with_name(path.name.removesuffix(".npz"))
+        if not (folder / "flow_0000.npy").is_file():
+            raise FlowError(
+                f"There is no flow file {path}, nor a published one {folder / 'flow_0000.npy'}; compute the flow "
+                "(datasets/compute_flow.py), or set INPUT.FLOW.ONLINE to True, or INPUT.FLOW.MISSING to zero."
+            )
+        record, path = _read_published(folder, clip_id), folder
+    if num_frames is not None and record.flow.shape[0] != num_frames:
+        raise FlowError(
+            f"Flow {path} has {record.flow.shape[0]} frames but its clip has {num_frames}; compute it again."
+        )
+    return record
+
+
+def read_flow_meta(path: str | os.PathLike) -> dict:
+    """The metadata of one of our files alone, without unpacking the flow.
+
+    Raises:
+        FlowError: the file is missing, damaged or of another version.
+    """
+    with _opened(Path(path)) as arrays:
+        return _read_meta(arrays, Path(path))
+
+
+def normalize_flow(
+    flow: np.ndarray,
+    *,
+    norm: str,
+    image_size: tuple[int, int],
+    diagonal_share: float,
+    units: str = PIXELS_PER_SECOND,
+) -> np.ndarray:
+    """Bring flow to the unit the model expects; a field without motion stays exactly zero.
+
+    Args:
+        flow: float32 (T, S, 2, h, w).
+        norm: ``frame`` divides by the largest magnitude over a frame's S fields (as published), ``clip`` by the
+            clip's largest, ``diagonal`` by ``diagonal_share`` times the picture's diagonal (per second).
+        image_size: (H, W) of the picture whose pixels the flow counts; used by ``diagonal``.
+        diagonal_share: the share of the diagonal that becomes 1.
+        units: ``FlowRecord.meta.get("units")``, to refuse ``diagonal`` where the scale is lost.
+
+    Returns:
+        float32 (T, S, 2, h, w); magnitudes 0..1 for ``frame`` and ``clip``.
+
+    Raises:
+        FlowError: an unknown norm, a share or a picture that is not positive, or a scale that is lost.
+    """
+    flow = np.asarray(flow, dtype=np.float32)
+    if norm == "diagonal":
+        if units == SHARE_OF_FRAME_MAXIMUM:
+            raise FlowError(
+                "The published flow files keep no physical scale, so INPUT.FLOW.NORM 'diagonal' cannot be used "
+                "with them; choose 'frame' or 'clip'."
+            )
+        scale = diagonal_share * math.hypot(*image_size)
+        if not scale > 0:
+            raise FlowError(
+                f"INPUT.FLOW.DIAGONAL_SHARE {diagonal_share} of a picture of size {tuple(image_size)} is no "
+                "length; both must be positive."
+            )
+        return flow / np.float32(scale)
+    if norm not in NORMS:
+        raise FlowError(f"INPUT.FLOW.NORM is '{norm}'; choose one of {', '.join(NORMS)}.")
+    magnitude = np.hypot(flow[:, :, 0], flow[:, :, 1])
+    axes = (1, 2, 3) if norm == "frame" else (0, 1, 2, 3)
+    largest = magnitude.max(axis=axes, keepdims=True, initial=0.0)[:, :, None]
+    return flow / np.where(largest > 0, largest, np.float32(1))
+
+
+def regroup_series(flow: np.ndarray, series: int) -> np.ndarray:
+    """Change the number of fields per second, (T, S, 2, h, w) -> (T, series, 2, h, w).
+
+    Each new field is the mean of the stored ones over its share of the second, weighted by how long they overlap:
+    groups are averaged where the store keeps more fields, fields are repeated where it keeps fewer.
+
+    Raises:
+        FlowError: ``series`` is below 1.
+    """
+    if series < 1:
+        raise FlowError(f"INPUT.FLOW.SERIES is {series}; it must be at least 1.")
+    stored = flow.shape[1]
+    if stored == series:
+        return flow
+    old, new = np.arange(stored), np.arange(series)[:, None]
+    # In units of 1 / (stored * series) of a second the borders are whole numbers, so divisible cases are exact.
+    overlap = np.minimum((old + 1) * series, (new + 1) * stored) - np.maximum(old * series, new * stored)
+    weights = (np.clip(overlap, 0, None) / stored).astype(np.float32)
+    return np.einsum("ns,tschw->tnchw", weights, flow.astype(np.float32, copy=False))
+
+
+def middle_fields(flow: np.ndarray, series: int) -> np.ndarray:
+    """As :func:`regroup_series`, but each new field is the stored one in the middle of its share of the second.
+
+    Raises:
+        FlowError: ``series`` is below 1.
+    """
+    if series < 1:
+        raise FlowError(f"INPUT.FLOW.SERIES is {series}; it must be at least 1.")
+    return flow[:, (2 * np.arange(series) + 1) * flow.shape[1] // (2 * series)]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    try:
+        # One read of the file: the archive's own are small and many.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            yield arrays
+    except FlowError:
+        raise
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise FlowError(f"Flow file {path} cannot be read ({error}); compute it again.") from None
+
+
+def _read_meta(arrays: np.lib.npyio.NpzFile, path: Path) -> dict:
+    meta = json.loads(str(arrays["meta"]))
+    if not isinstance(meta, dict):
+        raise FlowError(f"Flow file {path}: 'meta' is not a JSON object; compute it again.")
+    if meta.get("version") not in FLOW_VERSIONS.values():
+        raise FlowError(
+            f"Flow file {path} has version {meta.get('version')}, this code reads "
+            f"{' and '.join(map(str, FLOW_VERSIONS.values()))}; compute it again."
+        )
+    _check_meta(meta, path)
+    return meta
+
+
+def _read_store(path: Path) -> FlowRecord:
+    with _opened(path) as arrays:
+        meta = _read_meta(arrays, path)
+        flow = arrays["flow"]
+        if meta["version"] == FLOW_VERSIONS[8]:
+            flow = _from_steps(flow, arrays["scale"], path)
+    _check_flow(flow, path)
+    return FlowRecord(flow=flow, meta=meta)
+
+
+def _to_steps(flow: np.ndarray) -> dict[str, np.ndarray]:
+    """A float16 field as whole steps of its largest value / 127."""
+    flow = flow.astype(np.float32)
+    scale = np.abs(flow).max(axis=(2, 3, 4)) / 127
+    steps = flow / np.where(scale > 0, scale, 1)[:, :, None, None, None]
+    return {"flow": np.rint(steps).astype(np.int8), "scale": scale.astype(np.float32)}
+
+
+def _from_steps(steps: np.ndarray, scale: np.ndarray, path: Path) -> np.ndarray:
+    if steps.dtype != np.int8 or scale.dtype != np.float32 or scale.shape != steps.shape[:2]:
+        raise FlowError(
+            f"Flow {path} is {steps.dtype} {steps.shape} in steps of {scale.dtype} {scale.shape}, expected int8 "
+            "(T, S, 2, h, w) and float32 (T, S); compute it again."
+        )
+    with np.errstate(over="ignore"):  # what overflows is found and reported by the check of the whole field
+        return (steps * scale.reshape(*scale.shape, *[1] * (steps.ndim - 2))).astype(np.float16)
+
+
+def _read_published(folder: Path, clip_id: str | None) -> FlowRecord:
+    files = sorted(folder.glob("flow_[0-9]*.npy"))
+    if [file.name for file in files] != [f"flow_{index:04d}.npy" for index in range(len(files))]:
+        raise FlowError(f"Flow folder {folder} does not number its files flow_0000.npy and onwards without gaps.")
+    fields = []
+    for file in files:
+        try:
+            field = np.load(file, allow_pickle=False)
+        except (OSError, EOFError, ValueError) as error:
+            raise FlowError(f"Flow file {file} cannot be read ({error}).") from None
+        if field.ndim != 2 or field.dtype.kind != "f" or (fields and field.shape != fields[0].shape):
+            want = fields[0].shape if fields else "(H, W)"
+            raise FlowError(f"Flow file {file} is {field.dtype} {field.shape}, expected floats {want}.")
+        fields.append(field.astype(np.float16))
+    magnitude = np.stack(fields)[:, None, None]
+    flow = np.concatenate([magnitude, np.zeros_like(magnitude)], axis=2)
+    _check_flow(flow, folder)
+    meta = {
+        "version": FLOW_VERSIONS[16], "method": "published", "weights": "", "fps": 1.0, "time_step": 1.0,
+        "height": flow.shape[3], "width": flow.shape[4], "clip_id": clip_id or folder.name, "source": "frames",
+        "units": SHARE_OF_FRAME_MAXIMUM,
+    }  # fmt: skip
+    return FlowRecord(flow=flow, meta=meta)
+
+
+def _check_flow(flow: np.ndarray, path: str | os.PathLike) -> None:
+    if flow.dtype != np.float16 or flow.ndim != 5 or flow.shape[2] != 2 or 0 in flow.shape:
+        raise FlowError(f"Flow {path} is {flow.dtype} {flow.shape}, expected float16 (T, S, 2, h, w), none empty.")
+    if not np.isfinite(flow).all():
+        raise FlowError(f"Flow {path} holds values that are not finite; compute it again.")
+
+
+def _check_meta(meta: dict, path: str | os.PathLike) -> None:
+    missing = [key for key in META_KEYS if key not in meta]
+    if missing:
+        raise FlowError(f"Flow {path} lacks {', '.join(missing)} in its metadata; compute it again.")
+    for key in ("height", "width", "fps", "time_step"):
+        if not isinstance(meta[key], (int, float)) or not meta[key] > 0:
+            raise FlowError(f"Flow {path}: metadata '{key}' is {meta[key]!r}, expected a positive number.")

@@ -1,0 +1,1 @@
+"""Frames, masks and pre-masks from image files."""

@@ -1,7 +1,0 @@
-"""Synthetic clips: physics in miniature, written in AVSBench's layouts (spec: data.md, evidence.md)."""
-
-from ska_vct.data.synth.scene import ROLES, SCENE_KINDS
-from ska_vct.data.synth.settings import SynthError, SynthSettings
-from ska_vct.data.synth.writer import generate
-
-__all__ = ["ROLES", "SCENE_KINDS", "SynthError", "SynthSettings", "generate"]

@@ -1,0 +1,237 @@
+"""Check a data set before hours depend on it: whole releases for people, lists of records before training.
+
+``check_release`` looks at everything a release holds, ``check_records`` at what a training will use, in seconds.
+"""
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from tqdm import tqdm
+
+from ska_vct.data.audio.files import choose_sound
+from ska_vct.data.audio.log_mel import AudioError
+from ska_vct.data.avsbench.folders import DatasetError
+from ska_vct.data.avsbench.layouts import CROPPED, Reader
+from ska_vct.data.avsbench.records import make_reader
+from ska_vct.data.avsbench.subsets import SPLITS, get_subset
+from ska_vct.data.avsbench.tables import read_rows
+from ska_vct.data.validation.clips import Needs, check_clip, has_flow
+from ska_vct.data.validation.findings import ERROR, NOTE, WARNING, Finding, errors_of
+from ska_vct.data.validation.release import check_class_list, check_entries, check_table
+from ska_vct.utils.threads import in_threads
+
+# What is checked of the largest releases when time is short is drawn with this seed.
+_SEED = 0
+
+
+@dataclass
+class SubsetReport:
+    """What a release holds.
+
+    Attributes:
+        subset: ``s4``, ``ms3`` or ``avss``.
+        base: its folder.
+        states: split -> how its pictures are stored: ``original``, ``rebuilt 384`` or ``rebuilt 224``, with clips.
+        listed, usable: split -> clips in the table, and those without an error.
+        findings: errors, warnings and notes.
+        on_the_fly: what will be computed when a clip is loaded, one sentence each.
+    """
+
+    subset: str
+    base: str
+    states: dict[str, dict[str, int]] = field(default_factory=dict)
+    listed: dict[str, int] = field(default_factory=dict)
+    usable: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    on_the_fly: list[str] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[Finding]:
+        return errors_of(self.findings)
+
+
+def check_release(
+    subset: str,
+    base: str,
+    root: str | os.PathLike,
+    *,
+    content: bool = True,
+    jobs: int = 0,
+    progress: bool = True,
+    needs: Needs | None = None,
+    **options,
+) -> SubsetReport:
+    """Check one subset's release; nothing is written.
+
+    Args:
+        subset: ``s4``, ``ms3`` or ``avss``.
+        base: the release's folder, of ``find_releases``.
+        root: what ``DATASETS.ROOT`` would name; flow and prepared files are looked for there.
+        content: decode every file instead of reading headers and ends.
+        jobs: threads; 0 for one per core, at most 8.
+        progress: show bars.
+        needs: what will be used of a clip; by default sound of any kind, flow only where it is.
+        options: further keyword arguments of ``make_reader``.
+    """
+    needs = needs or Needs(read_flow=True)
+    report = SubsetReport(subset, base)
+    report.findings += check_class_list(subset, base)
+    try:
+        table = read_rows(subset, base)
+    except DatasetError as error:
+        report.findings.append(Finding(level=ERROR, kind="unusable table", text=str(error), path=base))
+        return report
+    report.findings += check_table(subset, table)
+    sounds, flows, sizes = Counter(), Counter(), Counter()
+    readers = {}
+    for split in SPLITS:
+        reader = readers[split] = make_reader(subset, split, base, root, **options)
+        rows = tqdm(table.rows[split], desc=f"Listing {subset} {split}", delay=1, disable=not progress)
+        records = [reader.record(row) for row in rows]
+        found = [_missing(clip_id, path, what) for clip_id, path, what in reader.missing.files]
+        for record in records:
+            found += check_entries(record, reader)
+        task = partial(check_clip, needs=needs, content=content)
+        for findings in in_threads(
+            task, records, jobs=jobs, title=f"Checking {subset} {split}", progress=progress
+        ):
+            found += findings
+        broken = {finding.clip_id for finding in errors_of(found)}
+        report.findings += found
+        report.listed[split], report.usable[split] = len(records), len(records) - len(broken)
+        report.states[split] = dict(Counter(map(_state, records)))
+        for record in records:
+            sounds[_sound_source(record, needs)] += 1
+            flows[has_flow(record["flow_path"])] += 1
+            sizes[record["rebuilt"]] += 1
+    report.findings += _not_listed(subset, base, table.rows, readers)
+    report.findings += _split_sizes(report)
+    report.on_the_fly = _on_the_fly(sounds, flows, sizes)
+    return report
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much ``check_records`` has seen: clips in all, with headers, with contents read; seconds it took."""
+
+    clips: int
+    headers: int
+    contents: int
+    seconds: float
+
+    def __str__(self) -> str:
+        parts = f"headers of {self.headers} and contents of {self.contents} of {self.clips} clips"
+        return f"{parts} in {self.seconds:.1f} s"
+
+
+def check_records(
+    records: Sequence[dict], needs: Needs, *, seconds: float, jobs: int = 0, progress: bool = True
+) -> tuple[list[Finding], Coverage]:
+    """Check the clips that a training will use, first all headers, then contents while time is left.
+
+    Args:
+        records: of ``load_records``.
+        needs: what will be used of them.
+        seconds: for the contents, which are read in a seeded random order; headers may take three times as long.
+
+    Returns:
+        findings, and what has been looked at.
+    """
+    start = time.monotonic()
+    order = random.Random(_SEED).sample(range(len(records)), len(records))
+    findings: list[Finding] = []
+    seen = []
+    for content, deadline, title in ((False, 3 * seconds, "headers"), (True, seconds, "contents")):
+        # The second look says what the first one said, of the same files.
+        known = {(finding.kind, finding.path, finding.clip_id) for finding in findings}
+
+        def look(index: int, content: bool = content, end: float = start + deadline) -> list[Finding] | None:
+            late = time.monotonic() > end
+            return None if late else check_clip(records[index], needs, content=content)
+
+        done = [
+            found
+            for found in in_threads(look, order, jobs=jobs, title=f"Checking {title}", progress=progress)
+            if found is not None
+        ]
+        seen.append(len(done))
+        fresh = [finding for found in done for finding in found]
+        findings += [f for f in fresh if (f.kind, f.path, f.clip_id) not in known]
+    return findings, Coverage(len(records), *seen, time.monotonic() - start)
+
+
+def _missing(clip_id: str, path: str, what: str) -> Finding:
+    text = f"Clip '{clip_id}' lacks its {what} {path}; unpack it again, or leave the clip out."
+    return Finding(level=ERROR, kind=f"missing {what}", text=text, path=path, clip_id=clip_id)
+
+
+def _state(record: dict) -> str:
+    folder = next((path.rpartition("/")[0] for path in record["image_paths"] if path), "")
+    if not folder:
+        return "no frames"
+    if not record["rebuilt"]:
+        return "original"
+    return "rebuilt 224" if folder.endswith(f"/{CROPPED}") else "rebuilt 384"
+
+
+def _sound_source(record: dict, needs: Needs) -> str:
+    try:
+        return choose_sound(record, needs.audio_source)[0]
+    except AudioError:
+        return "none"
+
+
+def _not_listed(subset: str, base: str, rows: dict[str, list[dict]], readers: dict[str, Reader]) -> list[Finding]:
+    """Folders of clips that the table does not know."""
+    known: dict[str, set[str]] = {}
+    for split in SPLITS:
+        for row in rows[split]:
+            if subset == "avss":
+                folder, name = f"{base}/{row['label']}", row["uid"]
+            else:
+                inside = f"/{split}/{row['category']}" if subset == "s4" else ""
+                folder, name = f"{base}/{subset}_data/visual_frames{inside}", row["name"]
+            known.setdefault(folder, set()).add(name)
+    findings = []
+    index = readers[SPLITS[0]].index
+    for folder, names in known.items():
+        for name in sorted(index.names(folder) - names):
+            text = f"{folder}/{name} belongs to no clip of the table; it is ignored."
+            findings.append(Finding(level=NOTE, kind="not in the table", text=text, path=f"{folder}/{name}"))
+    return findings
+
+
+def _split_sizes(report: SubsetReport) -> list[Finding]:
+    facts, findings = get_subset(report.subset), []
+    for split, published in facts.split_sizes.items():
+        listed, usable = report.listed[split], report.usable[split]
+        if listed != published or usable < listed:
+            usable_too = f", {usable} of them usable" if usable < listed else ""
+            text = (
+                f"{facts.title}, split {split}: {listed} clips{usable_too}, {published} were published; scores do "
+                "not compare with published ones."
+            )
+            findings.append(Finding(level=WARNING, kind="split of another size", text=text, path=report.base))
+    return findings
+
+
+def _on_the_fly(sounds: Counter, flows: Counter, rebuilt: Counter) -> list[str]:
+    lines = []
+    for source, cost in (("wav", "prepare.py --what log-mel saves that"), ("video", "decoded each time")):
+        if sounds[source]:
+            lines.append(f"log-mel from the {source} of {sounds[source]} clips ({cost})")
+    if rebuilt[False]:
+        lines.append(
+            f"frames of {rebuilt[False]} clips resized from their released size (prepare.py --what frames)"
+        )
+    if flows[False]:
+        lines.append(
+            f"no flow for {flows[False]} of {flows[False] + flows[True]} clips: compute it, or set "
+            "INPUT.FLOW.MISSING to zero"
+        )
+    return lines

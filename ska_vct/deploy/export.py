@@ -1,0 +1,212 @@
+"""Trained models for other programs: slim safetensors, ONNX, torch.export (``tools/export.py``)."""
+
+import argparse
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor, nn
+from torch.export import Dim
+
+from ska_vct.checkpoint.fetch.resolve import resolve
+from ska_vct.checkpoint.writing import read_config, save_slim
+from ska_vct.config import get_cfg
+from ska_vct.engine.predict import load_model
+from ska_vct.engine.setup import load_cfg
+from ska_vct.utils.files import atomic_path
+
+from .network import InferenceNetwork, example_inputs, exportable, rounded_size
+
+FORMATS = ("safetensors", "onnx", "torch")
+_ENDINGS = {"safetensors": ".safetensors", "onnx": ".onnx", "torch": ".pt2"}
+_EXAMPLE_FRAMES, _CHECKED_FRAMES = 3, 5
+_OPSET = 20
+# Relative to the largest score: fp32 in another order of operations.
+TOLERANCE = 1e-3
+
+
+class ExportError(ValueError):
+    """A model cannot be exported, or the exported one does not answer as the model does."""
+
+
+def export(args: argparse.Namespace) -> list[str]:
+    """What ``tools/export.py`` does.
+
+    Args:
+        args: ``weights``, ``config_file``, ``opts``, ``to``, ``out``, ``dynamic_size``.
+
+    Returns:
+        lines that say what was written and how far its answers are from the model's.
+
+    Raises:
+        ExportError: the model cannot be exported, or a file's ending does not fit.
+        ConfigError, CheckpointError, OSError: the input is wrong; see there.
+    """
+    ending = _ENDINGS[args.to]
+    if Path(args.out).suffix != ending:
+        raise ExportError(f"--out must end in '{ending}' for --to {args.to}, found '{args.out}'.")
+    cfg = load_export_cfg(args.weights, args.config_file, args.opts)
+    cfg.MODEL.COMPILE = False
+    model = load_model(cfg)
+    if args.to == "safetensors":
+        entries = save_slim(args.out, model.state_dict(), config=portable_config(cfg))
+        return [f"{args.out}: {entries} entries and the config, {os.path.getsize(args.out) / 2**20:.1f} MiB"]
+    network = InferenceNetwork(model=model, output_size=cfg.INPUT.EVAL_SIZE).eval()
+    program = make_program(cfg, network, dynamic_size=args.dynamic_size)
+    if args.to == "onnx":
+        write_onnx(cfg, network, program, args.out)
+        difference = compare(cfg, network, lambda inputs: run_onnx(args.out, inputs), args.dynamic_size)
+    else:
+        with atomic_path(args.out) as temporary:
+            torch.export.save(program, temporary, extra_files={"config.yaml": portable_config(cfg)})
+        with warnings.catch_warnings():
+            # Of weights that share memory with none.
+            warnings.filterwarnings("ignore", message="No complete tensor found")
+            loaded = torch.export.load(args.out).module()
+        difference = compare(cfg, network, lambda inputs: loaded(**inputs), args.dynamic_size)
+    inputs = example_inputs(cfg, network, frames=1, size=rounded_size(cfg.INPUT.SIZE))
+    shapes = ", ".join(f"{name} {_shown(value, args.dynamic_size)}" for name, value in inputs.items())
+    return [
+        f"{args.out}: {shapes}; {os.path.getsize(args.out) / 2**20:.1f} MiB",
+        f"largest difference {difference:.1e}",
+    ]
+
+
+def load_export_cfg(weights: str, config_file: str, opts: Sequence[str]) -> CfgNode:
+    """The config to export with: the file's own when none is named.
+
+    Raises:
+        ExportError: no config is named and the weights hold none.
+        ConfigError: see :func:`ska_vct.engine.setup.load_cfg`.
+    """
+    opts = ["MODEL.WEIGHTS", weights, "MODEL.DEVICE", "cpu", *opts]
+    if config_file:
+        return load_cfg(config_file, opts)
+    text = read_config(resolve(weights, key="--weights"))
+    if text is None:
+        raise ExportError(f"'{weights}' holds no config; name one with --config.")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load_cfg(path, opts)
+
+
+def portable_config(cfg: CfgNode) -> str:
+    """The config as YAML, without what only this machine knows."""
+    cfg, default = cfg.clone(), get_cfg()
+    cfg.defrost()
+    for node, fresh in ((cfg.MODEL, default.MODEL), (cfg.MODEL.AUDIO, default.MODEL.AUDIO)):
+        node.WEIGHTS = fresh.WEIGHTS
+    cfg.MODEL.BACKBONE_WEIGHTS, cfg.MODEL.PRE_MASK.WEIGHTS = "", ""
+    cfg.MODEL.DEVICE, cfg.OUTPUT_DIR = default.MODEL.DEVICE, default.OUTPUT_DIR
+    cfg.DATASETS.ROOT, cfg.INPUT.FLOW.ROOT, cfg.INPUT.PRE_MASK.ROOT = "", "", ""
+    return cfg.dump()
+
+
+def make_program(cfg: CfgNode, network: InferenceNetwork, *, dynamic_size: bool) -> torch.export.ExportedProgram:
+    """``network`` as a graph for any number of frames.
+
+    Args:
+        cfg: its config.
+        network: the network.
+        dynamic_size: for any size of picture that is a multiple of 32, too.
+
+    Raises:
+        ExportError: the backbone fixes the size.
+    """
+    if dynamic_size and cfg.MODEL.BACKBONE.NAME == "build_swin_backbone":
+        raise ExportError(
+            "Swin's windows fix the size of the picture in an exported graph; leave out --dynamic-size and set "
+            "INPUT.SIZE, or use a timm backbone (MODEL.BACKBONE.NAME build_timm_backbone)."
+        )
+    size = _example_size(cfg, dynamic_size)
+    inputs = example_inputs(cfg, network, frames=_EXAMPLE_FRAMES, size=size)
+    frames = Dim("frames", min=1, max=4096)
+    height, width = (32 * Dim(f"{name}_32", min=2, max=64) for name in ("height", "width"))
+    shapes: dict[str, dict] = {name: {0: frames} for name in inputs}
+    if dynamic_size:
+        for name in {"images", "pre_masks"} & inputs.keys():
+            shapes[name] |= {2: height, 3: width}
+    with torch.no_grad(), exportable():
+        return torch.export.export(network, (), kwargs=inputs, dynamic_shapes=_complete(shapes, network))
+
+
+def write_onnx(cfg: CfgNode, network: InferenceNetwork, program: torch.export.ExportedProgram, path: str) -> None:
+    """Write ``program`` as ONNX, with its config among the metadata.
+
+    Raises:
+        ExportError: ONNX is not installed.
+    """
+    _need("onnx", "onnxscript", "onnxruntime")
+    with exportable():
+        onnx_program = torch.onnx.export(
+            program,
+            input_names=network.input_names,
+            output_names=["sem_seg"],
+            opset_version=_OPSET,
+            verbose=False,
+        )
+    onnx_program.model.metadata_props["ska_vct.config"] = portable_config(cfg)
+    with atomic_path(path) as temporary:
+        onnx_program.save(temporary)
+
+
+def run_onnx(path: str, inputs: Mapping[str, Tensor]) -> Tensor:
+    """What onnxruntime answers on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {name: value.numpy() for name, value in inputs.items()})[0])
+
+
+def compare(cfg: CfgNode, network: nn.Module, other, dynamic_size: bool) -> float:
+    """Largest difference between two networks, relative to the largest score, on frames (and a size) not exported.
+
+    Raises:
+        ExportError: it is beyond ``TOLERANCE``.
+    """
+    size = rounded_size(cfg.INPUT.SIZE)
+    if dynamic_size:
+        size = (size[0] + 32, size[1] + 64)
+    inputs = example_inputs(cfg, network, frames=_CHECKED_FRAMES, size=size)
+    with torch.no_grad():
+        wanted = network(**inputs)
+        found = other(inputs)
+    difference = float((found - wanted).abs().max() / wanted.abs().max())
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"The exported network answers {difference:.1e} (relative) away from the model, over {TOLERANCE:g}; "
+            "the file was written, but do not use it."
+        )
+    return difference
+
+
+def _example_size(cfg: CfgNode, dynamic_size: bool) -> tuple[int, int]:
+    height, width = rounded_size(cfg.INPUT.SIZE)
+    # Two sides that differ from one another and from the mixer's grid, so that no coincidence becomes a rule.
+    return (height + 64, width + 96) if dynamic_size else (height, width)
+
+
+def _complete(shapes: dict[str, dict], network: InferenceNetwork) -> dict[str, dict | None]:
+    return {name: shapes.get(name) for name in network.input_names}
+
+
+def _shown(value: Tensor, dynamic_size: bool) -> str:
+    sides = ["N", *map(str, value.shape[1:])]
+    if dynamic_size and value.dtype == torch.uint8:
+        sides[2:] = ["32a", "32b"]
+    return f"({', '.join(sides)})"
+
+
+def _need(*modules: str) -> None:
+    import importlib.util
+
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ExportError(
+            f"ONNX needs {', '.join(missing)}: pip install 'ska_vct[export]', or pip install {' '.join(missing)}."
+        )

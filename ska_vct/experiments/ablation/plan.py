@@ -1,0 +1,247 @@
+"""Which runs an ablation consists of: a YAML list of configs, times seeds, in the order in which they are done.
+
+A list::
+
+    benchmark: datasets/synth_benchmark   # its folder train is DATASETS.ROOT of training, the splits lie beside it
+    seeds: [1, 2, 3]
+    baseline: ppqg                        # differences to this row are paired by seed
+    splits: [plain, silent-twin]          # optional; default: all that datasets/make_synth_benchmark.py makes
+    negatives_on: [plain]                 # splits that are also scored with silence, noise and off-screen sound
+    rows:
+      - name: ppqg                        # folder of its runs
+        label: no motion                  # in tables
+        config: configs/ablations/synth/ppqg.yaml
+        overrides: [SOLVER.MAX_ITER, 600] # optional
+        seeds: [1]                        # optional
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from detectron2.config import CfgNode
+
+from ska_vct.engine.setup import load_cfg
+
+SPLITS = ("plain", "silent-twin", "silent-mover", "camera-motion", "weak-motion", "off-screen")
+TRAIN_FOLDER = "train"
+# Where a run happens, not what it is.
+_PLACES = ("OUTPUT_DIR", "SEED", "DATASETS.ROOT", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS")
+_LIST_KEYS = {"benchmark", "seeds", "baseline", "splits", "negatives_on", "rows"}
+_ROW_KEYS = {"name", "label", "config", "overrides", "seeds"}
+
+
+class AblationError(ValueError):
+    """A list of runs is wrong, or does not fit the runs that are there; the message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table: a config that is trained with several seeds.
+
+    Attributes:
+        name: short, for folders and ``--rows``.
+        label: for tables.
+        config: file.
+        overrides: KEY, VALUE, ...
+        seeds: its own; None for the list's.
+    """
+
+    name: str
+    label: str
+    config: Path
+    overrides: tuple[str, ...] = ()
+    seeds: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """A list of runs; attributes as the keys in the module's head, and ``name``, its file's."""
+
+    name: str
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...]
+    baseline: str
+    benchmark: Path
+    splits: tuple[str, ...] = SPLITS
+    negatives_on: tuple[str, ...] = ()
+
+    @property
+    def train_root(self) -> Path:
+        return self.benchmark / TRAIN_FOLDER
+
+    @property
+    def scoring(self) -> dict[str, Any]:
+        """What is scored: ``splits``, name -> root, and ``negatives_on``."""
+        splits = {name: str(self.benchmark / name) for name in self.splits}
+        return {"splits": splits, "negatives_on": list(self.negatives_on)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training with its scores."""
+
+    row: Row
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.row.name} seed {self.seed}"
+
+
+def read_ablation(path: str | os.PathLike) -> Ablation:
+    """Read and check a list.
+
+    Raises:
+        AblationError: naming the file, the entry and what is expected.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AblationError(f"There is no list '{path}'; the project's are in configs/ablations/synth.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise AblationError(f"{path} cannot be read as plain YAML: {' '.join(str(error).split())}.") from None
+    where = str(path)
+    _check_mapping(content, where, allowed=_LIST_KEYS, needed=("benchmark", "seeds", "baseline", "rows"))
+    if not isinstance(content["rows"], list) or not content["rows"]:
+        raise AblationError(f"{where}: 'rows' must be a list with at least one entry.")
+    rows = tuple(_read_row(row, f"{where}, row {index + 1}") for index, row in enumerate(content["rows"]))
+    names = [row.name for row in rows]
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double:
+        raise AblationError(f"{where}: there are several rows named {', '.join(double)}.")
+    if content["baseline"] not in names:
+        raise AblationError(f"{where}: baseline '{content['baseline']}' is none of the rows {', '.join(names)}.")
+    splits = _texts(content.get("splits", SPLITS), f"{where}: 'splits'")
+    negatives_on = _texts(content.get("negatives_on", ()), f"{where}: 'negatives_on'")
+    unknown = [name for name in negatives_on if name not in splits]
+    if unknown:
+        raise AblationError(f"{where}: negatives_on names {', '.join(unknown)}, not in 'splits'.")
+    return Ablation(
+        name=Path(path).stem,
+        rows=rows,
+        seeds=_seeds(content["seeds"], where),
+        baseline=content["baseline"],
+        benchmark=Path(str(content["benchmark"])),
+        splits=splits,
+        negatives_on=negatives_on,
+    )
+
+
+def plan_runs(
+    ablation: Ablation,
+    out: str | os.PathLike,
+    *,
+    rows: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    part: tuple[int, int] = (1, 1),
+) -> list[Run]:
+    """The runs in their order: all rows with their first seed, then with the next one.
+
+    Args:
+        out: folder of the ablation.
+        rows: names; None for all.
+        seeds: in place of the list's and the rows' own.
+        part: (i, n): every n-th run, beginning with the i-th, i from 1.
+
+    Raises:
+        AblationError: an unknown row or an impossible part.
+    """
+    known = [row.name for row in ablation.rows]
+    unknown = [name for name in rows or () if name not in known]
+    if unknown:
+        raise AblationError(f"There is no row {', '.join(unknown)}; the list has {', '.join(known)}.")
+    index, parts = part
+    if not 1 <= index <= parts:
+        raise AblationError(
+            f"Part {index}/{parts} does not exist; parts of {parts} are 1/{parts} to {parts}/{parts}."
+        )
+    chosen = [row for row in ablation.rows if not rows or row.name in rows]
+    seeds_of = {row.name: tuple(seeds or row.seeds or ablation.seeds) for row in chosen}
+    runs = [
+        Run(row, seeds_of[row.name][k], Path(out) / row.name / f"seed{seeds_of[row.name][k]}")
+        for k in range(max(len(values) for values in seeds_of.values()))
+        for row in chosen
+        if k < len(seeds_of[row.name])
+    ]
+    return runs[index - 1 :: parts]
+
+
+def config_keys(row: Row, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Every key that says what a run of ``row`` is, ``"MODEL.SKA.NAME" -> value``; not where it happens.
+
+    Raises:
+        ConfigError: the config file or an override is wrong.
+    """
+    flat = _flatten(load_cfg(row.config, [*row.overrides, *overrides]))
+    return {key: value for key, value in flat.items() if key not in _PLACES}
+
+
+def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys on which two of :func:`config_keys` differ, with both values.
+
+    A key that only one of them has counts as its present default there: the code has gained or lost it since.
+    """
+    defaults = _flatten(load_cfg())
+    keys = sorted((before.keys() | now.keys()) & defaults.keys())
+    pairs = {key: (before.get(key, defaults[key]), now.get(key, defaults[key])) for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _flatten(node: CfgNode, prefix: str = "") -> dict[str, Any]:
+    result = {}
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            result |= _flatten(value, f"{prefix}{key}.")
+        else:
+            # As JSON gives it back.
+            result[f"{prefix}{key}"] = _as_lists(value)
+    return result
+
+
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _read_row(entry: Any, where: str) -> Row:
+    _check_mapping(entry, where, allowed=_ROW_KEYS, needed=("name", "label", "config"))
+    name = str(entry["name"])
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise AblationError(f"{where}: the name '{name}' cannot be a folder; use letters, digits, _ and -.")
+    overrides = tuple(str(value) for value in entry.get("overrides") or ())
+    if len(overrides) % 2:
+        raise AblationError(f"{where}: 'overrides' are pairs of KEY, VALUE; '{overrides[-1]}' has no partner.")
+    config = Path(str(entry["config"]))
+    if not config.is_file():
+        raise AblationError(f"{where}: there is no config '{config}' (paths begin where the program is started).")
+    seeds = _seeds(entry["seeds"], where) if "seeds" in entry else None
+    return Row(name=name, label=str(entry["label"]), config=config, overrides=overrides, seeds=seeds)
+
+
+def _check_mapping(content: Any, where: str, *, allowed: set[str], needed: Sequence[str]) -> None:
+    if not isinstance(content, dict):
+        raise AblationError(f"{where}: expected a mapping with {', '.join(needed)}.")
+    unknown = sorted(str(key) for key in content if key not in allowed)
+    if unknown:
+        raise AblationError(f"{where}: unknown {', '.join(unknown)}; there are {', '.join(sorted(allowed))}.")
+    missing = [key for key in needed if key not in content]
+    if missing:
+        raise AblationError(f"{where}: {', '.join(missing)} is missing.")
+
+
+def _seeds(value: Any, where: str) -> tuple[int, ...]:
+    good = isinstance(value, list) and value and all(type(seed) is int and seed >= 0 for seed in value)
+    if not good or len(set(value)) < len(value):
+        raise AblationError(f"{where}: 'seeds' must be different whole numbers from 0 on, got {value!r}.")
+    return tuple(value)
+
+
+def _texts(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise AblationError(f"{where} must be a list of names, got {value!r}.")
+    return tuple(value)

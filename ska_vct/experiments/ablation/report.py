@@ -1,0 +1,216 @@
+"""What the runs of an ablation have come to: tables, a figure and a summary.
+
+Files, in the folder of the ablation, named after its list:
+
+========================  ====================================================================================
+``LIST.md``               the tables one reads
+``LIST_long.md``          every score of every row
+``LIST.csv``              the same, one line per row and score, with each seed's value
+``LIST_differences.csv``  the same for differences to the baseline, paired by seed
+``LIST.png``              right - wrong and M_J by row, seeds as dots
+``LIST_summary.json``     what was run, with what, and every run's scores
+========================  ====================================================================================
+"""
+
+import csv
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from ska_vct.experiments.statistics import Spread, spread
+from ska_vct.utils.files import atomic_write, write_json
+from ska_vct.visualization.row_plot import Panel, plot_rows
+
+from ..job_queue import format_seconds
+from .plan import Ablation
+from .results import RowResults, collect, mixed_configs, summarize
+
+_EXPORTED = (".md", ".csv", "_differences.csv", ".png", "_summary.json")
+_RIGHT = "/true/right_minus_wrong"
+# Heading and score of the tables' columns; those that nothing was scored for are left out.
+_TABLES = {
+    "Plain clips, silent twins (same looks, standing still), silent movers (own rhythm)": (
+        ("plain M_J", "plain/true/M_J"),
+        ("plain M_F", "plain/true/M_F"),
+        ("twin M_J", "silent-twin/true/M_J"),
+        ("twin right", "silent-twin/true/right"),
+        ("twin wrong", "silent-twin/true/wrong"),
+        ("twin silent", "silent-twin/true/silent_still"),
+        ("mover M_J", "silent-mover/true/M_J"),
+        ("mover right", "silent-mover/true/right"),
+        ("mover wrong", "silent-mover/true/wrong"),
+        ("mover silent", "silent-mover/true/silent_moving"),
+    ),
+    "Other splits, and FPR on plain clips with another sound": (
+        ("camera M_J", "camera-motion/true/M_J"),
+        ("weak motion M_J", "weak-motion/true/M_J"),
+        ("off-screen FPR", "off-screen/true/FPR"),
+        ("silence FPR", "plain/silence/FPR"),
+        ("noise FPR", "plain/noise/FPR"),
+        ("other clip's sound FPR", "plain/off_screen/FPR"),
+    ),
+}
+_DIFFERENCES = (
+    ("plain M_J", "plain/true/M_J"),
+    ("twin M_J", "silent-twin/true/M_J"),
+    ("twin right - wrong", "silent-twin" + _RIGHT),
+    ("mover M_J", "silent-mover/true/M_J"),
+    ("mover right - wrong", "silent-mover" + _RIGHT),
+    ("off-screen FPR", "off-screen/true/FPR"),
+)
+_PANELS = (
+    ("Silent twins", "right - wrong (% of frames)", "silent-twin" + _RIGHT),
+    ("Silent movers", "right - wrong (% of frames)", "silent-mover" + _RIGHT),
+    ("Plain clips", "M_J (%)", "plain/true/M_J"),
+)
+_WORDS = (
+    "right: frames where more than half of what sounds and less than half of what is silent is segmented; wrong: "
+    "the reverse. silent: pixels of silent twins, or movers, that are segmented. FPR: pixels that are segmented."
+)
+
+
+def write_tables(ablation: Ablation, out: str | os.PathLike) -> str:
+    """Write the files that the module's head lists from what is in ``out``.
+
+    Returns:
+        the tables as text.
+
+    Raises:
+        ValueError: a file of a run is damaged.
+    """
+    out, name, results = Path(out), ablation.name, collect(ablation, out)
+    text = to_markdown(ablation, results)
+    with atomic_write(out / f"{name}.md", "w") as file:
+        file.write(text)
+    with atomic_write(out / f"{name}_long.md", "w") as file:
+        file.write(_long_table(results))
+    baseline = _baseline(ablation, results)
+    _write_csv(out / f"{name}.csv", results)
+    _write_csv(out / f"{name}_differences.csv", [row.minus(baseline) for row in results if row is not baseline])
+    write_json(out / f"{name}_summary.json", summarize(ablation, results))
+    scored = [row for row in results if row.scores]
+    panels = [
+        Panel(title=title, axis=axis, values=[row.values(score) for row in scored])
+        for title, axis, score in _PANELS
+        if any(score in row.scores for row in scored)
+    ]
+    if panels:
+        plot_rows([row.label for row in scored], panels, out / f"{name}.png")
+    return text
+
+
+def export(ablation: Ablation, out: str | os.PathLike, folder: str | os.PathLike) -> list[Path]:
+    """Copy what is worth keeping with the code into ``folder``; the files' new paths."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    files = [Path(out) / f"{ablation.name}{ending}" for ending in _EXPORTED]
+    return [Path(shutil.copy2(path, folder)) for path in files if path.is_file()]
+
+
+def to_markdown(ablation: Ablation, results: Sequence[RowResults]) -> str:
+    """The tables one reads, as a Markdown page."""
+    scored = [row for row in results if row.scores]
+    convention = _convention(results)
+    parts = ["Mean ± standard deviation over n seeds. Scores in percent, of the weights of the last iteration.\n"]
+    parts += [f"**{sentence}**\n" for sentence in mixed_configs(results)]
+    for title, columns in _TABLES.items():
+        columns = [column for column in columns if any(column[1] in row.scores for row in scored)]
+        if columns:
+            table = [
+                {"row": row.label, "n": len(row.seeds)}
+                | {heading: format_spread(spread(row.values(score))) for heading, score in columns}
+                for row in scored
+            ]
+            parts.append(_titled(f"{title}; convention `{convention}`", table))
+    if scored:
+        counts = scored[0].num_clips
+        clips = ", ".join(f"{split} {counts[split]}" for split in ablation.splits if split in counts)
+        parts.append(f"{_WORDS} Clips: {clips}.\n")
+    parts += _difference_table(ablation, results)
+    parts.append(_titled("Cost of training", [_cost(row) for row in results]))
+    parts.append("Time as it passed, start and validation included, beside whatever else the machine was doing.\n")
+    return "\n".join(parts)
+
+
+def format_spread(value: Spread | None, *, signed: bool = False) -> str:
+    """``82.4 ± 0.6``; signed with the t interval where there is one: ``+1.2 ± 0.3 [+0.5, +1.9]``."""
+    if value is None:
+        return "-"
+
+    def number(x: float) -> str:
+        # + 0.0: no minus sign before a rounded zero
+        return f"{round(x, 1) + 0.0:{'+' if signed else ''}.1f}"
+
+    text = number(value.mean)
+    if value.sd is not None:
+        text += f" ± {value.sd:.1f}"
+    interval = value.interval() if signed else None
+    return f"{text} [{', '.join(map(number, interval))}]" if interval else text
+
+
+def _baseline(ablation: Ablation, results: Sequence[RowResults]) -> RowResults:
+    return next(row for row in results if row.name == ablation.baseline)
+
+
+def _convention(results: Sequence[RowResults]) -> str:
+    return ", ".join(sorted({row.convention for row in results if row.scores}))
+
+
+def _difference_table(ablation: Ablation, results: Sequence[RowResults]) -> list[str]:
+    baseline = _baseline(ablation, results)
+    differences = [row.minus(baseline) for row in results if row is not baseline]
+    table = [
+        {"row": row.label, "n": len(row.seeds)}
+        | {heading: format_spread(spread(row.values(score)), signed=True) for heading, score in _DIFFERENCES}
+        for row in differences
+        if row.seeds
+    ]
+    if not table:
+        return []
+    title = f"Difference to '{baseline.label}', paired by seed; convention `{_convention(results)}`"
+    return [_titled(title, table), "In brackets: 95 % t interval of the mean, from three seeds on.\n"]
+
+
+def _cost(row: RowResults) -> dict[str, Any]:
+    def mean(key: str) -> float:
+        return spread(record[key] for record in row.training.values()).mean
+
+    if not row.training:
+        return {"row": row.label, "trained": 0}
+    return {
+        "row": row.label,
+        "trained": len(row.training),
+        "parameters (M)": f"{mean('parameters') / 1e6:.3f}",
+        "iterations": f"{mean('iterations'):.0f}",
+        "training time": format_seconds(mean("seconds")),
+    }
+
+
+def _titled(title: str, table: Sequence[Mapping]) -> str:
+    return f"## {title}\n\n{tabulate(table, headers='keys', tablefmt='pipe', disable_numparse=True)}\n"
+
+
+def _long_table(results: Sequence[RowResults]) -> str:
+    scored = [row for row in results if row.scores]
+    names = list(dict.fromkeys(name for row in scored for name in row.scores))
+    table = [
+        {"score": name} | {row.name: format_spread(spread(row.values(name))) for row in scored} for name in names
+    ]
+    return _titled(f"Every score; M_J, M_F, G_mIoU and drop in convention `{_convention(results)}`", table)
+
+
+def _write_csv(path: Path, results: Sequence[RowResults]) -> None:
+    seeds = sorted({seed for row in results for seed in row.seeds})
+    with atomic_write(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row", "score", "convention", "n", "mean", "sd", *(f"seed{seed}" for seed in seeds)])
+        for row in results:
+            for name, values in row.scores.items():
+                value = spread(values.values())
+                if value is not None:
+                    sd = "" if value.sd is None else f"{value.sd:.4f}"
+                    each = (f"{values[seed]:.4f}" if seed in values else "" for seed in seeds)
+                    writer.writerow([row.name, name, row.convention, value.n, f"{value.mean:.4f}", sd, *each])

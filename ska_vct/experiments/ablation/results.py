@@ -1,0 +1,149 @@
+"""What the finished runs of an ablation hold, read from their folders."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ska_vct.experiments.statistics import paired_differences
+
+from .plan import Ablation, changed_keys
+from .run import PLAN, TRAINING, is_trained, read_json, read_scores
+
+# Of the other conventions the run's own robustness.json tells; notes are for people.
+_LEFT_OUT = ("notes", "conventions", "silent_frames")
+
+
+@dataclass(kw_only=True)
+class RowResults:
+    """A row's finished runs.
+
+    Attributes:
+        name, label: of the row.
+        scores: name, e.g. ``plain/true/M_J`` (split, what was heard, score) -> seed -> value, mostly percent.
+        training: seed -> ``training.json``.
+        plans: seed -> ``run.json``.
+        num_clips: split -> clips scored.
+        convention: of M_J and M_F; empty without scores.
+    """
+
+    name: str
+    label: str
+    scores: dict[str, dict[int, float]] = field(default_factory=dict)
+    training: dict[int, dict] = field(default_factory=dict)
+    plans: dict[int, dict] = field(default_factory=dict)
+    num_clips: dict[str, int] = field(default_factory=dict)
+    convention: str = ""
+
+    @property
+    def seeds(self) -> list[int]:
+        """Those with scores."""
+        return sorted({seed for values in self.scores.values() for seed in values})
+
+    def values(self, score: str) -> list[float]:
+        """All seeds' values."""
+        return list(self.scores.get(score, {}).values())
+
+    def minus(self, baseline: "RowResults") -> "RowResults":
+        """The same with differences to ``baseline`` of the seeds that both have."""
+        scores = {
+            name: paired_differences(values, baseline.scores.get(name, {})) for name, values in self.scores.items()
+        }
+        return replace(self, scores=scores)
+
+
+def collect(ablation: Ablation, out: str | os.PathLike) -> list[RowResults]:
+    """All finished trainings below ``out``, in the rows' order, with the scores that are there.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    results = []
+    for row in ablation.rows:
+        result = RowResults(name=row.name, label=row.label)
+        found = {path.name.removeprefix("seed"): path for path in (Path(out) / row.name).glob("seed*")}
+        # Runs that were put aside have more behind their number.
+        for seed, folder in sorted((int(seed), path) for seed, path in found.items() if seed.isdigit()):
+            plan = read_json(folder / PLAN)
+            if plan is None or not is_trained(folder):
+                continue
+            result.plans[seed] = plan
+            result.training[seed] = read_json(folder / TRAINING)
+            _add_scores(result, seed, read_scores(folder, plan))
+        results.append(result)
+    return results
+
+
+def mixed_configs(results: Sequence[RowResults]) -> list[str]:
+    """A sentence for each row whose seeds were not trained with the same config."""
+    sentences = []
+    for row in results:
+        plans = list(row.plans.values())
+        keys = {key for plan in plans[1:] for key in changed_keys(plans[0]["keys"], plan["keys"])}
+        if keys:
+            sentences.append(
+                f"The seeds of row '{row.label}' differ in more than the seed: {', '.join(sorted(keys))}."
+            )
+    return sentences
+
+
+def summarize(ablation: Ablation, results: Sequence[RowResults]) -> dict[str, Any]:
+    """Everything that is needed to say what was run, without the runs' folders."""
+    plans = [plan["keys"] for row in results for plan in row.plans.values()]
+    changed = [{key: new for key, (_, new) in changed_keys({}, keys).items()} for keys in plans]
+    common = {key: value for key, value in changed[0].items() if _all_have(changed, key, value)} if changed else {}
+    return {
+        "benchmark": str(ablation.benchmark),
+        "baseline": ablation.baseline,
+        "common_keys": common,
+        "rows": [
+            {
+                "name": row.name,
+                "label": row.label,
+                "convention": row.convention,
+                "num_clips": row.num_clips,
+                "runs": [_summarize_run(row, seed, common) for seed in sorted(row.training)],
+            }
+            for row in results
+        ],
+    }
+
+
+def _all_have(dicts: Sequence[Mapping], key: str, value: Any) -> bool:
+    return all(key in other and other[key] == value for other in dicts)
+
+
+def _summarize_run(row: RowResults, seed: int, common: Mapping[str, Any]) -> dict[str, Any]:
+    plan, training = row.plans[seed], row.training[seed]
+    keys = {key: new for key, (_, new) in changed_keys({}, plan["keys"]).items() if key not in common}
+    return {
+        "seed": seed,
+        "config": plan["config"],
+        "keys": keys,
+        **{key: training[key] for key in ("iterations", "losses", "parameters", "sessions")},
+        "seconds": round(training["seconds"], 1),
+        "scores": {name: round(values[seed], 3) for name, values in row.scores.items() if seed in values},
+    }
+
+
+def _add_scores(result: RowResults, seed: int, report: Mapping[str, Any] | None) -> None:
+    if report is None:
+        return
+    result.convention = report["convention"]
+    for split, entry in report["splits"].items():
+        result.num_clips[split] = entry["num_clips"]
+        rest = {key: value for key, value in entry.items() if key not in ("num_clips", "conditions")}
+        for name, value in _leaves({**entry["conditions"], **rest}, split):
+            result.scores.setdefault(name, {})[seed] = value
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, float]]:
+    for key, value in tree.items():
+        if key in _LEFT_OUT:
+            continue
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}/{key}")
+        # null: there was nothing to measure
+        elif isinstance(value, int | float):
+            yield f"{prefix}/{key}", float(value)

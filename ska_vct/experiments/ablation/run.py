@@ -1,0 +1,154 @@
+"""One run of an ablation, a program of its own: train, then score the last weights.
+
+``python -m ska_vct.experiments.ablation.run FOLDER`` does what ``FOLDER/run.json`` says, goes on where it was
+interrupted, and leaves ``train/`` (what training writes), ``training.json`` and ``robustness.json`` there.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ska_vct.engine.predict import load_model
+from ska_vct.engine.setup import default_argument_parser, setup_cfg
+from ska_vct.engine.trainer import train_or_evaluate
+from ska_vct.utils.cli import one_sentence_errors
+from ska_vct.utils.files import write_json
+
+from ..job_queue import interrupt_on_termination
+from ..robustness.run import evaluate_robustness
+
+PLAN, TRAINING, SCORES = "run.json", "training.json", "robustness.json"
+_SCORED = "scored.json"  # what robustness.json was made from
+_LIBRARIES = ("torch", "torchvision", "detectron2", "timm", "numpy", "opencv-python-headless")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Contents of a file of a run; None where there is none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise ValueError(f"{path} is damaged; remove its folder to do this run again.") from None
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether the training in ``folder`` has come to its end."""
+    record = read_json(folder / TRAINING)
+    return bool(record and record["finished"]) and final_weights(folder).is_file()
+
+
+def final_weights(folder: Path) -> Path:
+    """The weights that are scored: the last ones, so that no score chooses among them."""
+    return folder / "train" / "model_final.pth"
+
+
+def read_scores(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``robustness.json`` of the run in ``folder``; None unless it says what ``plan`` asks for."""
+    return read_json(folder / SCORES) if read_json(folder / _SCORED) == plan.get("scoring") else None
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the run in ``folder`` is trained and scored as its ``run.json`` says."""
+    plan = read_json(folder / PLAN)
+    return plan is not None and is_trained(folder) and read_scores(folder, plan) is not None
+
+
+def train(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Train, or go on training, as ``plan`` says; note time, code and losses in ``training.json``."""
+    record = read_json(folder / TRAINING) or {"seconds": 0.0, "sessions": [], "finished": False}
+    # Interrupted sessions may have been of other code.
+    record["sessions"].append(_session())
+    write_json(folder / TRAINING, record)
+    earlier, start = record["seconds"], time.monotonic()
+    try:
+        model = train_or_evaluate(_arguments(folder, plan, "--resume"))
+        losses = _final_losses(folder / "train" / "metrics.json")
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        record |= {"finished": True, "parameters": parameters, **losses}
+    finally:
+        record["seconds"] = earlier + time.monotonic() - start
+        write_json(folder / TRAINING, record)
+
+
+def score(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Score the last weights as ``plan`` says; ``robustness.json`` holds the scores."""
+    args = _arguments(folder, plan, "--eval-only", overrides=("MODEL.WEIGHTS", str(final_weights(folder))))
+    cfg = setup_cfg(args)
+    wanted = plan["scoring"]
+    evaluate_robustness(cfg, load_model(cfg), wanted["splits"], negatives_on=wanted["negatives_on"], out=folder)
+    write_json(folder / _SCORED, wanted)
+
+
+def _arguments(folder: Path, plan: Mapping[str, Any], option: str, overrides: Sequence[str] = ()):
+    gpus = str(min(1, torch.cuda.device_count()))
+    places = ("SEED", plan["seed"], "OUTPUT_DIR", folder / "train", "DATASETS.ROOT", plan["train_root"])
+    options = ["--config-file", plan["config"], option, "--num-gpus", gpus]
+    return default_argument_parser().parse_args([*options, *plan["overrides"], *map(str, places), *overrides])
+
+
+def _session() -> dict[str, Any]:
+    return {
+        "code": _git_commit(),
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Commit of this code, with ``-dirty`` where files differ from it; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _final_losses(path: Path) -> dict[str, Any]:
+    """Iterations and losses of the last prediction from the last line of ``metrics.json`` that has them."""
+    for line in reversed(path.read_text(encoding="utf-8").splitlines()):
+        values = json.loads(line)
+        if "total_loss" in values:
+            losses = {key: value for key, value in values.items() if "loss" in key and not key[-1].isdigit()}
+            return {"iterations": values["iteration"] + 1, "losses": losses}
+    return {"iterations": None, "losses": {}}
+
+
+def main(folder: Path) -> None:
+    """Do what is left of the run in ``folder``."""
+    plan = read_json(folder / PLAN)
+    if plan is None:
+        raise ValueError(f"There is no {PLAN} in '{folder}'; tools/run_ablation.py writes it.")
+    if not is_trained(folder):
+        train(folder, plan)
+    if read_scores(folder, plan) is None:
+        score(folder, plan)
+
+
+if __name__ == "__main__":
+    interrupt_on_termination()
+    with one_sentence_errors():
+        main(Path(sys.argv[1]))

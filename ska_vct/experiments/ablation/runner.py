@@ -1,0 +1,154 @@
+"""An ablation: configs trained with several seeds, scored and tabulated; what ``tools/run_ablation.py`` runs."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from ska_vct.utils.files import write_json
+from ska_vct.utils.folders import make_folder
+
+from ..job_queue import Job, JobQueue, QueueResult, interrupt_on_termination, is_locked
+from .plan import Ablation, AblationError, Run, changed_keys, config_keys, plan_runs, read_ablation
+from .report import export, write_tables
+from .run import PLAN, is_done, read_json
+
+_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+_MAX_DIFFERENCES = 4
+
+
+def run_ablation(args: argparse.Namespace, say: Callable[[str], None] = print) -> bool:
+    """Do the runs of a list that are not done yet, then write the tables.
+
+    Args:
+        args: ``list``, ``out``, ``rows``, ``seeds``, ``jobs``, ``threads``, ``device_ids``, ``part``, ``redo``,
+            ``table_only``, ``export`` and ``opts`` of ``tools/run_ablation.py``.
+        say: takes the lines for people.
+
+    Returns:
+        whether no run failed.
+
+    Raises:
+        AblationError, ConfigError, OSError: the input is wrong; see there.
+    """
+    ablation = read_ablation(args.list)
+    out = make_folder(args.out)
+    result = None
+    if not args.table_only:
+        runs = plan_runs(ablation, out, rows=args.rows, seeds=args.seeds, part=args.part)
+        _check_folders(ablation, args.list)
+        prepare_runs(ablation, runs, overrides=args.opts, redo=args.redo, say=say)
+        interrupt_on_termination()
+        slots = job_slots(args.jobs, threads=args.threads, device_ids=args.device_ids)
+        result = JobQueue(slots=slots, say=say).run([_job(run) for run in runs])
+    say(write_tables(ablation, out))
+    say(f"Tables, figure and summary: {out / ablation.name}*")
+    if args.export:
+        say(f"Copied: {', '.join(str(path) for path in export(ablation, out, args.export))}")
+    if result is not None:
+        _say_result(result, say)
+    return result is None or not result.failed
+
+
+def prepare_runs(
+    ablation: Ablation,
+    runs: Sequence[Run],
+    *,
+    overrides: Sequence[str] = (),
+    redo: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write each run's ``run.json``; nothing is written if any run does not fit what was begun in its folder.
+
+    Args:
+        overrides: KEY, VALUE, ... for all rows.
+        redo: put runs that do not fit aside instead of refusing.
+
+    Raises:
+        AblationError: a run was begun with other values.
+        ConfigError: a config or an override is wrong.
+    """
+    keys = {row.name: config_keys(row, overrides) for row in {run.row.name: run.row for run in runs}.values()}
+    others = {}
+    for run in runs:
+        before = read_json(run.folder / PLAN)
+        changes = changed_keys(before["keys"], keys[run.row.name]) if before else {}
+        if changes:
+            others[run.folder] = changes
+    if others and not redo:
+        folder, changes = next(iter(others.items()))
+        listed = [f"{key} {old!r}, now {new!r}" for key, (old, new) in list(changes.items())[:_MAX_DIFFERENCES]]
+        more = f" and {len(changes) - _MAX_DIFFERENCES} more" if len(changes) > _MAX_DIFFERENCES else ""
+        raise AblationError(
+            f"{len(others)} runs were begun with other values, e.g. {folder} with {', '.join(listed)}{more}; "
+            "choose another --out, or add --redo to put those runs aside and do them again."
+        )
+    for folder in others:
+        if is_locked(folder):
+            raise AblationError(f"{folder} was begun with other values and is still running; stop it first.")
+        aside = folder.with_name(f"{folder.name}.old.{time.strftime('%Y%m%d-%H%M%S')}")
+        os.rename(folder, aside)
+        say(f"{folder} was done with another config; it is now {aside}")
+    for run in runs:
+        plan = {
+            "row": run.row.name,
+            "config": str(run.row.config),
+            "overrides": [*run.row.overrides, *overrides],
+            "seed": run.seed,
+            "train_root": str(ablation.train_root),
+            "scoring": ablation.scoring,
+            "keys": keys[run.row.name],
+        }
+        write_json(run.folder / PLAN, plan)
+
+
+def job_slots(jobs: int, *, threads: int = 0, device_ids: Sequence[int] = ()) -> list[dict[str, str]]:
+    """Environment of each of ``jobs`` runs at a time.
+
+    Args:
+        threads: of a run; 0 shares the cores out.
+        device_ids: GPUs, in turn; none for all there are.
+    """
+    count = str(threads or max(1, (os.cpu_count() or 1) // jobs))
+    devices = list(device_ids) or list(range(torch.cuda.device_count()))
+    slots = []
+    for slot in range(jobs):
+        environment = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+        if devices:
+            environment["CUDA_VISIBLE_DEVICES"] = str(devices[slot % len(devices)])
+        # The code of this checkout, wherever the program is started.
+        paths = [str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        slots.append(environment)
+    return slots
+
+
+def _check_folders(ablation: Ablation, where: str) -> None:
+    for folder in (ablation.train_root, *map(Path, ablation.scoring["splits"].values())):
+        if not folder.is_dir():
+            raise AblationError(
+                f"There is no folder '{folder}', which {where} needs; make it with datasets/make_synth.py, or "
+                "change 'benchmark' or 'splits' there."
+            )
+
+
+def run_command(folder: Path) -> list[str]:
+    """The program that does the run in ``folder``."""
+    return [sys.executable, "-m", "ska_vct.experiments.ablation.run", str(folder)]
+
+
+def _job(run: Run) -> Job:
+    return Job(
+        name=run.name, folder=run.folder, command=run_command(run.folder), is_finished=lambda: is_done(run.folder)
+    )
+
+
+def _say_result(result: QueueResult, say: Callable[[str], None]) -> None:
+    if result.elsewhere:
+        say(f"Left to other processes: {', '.join(result.elsewhere)}; run again later for the whole table.")
+    if result.failed:
+        say(f"FAILED: {', '.join(result.failed)}; each run's log.txt says why. Run again to go on with them.")

@@ -1,0 +1,106 @@
+"""Pictures and films of the benchmark's splits for docs/benchmark.md: what stands there, moves and is heard."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ska_vct.data.audio.files import load_log_mel
+from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.flow.store import read_flow
+from ska_vct.data.images.io import read_picture
+from ska_vct.experiments.robustness.conditions import object_groups
+from ska_vct.synth.benchmark import SUBSET, choose_splits
+from ska_vct.synth.truth import read_objects
+from ska_vct.utils.files import atomic_write
+from ska_vct.visualization import flow_to_image, overlay_labels, write_overlay_video
+from ska_vct.visualization.canvas import Row, draw_grid
+from ska_vct.visualization.contact_sheet import SILENCE
+from ska_vct.visualization.pictures import log_mel_picture, resize_picture, strongest_field
+
+CELL = 112
+_SOUND_HEIGHT = 40
+_JPEG_QUALITY = 82
+# Name and colour of the groups of objects, in the order of their codes (``structures/clip.py``).
+LEGEND = (("sounding", (255, 96, 32)), ("silent, still", (70, 130, 255)), ("silent, moving", (60, 200, 90)))
+_PALETTE = np.array([(0, 0, 0), *(color for _, color in LEGEND)], np.uint8)
+
+
+def make_cards(
+    root: str | os.PathLike, out: str | os.PathLike, *, num: int = 3, progress: bool = True
+) -> list[Path]:
+    """Write ``benchmark_{split}.jpg``, a strip of clips, and ``benchmark_{split}.mp4``, the first as a film.
+
+    Args:
+        root: folder of the benchmark's splits.
+        out: folder for the files.
+        num: clips on a strip.
+
+    Returns:
+        the files written.
+
+    Raises:
+        DatasetError, TruthError, FlowError: a split is missing or not whole.
+        OSError: the folder cannot be written.
+    """
+    files = []
+    for split in tqdm(choose_splits(), "Drawing", unit="split", disable=not progress):
+        part = "test" if split.test else "train"
+        folder = Path(root, split.name)
+        records = choose_clips(load_records(SUBSET, part, folder, prefer_rebuilt=False), folder, num)
+        files += [Path(out, f"benchmark_{split.name}.{ending}") for ending in ("jpg", "mp4")]
+        with atomic_write(files[-2]) as file:
+            picture = draw_card(records, folder, title=f"{split.name} ({part}, seed {split.seed})")
+            Image.fromarray(picture).save(file, format="JPEG", quality=_JPEG_QUALITY, optimize=True)
+        write_film(records[0], folder, files[-1])
+    return files
+
+
+def choose_clips(records: list[dict], root: Path, num: int) -> list[dict]:
+    """Clips that show as much as possible: those of a kind and roles not shown yet first, most objects first."""
+    seen: dict[tuple, list[dict]] = {}
+    for record in records:
+        truth = read_objects(root, record)
+        seen.setdefault((truth.kind, tuple(sorted(truth.roles))), []).append(record)
+    groups = sorted(seen.items(), key=lambda item: (-len(set(item[0][1])), -len(item[0][1]), item[0]))
+    rounds = [[group[turn] for _, group in groups if turn < len(group)] for turn in range(num)]
+    return [record for turn in rounds for record in turn][:num]
+
+
+def draw_card(records: list[dict], root: Path, *, title: str) -> np.ndarray:
+    """Per clip its frames with every object outlined, its flow and its log-mel, uint8 (H, W, 3)."""
+    rows = []
+    for record in records:
+        truth = read_objects(root, record)
+        frames = [resize_picture(read_picture(path), (CELL, CELL)) for path in record["image_paths"]]
+        labels = object_groups(truth, truth.masks.shape[2:])
+        flow = read_flow(record["flow_path"]).flow.astype(np.float32)
+        log_mel = load_log_mel(record, len(frames), source="wav")[:, 0]
+        sound = [
+            log_mel_picture(patch, (_SOUND_HEIGHT, CELL), low=SILENCE, high=log_mel.max()) for patch in log_mel
+        ]
+        fields = [resize_picture(field, (CELL, CELL)) for field in flow_to_image(strongest_field(flow))]
+        overlays = [overlay_labels(frame, label, _PALETTE) for frame, label in zip(frames, labels, strict=True)]
+        rows += [
+            Row("Frames", overlays, "\n".join((truth.kind, *truth.classes))),
+            Row("Flow", fields, "strongest field\nof each second"),
+            Row("Sound", sound),
+        ]
+    return draw_grid(
+        rows, title=title, headings=[f"second {t + 1}" for t in range(len(rows[0].cells))], legend=LEGEND
+    )
+
+
+def write_film(record: dict, root: Path, path: Path) -> None:
+    """The clip's video with its objects outlined, as they stand at each second's sampled frame, and its sound."""
+    truth = read_objects(root, record)
+    write_overlay_video(
+        path,
+        np.stack([read_picture(picture) for picture in record["image_paths"]]),
+        object_groups(truth, truth.masks.shape[2:]),
+        audio=record["wav_path"],
+        video=record["video_path"],
+        palette=_PALETTE,
+    )

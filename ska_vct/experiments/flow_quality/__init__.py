@@ -1,0 +1,1 @@
+"""Compares flow methods with the true flow of synthetic clips."""

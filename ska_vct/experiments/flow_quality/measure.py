@@ -1,0 +1,170 @@
+"""How good flow is and what it costs: every method against the true flow of synthetic clips.
+
+The end-point error is the length of the difference between a method's displacement and the true one, in pixels
+between the two pictures, averaged over pixels (Baker et al., "A Database and Evaluation Methodology for Optical
+Flow", IJCV 2011). All pixels count, those that move out of sight too.
+"""
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ska_vct.data.avsbench.subsets import get_subset
+from ska_vct.data.flow.camera import remove_camera_motion
+from ska_vct.data.flow.extract.clip import FlowRequest, compute_clip, read_clip
+from ska_vct.data.flow.methods.base import FlowMethod, PicturePairs, one_opencv_thread
+from ska_vct.data.flow.store import FlowError, read_flow, write_flow
+from ska_vct.synth.true_flow import TrueFlow
+
+# Pixels between two pictures from which something counts as moving.
+MOVING = 0.25
+
+
+class NoFlow(FlowMethod):
+    """Says that nothing moves: what a method must be better than."""
+
+    name = "no motion"
+    batch_size = 64
+
+    def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.zeros((len(first), 2, *first.shape[1:3]), np.float32)
+
+
+@dataclass(kw_only=True)
+class FlowScore:
+    """What was measured of one method.
+
+    Attributes:
+        method, source: which, and from what.
+        errors: per clip, mean end-point error, pixels.
+        moving: per clip, the same where truth moves by ``MOVING`` or more; clips without such pixels have none.
+        seconds: per clip, one process: read, compute, write.
+        sizes: (fields per second, bits) -> bytes per clip.
+        rounding: per clip, what 8 bits change, and the flow's own length, both means in pixels per second.
+        shares: per clip of a moving camera, without and with compensation: the share of all flow that lies on
+            objects which move of themselves.
+    """
+
+    method: str
+    source: str
+    errors: list[float] = field(default_factory=list)
+    moving: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    sizes: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+    rounding: list[tuple[float, float]] = field(default_factory=list)
+    shares: list[tuple[float, float]] = field(default_factory=list)
+
+
+def score_method(
+    records: Sequence[Mapping],
+    method: FlowMethod,
+    truth: TrueFlow,
+    *,
+    request: FlowRequest,
+    progress: bool = True,
+) -> FlowScore:
+    """Measure one method on synthetic clips.
+
+    Args:
+        records: of ``load_records``; sizes are measured on files in a temporary folder.
+        method: to measure.
+        truth: of the same release.
+        request: source, fields per second and sizes to measure with.
+
+    Raises:
+        FlowError: a clip cannot be computed.
+    """
+    score = FlowScore(method=method.name, source=request.source)
+    with tempfile.TemporaryDirectory() as folder:
+        for record in tqdm(records, desc=f"{method.name}, {request.source}", unit="clip", disable=not progress):
+            start = time.perf_counter()
+            pairs, _ = read_clip(record, request)
+            if pairs is None:
+                raise FlowError(f"Clip '{record['clip_id']}' has a single picture; measure with other clips.")
+            flow = compute_clip(record, request, method, pairs)
+            write_flow(Path(folder, "timed.npz"), flow)
+            score.seconds.append(time.perf_counter() - start)
+            _add_errors(score, pairs, method, truth)
+            for series in sorted({1, flow.flow.shape[1]}):
+                for bits in (16, 8):
+                    path = Path(folder, "sized.npz")
+                    write_flow(path, replace(flow, flow=flow.flow[:, :series]), bits=bits)
+                    score.sizes.setdefault((series, bits), []).append(path.stat().st_size)
+            score.rounding.append((_length(read_flow(path).flow - flow.flow), _length(flow.flow)))
+    return score
+
+
+def _length(flow: np.ndarray) -> float:
+    """Mean length of the vectors of (T, S, 2, h, w)."""
+    return float(np.hypot(*np.moveaxis(flow.astype(np.float32), 2, 0)).mean())
+
+
+def _add_errors(score: FlowScore, pairs: PicturePairs, method: FlowMethod, truth: TrueFlow) -> None:
+    found, true = full_fields(pairs, method), full_fields(pairs, truth)
+    error, length = np.hypot(*(found - true).swapaxes(0, 1)), np.hypot(*true.swapaxes(0, 1))
+    score.errors.append(float(error.mean()))
+    if (length >= MOVING).any():
+        score.moving.append(float(error[length >= MOVING].mean()))
+    # The generator's camera only pans, and most of the picture is background: its motion is the median.
+    camera = np.median(true, axis=(2, 3), keepdims=True)
+    own = np.hypot(*(true - camera).swapaxes(0, 1)) >= MOVING
+    if np.abs(camera).max() >= MOVING and own.any():
+        amounts = [np.hypot(*flow.swapaxes(0, 1)) for flow in (found, remove_camera_motion(found))]
+        score.shares.append(tuple(float(amount[own].sum() / max(amount.sum(), 1e-9)) for amount in amounts))
+
+
+def full_fields(pairs: PicturePairs, method: FlowMethod) -> np.ndarray:
+    """Displacements at the pictures' own resolution, float32 (F, 2, H, W), pixels."""
+    batches = np.split(np.arange(len(pairs.first)), range(method.batch_size, len(pairs.first), method.batch_size))
+    with one_opencv_thread():
+        return np.concatenate([method.fields(pairs, batch) for batch in batches])
+
+
+def markdown_table(scores: Sequence[FlowScore], *, not_measured: Sequence[str] = ()) -> str:
+    """The scores as a table; ``not_measured`` names methods that could not run."""
+    series = max(key[0] for score in scores for key in score.sizes)
+    sizes = [(count, bits) for count in dict.fromkeys((series, 1)) for bits in (16, 8)]
+    columns = [
+        "method", "from", "end-point error, px", f"where it moves >= {MOVING} px", "clips/s, one core",
+        *(f"kB/clip, S = {s}, {bits} bits" for s, bits in sizes),
+    ]  # fmt: skip
+    lines = [columns, ["---"] * 2 + ["---:"] * (len(columns) - 2)]
+    for score in scores:
+        stored = [f"{np.mean(score.sizes[key]) / 1e3:.1f}" if key in score.sizes else "" for key in sizes]
+        if score.method == NoFlow.name:
+            stored, speed = [""] * len(sizes), ""
+        else:
+            speed = f"{len(score.seconds) / sum(score.seconds):.2f}"
+        errors = [f"{np.mean(values):.3f}" if values else "" for values in (score.errors, score.moving)]
+        lines.append([score.method, score.source, *errors, speed, *stored])
+    lines += [[name, "", "not measured", *[""] * (len(columns) - 3)] for name in not_measured]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def camera_table(scores: Sequence[FlowScore]) -> str:
+    """What camera compensation does, as a table; empty where no camera moved."""
+    lines = ["| method | from | as computed | CAMERA affine |", "|---|---|---:|---:|"]
+    for score in scores:
+        if score.shares and score.method != NoFlow.name:
+            before, after = (100 * np.mean(values) for values in zip(*score.shares, strict=True))
+            lines.append(f"| {score.method} | {score.source} | {before:.0f} % | {after:.0f} % |")
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def sizes_of_release(score: FlowScore, subsets: Sequence[str] = ("s4", "ms3")) -> str:
+    """What the measured bytes per clip come to for whole subsets of AVSBench, as one sentence."""
+    clips = sum(sum(get_subset(name).split_sizes.values()) for name in subsets)
+    parts = [
+        f"{clips * np.mean(found) / 1e9:.2f} GB at S = {series}, {bits} bits"
+        for (series, bits), found in sorted(score.sizes.items(), key=lambda item: (item[0][0], -item[0][1]))
+    ]
+    rounding, length = np.mean(score.rounding, axis=0)
+    return (
+        f"{' + '.join(name.upper() for name in subsets)}, {clips} clips: {'; '.join(parts)}. 8 bits change the "
+        f"flow by {rounding:.3f} px/s on average, {100 * rounding / max(length, 1e-9):.1f} % of its mean length."
+    )

@@ -1,0 +1,102 @@
+"""Synthetic clips in memory, without their pictures: sound, flow, and where each object is on the flow grid.
+
+Shape legend: F frames of all clips, O objects of the clip that has most, S flow fields per second, g x g map.
+"""
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from ska_vct.data.audio.files import load_log_mel
+from ska_vct.data.augmentation import ClipGeometry
+from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.clip_mapper import FlowOptions, prepare_flow
+from ska_vct.data.flow.store import FlowRecord, read_flow
+from ska_vct.synth.truth import read_objects
+
+# Cells; of an object that shows less than this nothing can be said.
+_SMALLEST = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyClips:
+    """What a map-only study reads of some clips.
+
+    Attributes:
+        log_mel: float32 (F, 1, 96, 64).
+        shares: float32 (F, O, g, g), how much of each cell shows each object.
+        sounding, silent: bool (F, O), objects that can be seen and sound, or do not, in the frame's second.
+        stored: flow of each clip, as it is stored.
+    """
+
+    log_mel: Tensor
+    shares: Tensor
+    sounding: Tensor
+    silent: Tensor
+    stored: list[FlowRecord]
+    _flows: dict = field(default_factory=dict)
+
+    def flow(self, options: FlowOptions, size: tuple[int, int]) -> Tensor:
+        """Flow as a model with these options reads it, made once: float32 (F, S, 2, gh, gw).
+
+        Args:
+            options: the keys of ``INPUT.FLOW``.
+            size: (H, W) of the model's pictures.
+        """
+        key = (options, size)
+        if key not in self._flows:
+            geometry = ClipGeometry.resize(size)
+            clips = [
+                prepare_flow(clip, options, rows=np.arange(len(clip.flow)), geometry=geometry)
+                for clip in self.stored
+            ]
+            self._flows[key] = torch.from_numpy(np.concatenate(clips))
+        return self._flows[key]
+
+
+def load_clips(
+    root: str | os.PathLike,
+    split: str,
+    *,
+    subset: str,
+    grid: tuple[int, int],
+    limit: int = 0,
+    progress: bool = True,
+) -> StudyClips:
+    """Read a split of a synthetic release.
+
+    Args:
+        root: of the release.
+        split: ``train``, ``val`` or ``test``.
+        subset: ``s4``, ``ms3`` or ``avss``.
+        grid: rows and columns of the motion map.
+        limit: the first so many clips; 0 for all.
+        progress: show a bar.
+
+    Raises:
+        DatasetError, TruthError, AudioError, FlowError: a file is missing or unusable; the sentence names it.
+    """
+    log_mel, shares, sounding, stored = [], [], [], []
+    records = load_records(subset, split, root)[: limit or None]
+    for record in tqdm(records, desc=f"Reading {root} {split}", unit="clip", delay=1, disable=not progress):
+        truth, frames = read_objects(root, record), len(record["image_paths"])
+        log_mel.append(torch.from_numpy(load_log_mel(record, frames)))
+        stored.append(read_flow(record["flow_path"], clip_id=record["clip_id"], num_frames=frames))
+        shares.append(F.adaptive_avg_pool2d(torch.from_numpy(truth.masks).float(), tuple(grid)))
+        sounding.append(torch.from_numpy(truth.sounding))
+    objects = max(clip.shape[1] for clip in shares)
+    shares = torch.cat([F.pad(clip, (0, 0, 0, 0, 0, objects - clip.shape[1])) for clip in shares])
+    sounding = torch.cat([F.pad(clip, (0, objects - clip.shape[1])) for clip in sounding])
+    visible = shares.sum((2, 3)) >= _SMALLEST
+    return StudyClips(
+        log_mel=torch.cat(log_mel),
+        shares=shares,
+        sounding=sounding & visible,
+        silent=~sounding & visible,
+        stored=stored,
+    )

@@ -1,0 +1,200 @@
+"""A clip under changed conditions: with another sound or another motion (spec: metrics.md, Robustness).
+
+Sounds that are made up here are waveforms, and go through the same VGGish front end as a clip's own.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from ska_vct.data.audio.files import load_log_mel, read_video_sound, read_wav, samples_to_log_mel
+from ska_vct.data.audio.log_mel import SAMPLE_RATE, AudioError, resample_to_16k, to_mono
+from ska_vct.data.augmentation import ClipGeometry
+from ska_vct.data.clip_mapper import ClipMapper
+from ska_vct.data.flow.store import FlowError
+from ska_vct.experiments.robustness.donors import any_donors, clip_rng, off_screen_donors
+from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING, TRUE_CONDITION, ClipError
+from ska_vct.synth.truth import ClipTruth, TruthError, has_objects, read_objects
+
+NEGATIVES = ("silence", "noise", "off_screen")
+# name -> what a clip is like
+CONDITIONS = {
+    TRUE_CONDITION: "the clip as it is",
+    "silence": "digital silence",
+    "noise": "white noise",
+    "off_screen": "the sound of another clip of the split, of another class group where classes are known",
+    "delayed": "its own sound, half a second late; the end comes first",
+    "still": "no motion: flow is zero",
+    "other_flow": "the flow of another clip of the split",
+}
+# Root mean square of the white noise, of full scale: -20 dB, as loud as speech and music usually are.
+NOISE_LEVEL = 0.1
+DELAY = 0.5  # seconds
+
+
+class ConditionMapper:
+    """Loads a clip once and hands it out under several conditions.
+
+    The clips of a record share their pictures, masks and whatever else a condition leaves alone; each says its
+    ``condition``. Clips whose objects are all known get ``object_groups`` (``ska_vct/structures/clip.py``).
+
+    Attributes:
+        records: all clips of the split.
+        conditions: those that clips are handed out under, in this order.
+        sound_donors, flow_donors: clip id -> ``Donor``; empty where nothing is borrowed.
+
+    Args:
+        mapper: loads the clip as it is; made for testing.
+        records: all clips of the split, from which sounds and flow are borrowed.
+        conditions: of ``CONDITIONS``, in the order wanted.
+        root: of the release, to know a synthetic one's objects; None to do without.
+        seed: of the noise and of who borrows from whom.
+        noise_level: root mean square of the noise, of full scale.
+
+    Raises:
+        ValueError: there is no such condition, or ``mapper`` augments.
+        ClipError: a condition borrows, but there is only one clip.
+    """
+
+    def __init__(
+        self,
+        *,
+        mapper: ClipMapper,
+        records: Sequence[Mapping],
+        conditions: Sequence[str],
+        root: str | os.PathLike | None = None,
+        seed: int = 0,
+        noise_level: float = NOISE_LEVEL,
+    ):
+        check_conditions(conditions)
+        if mapper.is_train:
+            raise ValueError("Conditions change clips as testing sees them; make the mapper with is_train=False.")
+        self.conditions = tuple(conditions)
+        self.records = records
+        self._mapper = mapper
+        self._root = root
+        self._seed = seed
+        self._noise_level = noise_level
+        self.sound_donors = off_screen_donors(records, root or "", seed=seed) if "off_screen" in conditions else {}
+        self.flow_donors = (
+            any_donors(records, seed=seed, purpose="other_flow") if "other_flow" in conditions else {}
+        )
+
+    def __call__(self, record: Mapping) -> list[dict]:
+        """The clip under each condition.
+
+        Raises:
+            ClipError: a file is missing or unusable; the sentence names clip and file.
+        """
+        clip = self._mapper(record)
+        try:
+            if self._root is not None and has_objects(self._root, record):
+                truth = read_objects(self._root, record)
+                clip["object_groups"] = torch.from_numpy(object_groups(truth, self._mapper.eval_size))
+            return [clip | self._changed(name, record, clip) | {"condition": name} for name in self.conditions]
+        except (AudioError, FlowError, TruthError) as error:
+            raise ClipError(f"Clip '{record['clip_id']}': {error}") from None
+
+    def notes(self) -> list[str]:
+        """What a reader of the scores should know of how clips were changed."""
+        if not self.sound_donors:
+            return []
+        known = sum(donor.is_other_group for donor in self.sound_donors.values())
+        total = len(self.sound_donors)
+        text = f"off_screen: {known} of {total} clips got the sound of a clip of another class group"
+        if known < total:
+            text += f", {total - known} that of any other: classes are unknown, or no clip is of another group"
+        return [f"{text}."]
+
+    def _changed(self, condition: str, record: Mapping, clip: Mapping) -> dict[str, torch.Tensor]:
+        """The fields that a condition changes; none where the model sees no flow."""
+        num_frames = len(clip["images"])
+        if condition in _SOUNDS:
+            return {"log_mel": torch.from_numpy(_SOUNDS[condition](self, record, num_frames))}
+        if condition == "still" and "flow" in clip:
+            return {"flow": torch.zeros_like(clip["flow"])}
+        if condition == "other_flow" and "flow" in clip:
+            donor = self.flow_donors[record["clip_id"]].record
+            flow = self._mapper.load_flow(donor)
+            # A shorter clip's flow begins again.
+            return {"flow": torch.from_numpy(np.resize(flow, (num_frames, *flow.shape[1:])))}
+        return {}
+
+    def _silence(self, record: Mapping, num_seconds: int) -> np.ndarray:
+        return silence(num_seconds)
+
+    def _noise(self, record: Mapping, num_seconds: int) -> np.ndarray:
+        return white_noise(clip_rng(self._seed, record["clip_id"], "noise"), num_seconds, self._noise_level)
+
+    def _off_screen(self, record: Mapping, num_seconds: int) -> np.ndarray:
+        donor = self.sound_donors[record["clip_id"]].record
+        return load_log_mel(donor, num_seconds, self._mapper.audio_source)
+
+    def _delayed(self, record: Mapping, num_seconds: int) -> np.ndarray:
+        return delayed(record, num_seconds, DELAY)
+
+
+_SOUNDS: dict[str, Callable[[ConditionMapper, Mapping, int], np.ndarray]] = {
+    "silence": ConditionMapper._silence,
+    "noise": ConditionMapper._noise,
+    "off_screen": ConditionMapper._off_screen,
+    "delayed": ConditionMapper._delayed,
+}
+
+
+def check_conditions(conditions: Sequence[str]) -> None:
+    """Raise a ``ValueError`` where a condition does not exist or is named twice, or there is none."""
+    unknown = [name for name in conditions if name not in CONDITIONS]
+    if unknown or not conditions:
+        raise ValueError(f"Conditions are {', '.join(CONDITIONS)}; got {', '.join(unknown) or 'none'}.")
+    if len(set(conditions)) < len(conditions):
+        raise ValueError(f"A condition is named twice: {', '.join(conditions)}.")
+
+
+@lru_cache(maxsize=4)
+def silence(num_seconds: int) -> np.ndarray:
+    """Log-mel of digital silence, float32 (num_seconds, 1, 96, 64)."""
+    return samples_to_log_mel(np.zeros(num_seconds * SAMPLE_RATE), SAMPLE_RATE)
+
+
+def white_noise(rng: np.random.Generator, num_seconds: int, level: float = NOISE_LEVEL) -> np.ndarray:
+    """Log-mel of Gaussian white noise, float32 (num_seconds, 1, 96, 64).
+
+    Args:
+        level: root mean square before what exceeds full scale is cut, of full scale.
+    """
+    samples = level * rng.standard_normal(num_seconds * SAMPLE_RATE)
+    return samples_to_log_mel(np.clip(samples, -1, 1), SAMPLE_RATE)
+
+
+def delayed(record: Mapping, num_seconds: int, delay: float) -> np.ndarray:
+    """Log-mel of a clip's sound ``delay`` seconds late, float32 (num_seconds, 1, 96, 64); its end comes first.
+
+    Raises:
+        AudioError: the clip has neither a wav file nor a video.
+    """
+    if record["wav_path"] is not None:
+        samples, rate = read_wav(record["wav_path"])
+    elif record["video_path"] is not None:
+        samples, rate = read_video_sound(record["video_path"])
+    else:
+        raise AudioError(
+            "there is no wav file and no video, so its sound cannot be delayed (condition 'delayed')."
+        )
+    wave = resample_to_16k(to_mono(samples), rate)[: num_seconds * SAMPLE_RATE]
+    wave = np.pad(wave, (0, num_seconds * SAMPLE_RATE - len(wave)))
+    return samples_to_log_mel(np.roll(wave, round(delay * SAMPLE_RATE)), SAMPLE_RATE)
+
+
+def object_groups(truth: ClipTruth, size: tuple[int, int]) -> np.ndarray:
+    """What each pixel's object does in each frame, resized exactly as the masks are.
+
+    Returns:
+        uint8 (T, *size): ``SOUNDING``, ``SILENT_STILL``, ``SILENT_MOVING``, or 0 where there is no object.
+    """
+    codes = np.where(truth.sounding, SOUNDING, np.where(truth.moving, SILENT_MOVING, SILENT_STILL))
+    groups = (truth.masks * codes[:, :, None, None].astype(np.uint8)).sum(axis=1, dtype=np.uint8)
+    return ClipGeometry.resize(size).apply_labels(groups)

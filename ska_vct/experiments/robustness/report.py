@@ -1,0 +1,134 @@
+"""Scores of robustness as JSON, Markdown and csv (spec: metrics.md, Robustness).
+
+==================  ========================================================================================
+``robustness.json``  per split ``num_clips``, ``conditions`` (see ``robustness.condition_scores``), ``G_mIoU``,
+                     ``drop``, ``notes``; percent, null where there is nothing to measure
+``robustness.md``    the same as tables
+``per_clip.csv``     per split, condition and clip: scores in percent, pixels of the groups of objects
+==================  ========================================================================================
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ska_vct.evaluation.conventions import CONVENTIONS, MEANINGS, clip_scores
+from ska_vct.evaluation.metrics import BinaryStats, SemanticStats, false_positive_share
+from ska_vct.evaluation.objects import GROUPS, judge_frames
+from ska_vct.structures.clip import TRUE_CONDITION
+from ska_vct.utils.files import atomic_write, write_json
+
+_OBJECT_SCORES = ("right", "wrong", "right_minus_wrong", "silent_still", "silent_moving", "silent", "missed")
+_EXPLANATIONS = (
+    "FPR: mean over clips of the mean share of a frame's pixels that are segmented (p > 0.5; AVSS: not "
+    "background), the same in all conventions.",
+    "G-mIoU: harmonic mean of M_J with the true sound and 100 - M_J with the negative one.",
+    "drop: M_J on `plain` less M_J here, true sound.",
+    "right: share of the frames with a sounding and a silent object in view where more than half of the pixels "
+    "that sound and less than half of those that do not are segmented; wrong: the reverse; `n` such frames.",
+    "silent, still / moving: share of the pixels of silent objects that are segmented; missed: share of the "
+    "sounding ones' pixels that are not. Pixels of all frames are summed.",
+)
+
+
+def write_robustness(
+    result: Mapping, clips: Mapping[tuple[str, str], Mapping[str, BinaryStats | SemanticStats]], folder: Path
+) -> None:
+    """Write the files that the module's head lists, each whole or not at all.
+
+    Args:
+        result: of ``engine.robustness.evaluate_robustness``.
+        clips: (split, condition) -> clip id -> counts.
+        folder: where to.
+    """
+    write_json(folder / "robustness.json", result)
+    with atomic_write(folder / "robustness.md", "w") as file:
+        file.write(to_markdown(result))
+    rows = [
+        {"split": split, "condition": condition, "clip_id": clip_id, **_clip_row(stats)}
+        for (split, condition), found in clips.items()
+        for clip_id, stats in found.items()
+    ]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with atomic_write(folder / "per_clip.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def to_markdown(result: Mapping) -> str:
+    """The result as a Markdown page."""
+    splits, convention = result["splits"], result["convention"]
+    page = ["# Robustness", "", f"Percent; M_J, M_F, G-mIoU and drop in convention `{convention}`."]
+    page += _section("Splits, true sound", _split_rows(splits))
+    page += _section(f"Changed clips, convention `{convention}`", _condition_rows(splits))
+    page += _section(
+        "Objects that are known, convention: pixels and frames of the split summed", _object_rows(splits)
+    )
+    page += _section("M_J / M_F in every convention", _convention_rows(splits))
+    page += ["", *(f"- {text}" for text in _EXPLANATIONS)]
+    page += [f"- `{name}`: {MEANINGS[name]}" for name in CONVENTIONS]
+    page += [f"- {name}: {note}" for name, split in splits.items() for note in split["notes"]]
+    return "\n".join(page) + "\n"
+
+
+def _section(title: str, rows: Sequence[Mapping]) -> list[str]:
+    if not rows:
+        return []
+    return ["", f"## {title}", "", tabulate(rows, headers="keys", floatfmt=".2f", tablefmt="pipe", missingval="-")]
+
+
+def _split_rows(splits: Mapping) -> list[dict]:
+    return [
+        {"split": name, "clips": split["num_clips"]}
+        | {key: own[key] for key in ("M_J", "M_F", "boundary_F", "FPR")}
+        | {"drop": split["drop"]}
+        for name, split in splits.items()
+        if (own := split["conditions"].get(TRUE_CONDITION))
+    ]
+
+
+def _condition_rows(splits: Mapping) -> list[dict]:
+    return [
+        {"split": name, "condition": condition, "M_J true": split["conditions"].get(TRUE_CONDITION, {}).get("M_J")}
+        | {key: scores[key] for key in ("M_J", "M_F", "FPR")}
+        | {"G-mIoU": split["G_mIoU"].get(condition)}
+        for name, split in splits.items()
+        for condition, scores in split["conditions"].items()
+        if condition != TRUE_CONDITION
+    ]
+
+
+def _object_rows(splits: Mapping) -> list[dict]:
+    return [
+        {"split": name, "condition": condition, "n": scores["silent_frames"]}
+        | {key.replace("_", " "): scores[key] for key in _OBJECT_SCORES}
+        for name, split in splits.items()
+        for condition, scores in split["conditions"].items()
+        if any(scores[key] is not None for key in _OBJECT_SCORES)
+    ]
+
+
+def _convention_rows(splits: Mapping) -> list[dict]:
+    rows = []
+    for name, split in splits.items():
+        for condition, scores in split["conditions"].items():
+            cells = {
+                key: f"{found['mIoU']:.2f} / {found['F']:.2f}" for key, found in scores["conventions"].items()
+            }
+            rows.append({"split": name, "condition": condition, **cells})
+    return rows
+
+
+def _clip_row(stats: BinaryStats | SemanticStats) -> dict:
+    scores = clip_scores(stats)
+    scores["FPR"] = scores.pop("false_positive_share", false_positive_share(stats))
+    row = {name: f"{100 * value:.4f}" for name, value in scores.items()}
+    if stats.objects is not None:
+        for group, (pixels, found) in zip(GROUPS, stats.objects.sum(0).tolist(), strict=True):
+            row |= {f"{group}_pixels": pixels, f"{group}_segmented": found}
+        right, wrong, both = (int(frames.sum()) for frames in judge_frames(stats.objects))
+        row |= {"silent_frames": both, "right_frames": right, "wrong_frames": wrong}
+    return row

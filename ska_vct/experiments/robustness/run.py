@@ -1,0 +1,199 @@
+"""Does a model hear, and does it hear motion? What ``tools/evaluate_robustness.py`` runs (spec: metrics.md)."""
+
+import argparse
+import logging
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import inference_on_dataset
+from torch import nn
+from tqdm import tqdm
+
+from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.clip_mapper import ClipMapper
+from ska_vct.engine.datasets import record_options
+from ska_vct.engine.predict import load_model, subset_of
+from ska_vct.engine.setup import setup_cfg
+from ska_vct.engine.trainer import Trainer
+from ska_vct.evaluation import AVSEvaluator
+from ska_vct.experiments.robustness.conditions import NEGATIVES, NOISE_LEVEL, ConditionMapper, check_conditions
+from ska_vct.experiments.robustness.evaluator import ConditionEvaluator, compare, condition_scores
+from ska_vct.experiments.robustness.report import to_markdown, write_robustness
+from ska_vct.structures.clip import TRUE_CONDITION
+from ska_vct.synth.benchmark import TEST_SPLITS
+from ska_vct.utils.folders import make_folder
+
+_LOGGER = logging.getLogger(__name__)
+PLAIN = "plain"
+DEFAULT_CONDITIONS = (TRUE_CONDITION, *NEGATIVES)
+
+
+def evaluate_robustness(
+    cfg: CfgNode,
+    model: nn.Module,
+    splits: Mapping[str, str | os.PathLike],
+    *,
+    conditions: Sequence[str] = DEFAULT_CONDITIONS,
+    negatives_on: Collection[str] | None = None,
+    seed: int = 0,
+    noise_level: float = NOISE_LEVEL,
+    out: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> dict:
+    """Score ``model`` on several releases under several conditions.
+
+    Every clip is loaded once, and what a model sees of its pictures is computed once, for all conditions.
+
+    Args:
+        cfg: the model's; of ``DATASETS.TEST`` the first name says which subset and split is scored.
+        model: with its weights; left in the mode it was in.
+        splits: name for tables -> root of a release, as ``DATASETS.ROOT``; others are compared with ``plain``.
+        conditions: of ``ska_vct.experiments.robustness.conditions.CONDITIONS``.
+        negatives_on: splits on which conditions other than ``true`` are tried; None for all.
+        seed: of the noise and of whose sound is borrowed.
+        noise_level: root mean square of the white noise, of full scale.
+        out: folder for the files of ``ska_vct/experiments/robustness/report.py``; None for no files.
+        progress: show a bar per split.
+
+    Returns:
+        what ``robustness.json`` holds: ``convention`` (of ``M_J``, ``M_F``, ``G_mIoU`` and ``drop``), ``unit``,
+        ``seed`` and ``splits``: name -> ``num_clips``, ``conditions`` (name -> see
+        ``condition_scores`` of ``evaluator.py``), ``G_mIoU``, ``drop`` and ``notes``. Percent.
+
+    Raises:
+        ValueError: a condition or split does not exist.
+        DatasetError, ClipError: a release is not whole, or a file of a clip cannot be used.
+    """
+    check_conditions(conditions)
+    unknown = sorted(set(negatives_on or ()) - set(splits))
+    if unknown:
+        raise ValueError(
+            f"There is no split {', '.join(unknown)} to change clips of; there are {', '.join(splits)}."
+        )
+    scores, clips = {}, {}
+    for name, root in splits.items():
+        chosen = conditions if negatives_on is None or name in negatives_on else [TRUE_CONDITION]
+        mapper = _build_mapper(cfg, root, conditions=chosen, seed=seed, noise_level=noise_level)
+        found = _evaluate_split(cfg, model, name, mapper, progress)
+        scores[name] = {
+            "num_clips": len(mapper.records),
+            "conditions": {
+                condition: condition_scores(report, list(stats.values()))
+                for condition, (report, stats) in found.items()
+            },
+            "notes": mapper.notes(),
+        }
+        clips |= {(name, condition): stats for condition, (_, stats) in found.items()}
+    result = {
+        "convention": cfg.TEST.CONVENTION,
+        "unit": "percent",
+        "seed": seed,
+        "splits": compare(scores, negatives=NEGATIVES, plain=PLAIN),
+    }
+    if out is not None:
+        write_robustness(result, clips, make_folder(out))
+    return result
+
+
+def run_robustness(args: argparse.Namespace) -> str:
+    """What ``tools/evaluate_robustness.py`` does; returns the tables.
+
+    Args:
+        args: ``config_file``, ``opts`` and ``num_gpus`` as for training; ``weights``, ``data`` (pairs of name and
+            root), ``benchmark``, ``conditions``, ``negatives_on``, ``seed``, ``noise_level`` and ``out``.
+
+    Raises:
+        ValueError, OSError: the input is wrong; one sentence says what, where, and what to do.
+    """
+    out = make_folder(args.out)
+    opts = [*args.opts, *(["MODEL.WEIGHTS", args.weights] if args.weights else [])]
+    cfg = setup_cfg(
+        argparse.Namespace(
+            config_file=args.config_file, opts=opts, num_gpus=args.num_gpus, eval_only=True, resume=False
+        )
+    )
+    splits = choose_splits(cfg, data=args.data, benchmark=args.benchmark)
+    result = evaluate_robustness(
+        cfg,
+        load_model(cfg),
+        splits,
+        conditions=args.conditions,
+        negatives_on=args.negatives_on,
+        seed=args.seed,
+        noise_level=args.noise_level,
+        out=out,
+    )
+    return to_markdown(result)
+
+
+def choose_splits(
+    cfg: CfgNode, *, data: Iterable[tuple[str, str]] = (), benchmark: str | os.PathLike | None = None
+) -> dict[str, str]:
+    """Name -> root of what is to be scored; ``DATASETS.TEST`` at ``DATASETS.ROOT`` when nothing is named.
+
+    Args:
+        cfg: the model's.
+        data: pairs of a name and a root.
+        benchmark: folder that holds the folders ``TEST_SPLITS``; those that exist are scored, and a warning
+            names the others.
+
+    Raises:
+        ValueError: a name comes twice, or the benchmark is not of the subset that ``DATASETS.TEST`` names.
+        FileNotFoundError: a folder does not exist, or the benchmark has none of its splits.
+    """
+    splits: dict[str, str] = {}
+    if benchmark:
+        if subset_of(cfg.DATASETS.TEST[0]).name != "ms3":
+            raise ValueError(
+                f"The benchmark's clips are laid out as MS3, but DATASETS.TEST names {cfg.DATASETS.TEST[0]}; use "
+                "a config of MS3, or add DATASETS.TEST \"('avsbench_ms3_test',)\"."
+            )
+        splits = {name: f"{benchmark}/{name}" for name in TEST_SPLITS if Path(benchmark, name).is_dir()}
+        lacking = [name for name in TEST_SPLITS if name not in splits]
+        if not splits:
+            raise FileNotFoundError(
+                f"Folder '{benchmark}' holds none of the benchmark's splits ({', '.join(TEST_SPLITS)}); make "
+                "them with datasets/make_synth.py --benchmark, or name releases with --data NAME=ROOT."
+            )
+        if lacking:
+            _LOGGER.warning(f"'{benchmark}' has no {', '.join(lacking)}; the other splits are scored.")
+    for name, root in data:
+        if name in splits:
+            raise ValueError(f"Split '{name}' is named twice; give each its own name.")
+        if not Path(root).is_dir():
+            raise FileNotFoundError(f"There is no folder '{root}' for split '{name}'.")
+        splits[name] = root
+    return splits or {cfg.DATASETS.TEST[0]: cfg.DATASETS.ROOT}
+
+
+def _build_mapper(cfg: CfgNode, root: str | os.PathLike, **options) -> ConditionMapper:
+    dataset = cfg.DATASETS.TEST[0]
+    subset, split = subset_of(dataset), MetadataCatalog.get(dataset).split
+    records = load_records(subset.name, split, root, **record_options(cfg))
+    return ConditionMapper(mapper=ClipMapper(cfg, is_train=False), records=records, root=root, **options)
+
+
+def _evaluate_split(cfg: CfgNode, model: nn.Module, name: str, mapper: ConditionMapper, progress: bool) -> dict:
+    loader = Trainer.build_test_loader(cfg, records=mapper.records, mapper=mapper, collate_fn=_join)
+    classes = subset_of(cfg.DATASETS.TEST[0]).classes
+    evaluators = {
+        condition: AVSEvaluator(
+            dataset_name=f"{name}, {condition}",
+            num_classes=cfg.MODEL.NUM_CLASSES,
+            binary=cfg.MODEL.NUM_CLASSES == 2,
+            class_names=classes,
+            convention=cfg.TEST.CONVENTION,
+        )
+        for condition in mapper.conditions
+    }
+    bar = tqdm(loader, desc=f"Scoring {name}", unit="batch", disable=not progress)
+    return inference_on_dataset(model, bar, ConditionEvaluator(evaluators))
+
+
+def _join(batch: list[list[dict]]) -> list[dict]:
+    """A batch of clips under all conditions as one list."""
+    return list(chain.from_iterable(batch))

@@ -1,0 +1,1 @@
+"""Matching, targets and losses."""

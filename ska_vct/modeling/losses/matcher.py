@@ -1,0 +1,90 @@
+"""Hungarian matching of queries to the masks of a frame (Cheng et al., "Mask2Former", CVPR 2022; training.md).
+
+Shape legend: P predictions, N frames, Q queries, M most targets of a frame, X points.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from .mask_losses import pairwise_class_cost, pairwise_dice_cost, pairwise_mask_cost
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Matched pairs of all predictions, ordered by prediction, frame and query.
+
+    Attributes:
+        prediction, frame, query, target: int64 (T,) each.
+        slot: int64 (T,), each pair's place among those of its frame.
+        num_slots: most pairs of one frame, at least 1.
+    """
+
+    prediction: Tensor
+    frame: Tensor
+    query: Tensor
+    target: Tensor
+    slot: Tensor
+    num_slots: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingCost:
+    """Weights of the three parts of the cost."""
+
+    class_weight: float = 2.0
+    mask_weight: float = 5.0
+    dice_weight: float = 5.0
+
+    def __call__(self, logits: Tensor, mask_logits: Tensor, classes: Tensor, masks: Tensor) -> Tensor:
+        """Cost of every query for every target.
+
+        Args:
+            logits: (..., Q, K + 1).
+            mask_logits: (..., Q, X) at points or on all cells.
+            classes: int64 (..., M).
+            masks: (..., M, X) in 0..1, at the same places.
+
+        Returns:
+            float32 (..., Q, M).
+        """
+        mask_logits, masks = mask_logits.float(), masks.float()
+        # In float32 under autocast too: these are sums over thousands of points.
+        with torch.autocast(device_type=logits.device.type, enabled=False):
+            return (
+                self.class_weight * pairwise_class_cost(logits.float(), classes)
+                + self.mask_weight * pairwise_mask_cost(mask_logits, masks)
+                + self.dice_weight * pairwise_dice_cost(mask_logits, masks)
+            )
+
+
+@torch.no_grad()
+def assign(cost: Tensor, counts: list[int]) -> Assignment:
+    """Cheapest one-to-one assignment of every prediction and frame, after a single transfer to the host.
+
+    Args:
+        cost: (P, N, Q, M).
+        counts: real targets of each frame; columns beyond are padding.
+
+    Raises:
+        FloatingPointError: where a cost is not finite.
+    """
+    host = cost.float().cpu().numpy()
+    if not np.isfinite(host).all():
+        raise FloatingPointError(
+            "The matching cost is not finite: the predictions have become NaN or infinite. "
+            "Lower SOLVER.BASE_LR or switch SOLVER.AMP.ENABLED off."
+        )
+    parts = []
+    filled = [0] * len(counts)
+    for prediction, frames in enumerate(host):
+        for frame, (matrix, count) in enumerate(zip(frames, counts, strict=True)):
+            query, target = linear_sum_assignment(matrix[:, :count])
+            place = np.full_like(query, prediction), np.full_like(query, frame)
+            parts.append(np.stack([*place, query, target, filled[frame] + np.arange(len(query))]))
+            filled[frame] += len(query)
+    index = torch.from_numpy(np.concatenate(parts, axis=1).astype(np.int64)).to(cost.device, non_blocking=True)
+    return Assignment(*index, num_slots=max(1, *filled))

@@ -1,0 +1,98 @@
+"""Ground truth in the form the matcher and the losses read: one mask per class and frame, in a block.
+
+Shape legend: N frames, M most classes in one frame, H x W pixels, P predictions, T matched pairs, X points.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .mask_losses import sample_points
+from .matcher import Assignment
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Masks to be found.
+
+    Attributes:
+        classes: int64 (N, M); 0 where there is none.
+        masks: bool (N, M, H, W).
+        counts: how many of the M are real, frame by frame; a list, since the matcher runs on the host.
+        labels: uint8 (N, H, W), the label maps the masks were made of, where they are; None where made otherwise.
+    """
+
+    classes: Tensor
+    masks: Tensor
+    counts: list[int]
+    labels: Tensor | None = None
+
+    @classmethod
+    def from_label_maps(cls, labels: Tensor, *, ignore_label: int, device: torch.device) -> "Targets":
+        """One mask per class present in a frame; the ignore label is none.
+
+        Args:
+            labels: int64 (N, H, W) with values 0..255, on the host so that counting needs no transfer.
+            ignore_label: value of pixels of no class.
+            device: where the masks are wanted.
+        """
+        present = torch.zeros(len(labels), 256, dtype=torch.bool)
+        present.scatter_(1, labels.flatten(1), True)
+        present[:, ignore_label] = False
+        counts = present.sum(1)
+        most = max(int(counts.max()), 1)
+        # A stable sort puts the classes that are present first, in ascending order.
+        classes = present.logical_not().sort(dim=1, stable=True).indices[:, :most]
+        real = torch.arange(most) < counts[:, None]
+        # The only transfer of label maps, an eighth of their size on the host.
+        on_device = labels.to(torch.uint8).to(device, non_blocking=True)
+        wanted = torch.where(real, classes, -1).to(device, non_blocking=True)
+        return cls(
+            classes=wanted.clamp(min=0),
+            masks=on_device[:, None] == wanted[:, :, None, None],
+            counts=counts.tolist(),
+            labels=on_device,
+        )
+
+    def on_grid(self, size: tuple[int, int]) -> Tensor:
+        """Share of each cell that a mask covers: float32 (N, M, h, w)."""
+        return F.adaptive_avg_pool2d(self.masks.float(), size)
+
+    @torch.no_grad()
+    def at_points(self, pairs: Assignment, coords: Tensor, num_predictions: int) -> Tensor:
+        """Each matched target at its own points.
+
+        Args:
+            pairs: T matched pairs.
+            coords: (T, X, 2), x and y in 0..1.
+            num_predictions: P.
+
+        Returns:
+            float32 (T, X).
+        """
+        # Every prediction finds a target once at most: its P sets of points are read off one copy of its mask.
+        first, frame, place = (
+            index.to(coords.device, non_blocking=True) for index in places_in_frames(self.counts)
+        )
+        row = first[pairs.frame] + pairs.target
+        points = coords.new_zeros(len(frame), num_predictions, *coords.shape[1:])
+        points[row, pairs.prediction] = coords
+        values = sample_points(self.masks[frame, place].float()[:, None], points.flatten(1, 2))
+        return values.view(points.shape[:3])[row, pairs.prediction]
+
+
+def places_in_frames(counts: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Where targets lie when all frames' are put in a row, computed on the host.
+
+    Args:
+        counts: targets of each frame.
+
+    Returns:
+        int64: of each frame its first target's place in the row; of each place its frame, and its place there.
+    """
+    number = torch.tensor(counts)
+    frame = torch.arange(len(number)).repeat_interleave(number)
+    first = number.cumsum(0) - number
+    return first, frame, torch.arange(len(frame)) - first[frame]

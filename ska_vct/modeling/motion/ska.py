@@ -1,0 +1,245 @@
+"""Spectral-Kinematic Alignment: sound queries the flow field, so that only motion that goes with it lights up.
+
+Paper: "Listening to the Motion: Probing Physical Consistency for Audio-Visual Segmentation" (spec: model.md, SKA).
+
+Shape legend: N frames, C width, S flow fields per second, g x g flow grid.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.utils.registry import Registry
+from torch import Tensor, nn
+
+from ..layers import at_least_float32
+
+SKA_REGISTRY = Registry("SKA")
+SKA_REGISTRY.__doc__ = """Modules that map (audio grid, log-mel, flow) to a MotionPrompt; chosen by MODEL.SKA.NAME.
+
+Each says in ``retrieves`` whether it fills ``MotionPrompt.retrieved``: what reads it is built only then;
+and in ``reads_audio_grid`` whether it needs the audio encoder."""
+
+_FLOW_CHANNELS = {"magnitude": 1, "uvm": 3}
+# A field whose values differ by less than this share of the largest is still, or moves as a whole.
+_STILL_SHARE = 1e-4
+# Keeps the logarithm of places where nothing moves finite; share of the frame's largest motion.
+_ENERGY_FLOOR = 0.03
+# Attention that differs by less than this share of the uniform value is rounding noise.
+_NOISE_SHARE = 1e-4
+
+
+_ENERGY_PRIORS = ("auto", "on", "off")
+
+
+@dataclass(frozen=True)
+class MotionPrompt:
+    """What SKA found.
+
+    Attributes:
+        motion_map: (N, 1, g, g) in [0, 1]; exactly zero for frames whose flow is the same everywhere.
+        retrieved: (N, C) values the sound attended to; zero for the same frames, and always where the module does
+            not retrieve.
+    """
+
+    motion_map: Tensor
+    retrieved: Tensor
+
+
+def energy_start(cfg: CfgNode, *, default: bool) -> float | None:
+    """Start of the learnt weight of the motion's energy, or None where the configuration has no such prior.
+
+    Args:
+        cfg: the configuration.
+        default: whether ``MODEL.SKA.ENERGY_PRIOR: auto`` means on.
+
+    Raises:
+        ValueError: for a prior that is neither auto nor on nor off.
+    """
+    prior = cfg.MODEL.SKA.ENERGY_PRIOR
+    if prior not in _ENERGY_PRIORS:
+        raise ValueError(f"MODEL.SKA.ENERGY_PRIOR is '{prior}'; choose one of {', '.join(_ENERGY_PRIORS)}.")
+    return cfg.MODEL.SKA.ENERGY_INIT if prior == "on" or (prior == "auto" and default) else None
+
+
+def energy_parameter(start: float | None) -> nn.Parameter | None:
+    """The learnt weight of the energy; None, which registers no parameter, without the prior."""
+    return None if start is None else nn.Parameter(torch.tensor(float(start)))
+
+
+def add_energy(logits: Tensor, magnitude: Tensor, weight: Tensor | None) -> Tensor:
+    """The prior that ties "attended" to "moving": how much a place moves at all.
+
+    Args:
+        logits: (N, heads, L), at least float32.
+        magnitude: (N, L), mean over the second.
+        weight: scalar, or None for no prior.
+
+    Returns:
+        (N, heads, L).
+    """
+    if weight is None:
+        return logits
+    return logits + weight * (at_least_float32(magnitude)[:, None] + _ENERGY_FLOOR).log()
+
+
+def channel_count(channels: str) -> int:
+    """Channels of ``flow_channels``.
+
+    Raises:
+        ValueError: for a choice there is not.
+    """
+    if channels not in _FLOW_CHANNELS:
+        raise ValueError(f"MODEL.SKA.CHANNELS must be one of {', '.join(_FLOW_CHANNELS)}, got '{channels}'.")
+    return _FLOW_CHANNELS[channels]
+
+
+def flow_channels(flow: Tensor, channels: str) -> Tensor:
+    """What an SKA module reads of the flow; the magnitude is the last channel.
+
+    Args:
+        flow: (N, S, 2, h, w), u and v.
+        channels: ``magnitude`` or ``uvm`` (u, v and magnitude).
+
+    Returns:
+        (N, S, 1 or 3, h, w).
+    """
+    magnitude = flow.square().sum(2, keepdim=True).sqrt()
+    return magnitude if channels == "magnitude" else torch.cat((flow, magnitude), 2)
+
+
+def reduce_flow(flow: Tensor, channels: str) -> Tensor:
+    """Flow series (N, S, 2, h, w) -> picture of a frame's motion (N, 1 or 3, h, w): the mean over its second."""
+    return flow_channels(flow, channels).mean(1)
+
+
+def resize_map(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, c, h, w) -> (N, c, *size), bilinear."""
+    return F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
+
+
+def is_still(picture: Tensor) -> Tensor:
+    """Which frames have the same flow everywhere: (N, c, h, w) -> bool (N,)."""
+    flat = picture.flatten(2)
+    spread = flat.amax(-1) - flat.amin(-1)
+    return (spread <= _STILL_SHARE * flat.abs().amax(-1)).all(-1)
+
+
+def min_max(attention: Tensor) -> Tensor:
+    """Stretch each row of (N, L) to [0, 1]; rows that are flat up to rounding become zero."""
+    low, high = attention.amin(-1, keepdim=True), attention.amax(-1, keepdim=True)
+    spread = high - low
+    noise = _NOISE_SHARE * attention.mean(-1, keepdim=True)
+    return torch.where(spread > noise, (attention - low) / spread.clamp(min=torch.finfo(spread.dtype).tiny), 0.0)
+
+
+def make_prompt(attention: Tensor, retrieved: Tensor, moving: Tensor, grid: tuple[int, int]) -> MotionPrompt:
+    """What every form of SKA returns: the mean over heads, stretched, and nothing for still frames.
+
+    Args:
+        attention: (N, heads, L) over the g*g places.
+        retrieved: (N, C).
+        moving: bool (N,).
+        grid: (g, g).
+    """
+    motion_map = min_max(attention.mean(1)).unflatten(-1, grid)[:, None]
+    return MotionPrompt(
+        motion_map=torch.where(moving[:, None, None, None], motion_map, 0.0),
+        retrieved=torch.where(moving[:, None], retrieved, 0.0),
+    )
+
+
+@SKA_REGISTRY.register()
+class SKA(nn.Module):
+    """The published form: one pooled audio vector queries one motion picture per frame."""
+
+    retrieves = True
+    reads_audio_grid = True
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        dim: int,
+        flow_dim: int,
+        grid: tuple[int, int],
+        channels: str,
+        num_heads: int,
+        energy_init: float | None = None,
+    ):
+        """
+        Args:
+            dim: width C.
+            flow_dim: hidden channels of the flow encoder.
+            grid: rows and columns the flow is resized to.
+            channels: ``magnitude`` or ``uvm``.
+            num_heads: attention heads.
+            energy_init: start of the learnt weight of the log energy; None for no such prior, as published.
+
+        Raises:
+            ValueError: for other ``channels``, or a width that the heads do not divide.
+        """
+        super().__init__()
+        width = channel_count(channels)
+        if dim % num_heads:
+            raise ValueError(f"MODEL.HIDDEN_DIM {dim} is no multiple of MODEL.SKA.NUM_HEADS {num_heads}.")
+        self.grid = tuple(grid)
+        self.channels = channels
+        self.num_heads = num_heads
+        self.flow_encoder = nn.Sequential(
+            nn.Conv2d(width, flow_dim, 3, padding=1),
+            nn.BatchNorm2d(flow_dim),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(flow_dim, dim, 1),
+            nn.BatchNorm2d(dim),
+        )
+        self.audio_proj = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim))
+        self.q_proj = nn.Linear(dim, dim, bias=False)
+        self.k_proj = nn.Linear(dim, dim, bias=False)
+        self.v_proj = nn.Linear(dim, dim, bias=False)
+        self.temperature = nn.Parameter(torch.ones(()))
+        self.energy_weight = energy_parameter(energy_init)
+
+    @classmethod
+    def from_config(cls, cfg):
+        node = cfg.MODEL.SKA
+        return {
+            "dim": cfg.MODEL.HIDDEN_DIM,
+            "flow_dim": node.FLOW_DIM,
+            "grid": node.GRID,
+            "channels": node.CHANNELS,
+            "num_heads": node.NUM_HEADS,
+            "energy_init": energy_start(cfg, default=False),
+        }
+
+    def forward(self, audio_grid: Tensor, log_mel: Tensor, flow: Tensor) -> MotionPrompt:
+        """Find the motion that goes with the sound.
+
+        Args:
+            audio_grid: (N, C, a, b).
+            log_mel: (N, 1, 96, 64); not read by the published form.
+            flow: (N, S, 2, h', w'), in the units of ``INPUT.FLOW.NORM``.
+        """
+        picture = resize_map(reduce_flow(flow, self.channels), self.grid)
+        moving = ~is_still(picture)
+        tokens = self.flow_encoder(picture).flatten(2).transpose(1, 2)  # N, L, C
+        audio = self.audio_proj(audio_grid.mean((2, 3)))  # N, C
+
+        heads = (self.num_heads, -1)
+        q = self.q_proj(audio).unflatten(-1, heads)
+        k = self.k_proj(tokens).unflatten(-1, heads)
+        v = self.v_proj(tokens).unflatten(-1, heads)
+        logits = torch.einsum("nhd,nlhd->nhl", q, k) / (q.shape[-1] ** 0.5 * self.temperature)
+        # The magnitude is the last channel of either picture.
+        logits = add_energy(at_least_float32(logits), picture[:, -1].flatten(1), self.energy_weight)
+        attention = logits.softmax(-1)
+        retrieved = torch.einsum("nhl,nlhd->nhd", attention.to(v.dtype), v).flatten(1)
+        return make_prompt(attention, retrieved, moving, self.grid)
+
+
+def build_ska(cfg) -> nn.Module | None:
+    """The motion module of the configuration, or None where it is off."""
+    if not cfg.MODEL.SKA.ENABLED:
+        return None
+    return SKA_REGISTRY.get(cfg.MODEL.SKA.NAME)(cfg)

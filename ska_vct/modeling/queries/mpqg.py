@@ -1,0 +1,250 @@
+"""Motion-Prompted Query Generation, and VCT's PPQG as its off state.
+
+Papers: "Listening to the Motion" (the motion prompt); Huang et al., "Revisiting Audio-Visual Segmentation with
+Vision-Centric Transformer", CVPR 2025 (PPQG); Xu et al., "GroupViT", CVPR 2022 (pixel grouping); spec: model.md.
+
+Shape legend: N frames, C width, p width before the last projection, Q queries, h x w mask-feature grid.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from torch import Tensor, nn
+
+from ..layers import MLP, CrossAttentionLayer, at_least_float32
+from ..motion.ska import SKA_REGISTRY, MotionPrompt
+from .anchors import best_places, sample_places, seed_queries
+
+
+def sample_gumbel(shape: torch.Size, like: Tensor) -> Tensor:
+    """Standard Gumbel noise of ``shape``, on the device of ``like``, in fp32."""
+    return -torch.empty(shape, device=like.device, dtype=torch.float32).exponential_().log()
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels W (s * y) + b * s that are never made: what reads them is linear, and works on a few queries instead.
+
+    Attributes:
+        hidden: (N, p, h, w), s * y: features before the last projection, already times the motion prompt s.
+        scale: (N, 1, h, w), the motion prompt s; ones without a prompt.
+        weight: (C, p), W.
+        bias: (C,), b.
+    """
+
+    hidden: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def dot(self, vectors: Tensor) -> Tensor:
+        """Products of (N, Q, C) vectors with all pixels: (N, Q, h*w)."""
+        offset = vectors @ self.bias[:, None] * self.scale.flatten(2)
+        return (vectors @ self.weight) @ self.hidden.flatten(2) + offset
+
+    def sum(self, shares: Tensor) -> Tensor:
+        """Sums of pixels by (N, Q, h*w) shares: (N, Q, C)."""
+        hidden, scale = (shares @ maps.flatten(2).mT for maps in (self.hidden, self.scale))
+        return F.linear(hidden, self.weight) + scale * self.bias
+
+    def mix(self, mixer: nn.Linear) -> Tensor:
+        """What ``mixer`` makes of each channel's h*w pixels: (N, C, out)."""
+        # A linear layer would make, and keep, a copy of features that lie channels last.
+        weight = mixer.weight.expand(self.hidden.shape[0], -1, -1)
+        hidden, scale = (torch.bmm(weight, maps.flatten(2).mT).mT for maps in (self.hidden, self.scale))
+        return self.weight @ hidden + self.bias[:, None] * scale + mixer.bias
+
+    def at(self, places: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Pixels at the centres of a grid's cells, see ``sample_places``: (N, k, C)."""
+        hidden, scale = (sample_places(maps, places, grid) for maps in (self.hidden, self.scale))
+        return F.linear(hidden, self.weight) + scale * self.bias
+
+    def resized(self, size: tuple[int, int]) -> "Pixels":
+        """The same on a grid of another size."""
+        hidden, scale = (
+            F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+            for maps in (self.hidden, self.scale)
+        )
+        return replace(self, hidden=hidden, scale=scale)
+
+
+class PixelGrouping(nn.Module):
+    """Gives each pixel to one query and adds the pixels' sum to it."""
+
+    def __init__(self, *, dim: int, tau: float):
+        """
+        Args:
+            dim: width C.
+            tau: temperature of the Gumbel-softmax while training.
+        """
+        super().__init__()
+        self.q_proj = nn.Linear(dim, dim)
+        self.k_proj = nn.Linear(dim, dim)
+        self.v_proj = nn.Linear(dim, dim)
+        self.out_proj = nn.Linear(dim, dim)
+        self.scale = dim**-0.5
+        self.tau = tau
+
+    def assign(self, queries: Tensor, pixels: Pixels) -> Tensor:
+        """One-hot assignment of each pixel to a query, with a straight-through gradient: (N, Q, h*w)."""
+        # q . (K x + k) = (K'q) . x + q . k: keys are a projection of the queries, not of all pixels.
+        projected = self.q_proj(queries) * self.scale
+        logits = pixels.dot(projected @ self.k_proj.weight) + projected @ self.k_proj.bias[:, None]
+        logits = at_least_float32(logits)
+        if self.training:
+            logits = (logits + sample_gumbel(logits.shape, logits)) / self.tau
+        winner = logits.argmax(1, keepdim=True)
+        hard = torch.zeros_like(logits).scatter_(1, winner, 1.0)
+        if not torch.is_grad_enabled():
+            return hard
+        soft = logits.softmax(1)
+        return hard - soft.detach() + soft
+
+    def forward(self, queries: Tensor, pixels: Pixels) -> Tensor:
+        """(N, Q, C) -> (N, Q, C)."""
+        assignment = self.assign(queries, pixels).to(pixels.hidden.dtype)
+        count = assignment.sum(-1, keepdim=True)
+        # The values V x + v of a query's pixels sum to V (their sum) + v (their number).
+        values = F.linear(pixels.sum(assignment), self.v_proj.weight) + count * self.v_proj.bias
+        return queries + self.out_proj(values / (count + 1))
+
+
+class MPQG(nn.Module):
+    """Queries made from the mask features, reweighted by the motion that SKA found."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        mask_dim: int,
+        dim: int,
+        num_queries: int,
+        mixer_grid: tuple[int, int],
+        pre_dim: int,
+        mixer_dim: int,
+        num_prototypes: int,
+        num_heads: int,
+        tau: float,
+        motion: bool,
+        gate_init: float,
+        retrieves: bool = True,
+        anchors: int = 0,
+    ):
+        """
+        Args:
+            mask_dim: width of the mask features.
+            dim: width C of the queries.
+            num_queries: Q.
+            mixer_grid: rows and columns the query mixer is made for; other grids are resized to it.
+            pre_dim: width of the convolutions before the mixer.
+            mixer_dim: hidden width of the mixer.
+            num_prototypes: learnt class prototypes the queries may read; 0 for none.
+            num_heads: heads of that reading.
+            tau: see ``PixelGrouping``.
+            motion: whether a motion prompt is used; without it this is VCT's PPQG.
+            gate_init: start of the learnt weight of the motion map.
+            retrieves: whether prompts hold retrieved motion, so that the queries get it.
+            anchors: queries that start as the features at the best places of the motion map; 0 for none.
+
+        Raises:
+            ValueError: for anchors without motion, or more than there are queries.
+        """
+        super().__init__()
+        if anchors and not motion:
+            raise ValueError(
+                "MODEL.MPQG.ANCHORS needs a motion map: set MODEL.MPQG.MOTION and MODEL.SKA.ENABLED True."
+            )
+        if not 0 <= anchors <= num_queries:
+            raise ValueError(f"MODEL.MPQG.ANCHORS is {anchors}, but there are {num_queries} queries.")
+        self.anchors = anchors
+        self.mixer_grid = tuple(mixer_grid)
+        self.pre_proj = nn.Sequential(
+            nn.Conv2d(mask_dim, pre_dim, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(pre_dim, pre_dim, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(pre_dim, dim, 1),
+        )
+        self.query_mixer = MLP([self.mixer_grid[0] * self.mixer_grid[1], mixer_dim, mixer_dim, num_queries])
+        self.prototypes = None
+        if num_prototypes:
+            self.prototypes = nn.Embedding(num_prototypes, dim)
+            self.prototype_attention = CrossAttentionLayer(dim=dim, num_heads=num_heads)
+        self.grouping = PixelGrouping(dim=dim, tau=tau)
+        self.query_feat = nn.Embedding(num_queries, dim)
+        self.motion = motion
+        if motion:
+            self.motion_gate = nn.Parameter(torch.tensor(float(gate_init)))
+        self.retrieved_proj = None
+        if motion and retrieves:
+            self.retrieved_proj = nn.Linear(dim, dim)
+            # Starts as published, where the retrieved motion is thrown away, yet lets it train.
+            nn.init.zeros_(self.retrieved_proj.weight)
+            nn.init.zeros_(self.retrieved_proj.bias)
+
+    @classmethod
+    def from_config(cls, cfg):
+        node = cfg.MODEL.MPQG
+        motion = node.MOTION and cfg.MODEL.SKA.ENABLED
+        places = cfg.MODEL.SKA.GRID[0] * cfg.MODEL.SKA.GRID[1]
+        if node.ANCHORS > places:
+            raise ValueError(f"MODEL.MPQG.ANCHORS is {node.ANCHORS}, but MODEL.SKA.GRID has {places} places.")
+        grid = node.MIXER_GRID if any(node.MIXER_GRID) else [-(-side // 4) for side in cfg.INPUT.SIZE]
+        return {
+            "mask_dim": cfg.MODEL.PIXEL_DECODER.MASK_DIM or cfg.MODEL.HIDDEN_DIM,
+            "dim": cfg.MODEL.HIDDEN_DIM,
+            "num_queries": cfg.MODEL.DECODER.NUM_QUERIES,
+            "mixer_grid": grid,
+            "pre_dim": node.PRE_DIM,
+            "mixer_dim": node.MIXER_DIM,
+            "num_prototypes": node.NUM_PROTOTYPES,
+            "num_heads": node.NUM_HEADS,
+            "tau": node.GUMBEL_TAU,
+            "motion": motion,
+            "gate_init": node.GATE_INIT,
+            "anchors": node.ANCHORS,
+            # A projection that reads zeros would leave parameters without a gradient.
+            "retrieves": motion and SKA_REGISTRY.get(cfg.MODEL.SKA.NAME).retrieves,
+        }
+
+    def forward(self, mask_features: Tensor, prompt: MotionPrompt | None = None) -> Tensor:
+        """Make the queries.
+
+        Args:
+            mask_features: (N, mask_dim, h, w).
+            prompt: what SKA found; None where motion is off.
+
+        Returns:
+            (N, Q, C).
+        """
+        pixels = self._pixels(mask_features, prompt)
+        mixed, size = pixels, pixels.hidden.shape[-2:]
+        # An exported graph for any size always resizes: to the same size it changes nothing.
+        if isinstance(size[-1], torch.SymInt) or size != self.mixer_grid:
+            mixed = pixels.resized(self.mixer_grid)
+        first, *rest = self.query_mixer
+        queries = mixed.mix(first)
+        for layer in rest:
+            queries = layer(queries)
+        queries = queries.transpose(1, 2)
+        if prompt is not None and self.anchors:
+            places, found = best_places(prompt.motion_map, self.anchors)
+            queries = seed_queries(queries, pixels.at(places, prompt.motion_map.shape[-2:]), found)
+        if prompt is not None and self.retrieved_proj is not None:
+            queries = queries + self.retrieved_proj(prompt.retrieved)[:, None]
+        if self.prototypes is not None:
+            memory = self.prototypes.weight.expand(queries.shape[0], -1, -1)
+            queries = self.prototype_attention(queries, memory)
+        return self.grouping(queries, pixels) + self.query_feat.weight
+
+    def _pixels(self, mask_features: Tensor, prompt: MotionPrompt | None) -> Pixels:
+        hidden, last = self.pre_proj[:-1](mask_features), self.pre_proj[-1]
+        scale = torch.ones_like(hidden[:, :1])
+        if prompt is not None and self.motion:
+            size = hidden.shape[-2:]
+            motion_map = F.interpolate(prompt.motion_map, size=size, mode="bilinear", align_corners=False)
+            scale = 1 + self.motion_gate * motion_map
+            hidden = hidden * scale
+        return Pixels(hidden=hidden, scale=scale, weight=last.weight.flatten(1), bias=last.bias)

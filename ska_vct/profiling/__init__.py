@@ -1,0 +1,1 @@
+"""Time, memory and arithmetic cost of models and their parts."""

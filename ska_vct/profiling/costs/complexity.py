@@ -1,0 +1,34 @@
+"""Parameters and FLOPs of the paper's configs, kept in ``configs/complexity.json`` so that changes are seen."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ska_vct.engine.setup import load_cfg
+from ska_vct.utils.files import write_json
+
+from .report import cost_report
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+GOLDEN = CONFIGS / "complexity.json"
+PAPER_CONFIGS = tuple(
+    f"{subset}/{backbone}" for subset in ("s4", "ms3", "avss") for backbone in ("swin_b_384", "pvtv2_b5", "r50")
+)
+
+
+def complexity(name: str) -> dict[str, Any]:
+    """Of a config, e.g. ``s4/r50``: its parts' rows of ``cost_report`` for one frame."""
+    return cost_report(load_cfg(CONFIGS / f"{name}.yaml"), 1)["parts"]
+
+
+def read_golden() -> dict[str, Any]:
+    """What ``configs/complexity.json`` holds."""
+    return json.loads(GOLDEN.read_text(encoding="utf-8"))
+
+
+def write_golden() -> Path:
+    """Count all of ``PAPER_CONFIGS`` anew."""
+    write_json(GOLDEN, {name: complexity(name) for name in tqdm(PAPER_CONFIGS, desc="Counting", unit="config")})
+    return GOLDEN

@@ -1,0 +1,110 @@
+"""One pass of a model without data: parameters, FLOPs and what is kept for the backward pass, by part."""
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from detectron2.config import CfgNode
+from torch import nn
+
+from ..timing.clips import make_clips
+from .fake import build_without_data, fake_run
+from .flops import FlopCounter
+from .kernels import fused_kernels
+from .parts import PARTS, REST, PartTracker, part_of
+from .saved import SavedTensors
+
+PART_NAMES = (*PARTS.values(), REST)
+
+
+@dataclass
+class Trace:
+    """What one pass showed.
+
+    Attributes:
+        frames: that the network computed.
+        parameters, trained: numbers by part.
+        parameter_bytes, trained_bytes, buffer_bytes: by part.
+        flops: by part.
+        operations: FLOPs by operation.
+        uncounted: how often operations ran that have no rule.
+        saved: bytes by part that autograd keeps; empty in inference.
+        saved_types: the same by type of number.
+    """
+
+    frames: int
+    parameters: Mapping[str, int]
+    trained: Mapping[str, int]
+    parameter_bytes: Mapping[str, int]
+    trained_bytes: Mapping[str, int]
+    buffer_bytes: Mapping[str, int]
+    flops: Mapping[str, int] = field(default_factory=dict)
+    operations: Mapping[str, int] = field(default_factory=dict)
+    uncounted: Mapping[str, int] = field(default_factory=dict)
+    saved: Mapping[str, int] = field(default_factory=dict)
+    saved_types: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def backbone_share(self) -> float:
+        """The visual backbone's share of the FLOPs."""
+        return self.flops.get(PARTS["backbone"], 0) / max(sum(self.flops.values()), 1)
+
+
+def parameter_counts(model: nn.Module) -> dict[str, dict[str, int]]:
+    """Fields of :class:`Trace` that the model alone decides."""
+    counts: dict[str, Counter] = {
+        name: Counter() for name in ("parameters", "trained", "parameter_bytes", "trained_bytes", "buffer_bytes")
+    }
+    for name, parameter in model.named_parameters():
+        size = parameter.numel() * parameter.element_size()
+        counts["parameters"][part_of(name)] += parameter.numel()
+        counts["parameter_bytes"][part_of(name)] += size
+        if parameter.requires_grad:
+            counts["trained"][part_of(name)] += parameter.numel()
+            counts["trained_bytes"][part_of(name)] += size
+    for name, buffer in model.named_buffers():
+        counts["buffer_bytes"][part_of(name)] += buffer.numel() * buffer.element_size()
+    return {name: dict(count) for name, count in counts.items()}
+
+
+def trace(
+    cfg: CfgNode, *, clips: int = 1, frames: int = 0, train: bool = False, amp: bool = False, fused: bool = True
+) -> Trace:
+    """Run the model of ``cfg`` without data.
+
+    Args:
+        cfg: the config; ``INPUT.SIZE`` is the size of the pictures.
+        clips, frames: sizes of the batch; 0 frames: the subset's. In training only annotated ones are computed.
+        train: with losses, and what autograd keeps; else inference.
+        amp: under bfloat16 autocast, with the CPU's rules.
+        fused: scaled-dot-product attention as fused kernels do it; else as PyTorch would run it on a CPU.
+    """
+    batch = make_clips(cfg, clips=clips, frames=frames, train=train)
+    model = build_without_data(cfg).train(train)
+    counts = parameter_counts(model)
+    tracker = PartTracker()
+    with fake_run(model), tracker.follow(model):
+        saved = SavedTensors(tracker, model)
+        counter = FlopCounter(tracker)
+        autocast = torch.autocast("cpu", torch.bfloat16) if amp else nullcontext()
+        with torch.set_grad_enabled(train), saved, counter, fused_kernels(counter.add, attention=fused), autocast:
+            out = model(batch)
+    del out
+    operations: Counter[str] = Counter()
+    for (_, operation), flops in counter.flops.items():
+        operations[operation] += flops
+    types: Counter[str] = Counter()
+    for (_, kind), size in saved.bytes.items():
+        types[kind] += size
+    computed = [clip["mask_valid" if train else "frame_valid"] for clip in batch]
+    return Trace(
+        frames=sum(int(valid.sum()) for valid in computed),
+        **counts,
+        flops=counter.by_part(),
+        operations=dict(operations),
+        uncounted=dict(counter.uncounted),
+        saved=saved.by_part(),
+        saved_types=dict(types),
+    )

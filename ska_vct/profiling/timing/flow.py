@@ -1,0 +1,77 @@
+"""Flow methods: clips per second, without reading or writing files."""
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+
+from ska_vct.data.avsbench.subsets import get_subset
+from ska_vct.data.flow.methods.base import FlowMethod, PicturePairs, pair_flow
+from ska_vct.data.flow.methods.registry import RAFT, build_flow_method
+
+from .clips import smooth_pictures
+from .subject import Subject, case_cfg
+from .work import Case, Clock, Work
+
+_METHODS = ("dis", "farneback", *RAFT)
+
+
+class FlowSubject(Subject):
+    name = "flow"
+    help = "flow methods"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--methods", nargs="+", choices=_METHODS, default=["dis", "farneback"], help="default: dis farneback"
+        )
+        parser.add_argument("--series", type=int, default=0, help="fields per second; default: INPUT.FLOW.SERIES")
+        parser.add_argument("--frames", type=int, default=0, metavar="N", help="of a clip; default: the subset's")
+        parser.add_argument("--side", type=int, default=384, help="of the pictures (default: %(default)s)")
+        parser.add_argument(
+            "--batch", type=int, default=8, help="pairs that RAFT takes at once (default: %(default)s)"
+        )
+
+    def options(self, args: argparse.Namespace) -> Sequence[tuple[str, dict]]:
+        sizes = {"series": args.series, "frames": args.frames, "side": args.side, "batch": args.batch}
+        return [(method, {**sizes, "method": method}) for method in args.methods]
+
+    def build(self, case: Case) -> Work:
+        cfg = case_cfg(case)
+        options = case.options
+        seconds = options["frames"] or get_subset(cfg.DATASETS.SUBSET).clip_frames()
+        series = options["series"] or cfg.INPUT.FLOW.SERIES
+        pairs = picture_pairs(seconds, series, options["side"])
+        method = _method(options["method"], case.device, options["batch"])
+        size = tuple(cfg.INPUT.FLOW.SIZE)
+
+        def run(clock: Clock) -> None:
+            with clock():
+                pair_flow(pairs, method, size)
+
+        return Work(run=run, clips=1, frames=seconds, facts={"fields": seconds * series})
+
+
+def picture_pairs(seconds: int, series: int, side: int) -> PicturePairs:
+    """A clip's pictures in memory: ``series`` pairs in a row in each second."""
+    count = seconds * series
+    return PicturePairs(
+        pictures=smooth_pictures(count + 1, (side, side)),
+        times=np.arange(count + 1) / series,
+        first=np.arange(count),
+        second=np.arange(1, count + 1),
+        shape=(seconds, series),
+        size=(side, side),
+        fps=float(series),
+        source="video",
+    )
+
+
+def _method(name: str, device: str, batch: int) -> FlowMethod:
+    if name not in RAFT:
+        return build_flow_method(name)
+    # Not at the top: torchvision's models take seconds to import.
+    from ska_vct.data.flow.methods.raft import RAFT_MODELS, RaftFlow
+
+    # How fast it is does not depend on its weights.
+    network = RAFT_MODELS[name][0](weights=None)
+    return RaftFlow(model=network, name=name, weights="random", device=device, batch_size=batch)

@@ -1,0 +1,150 @@
+"""The data loader against the training step that it feeds."""
+
+import argparse
+import gc
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from detectron2.config import CfgNode
+
+from ska_vct.data.avsbench.folders import DatasetError
+from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.images.pre_masks import make_pre_masks
+from ska_vct.engine.datasets import register_datasets, resolve_root
+from ska_vct.engine.trainer import Trainer
+from ska_vct.synth import SynthSettings, generate
+
+from .clips import make_clips
+from .subject import PRECISIONS, Subject, case_cfg, short_name
+from .training import training_step
+from .turns import Measurement
+from .work import Case, Clock, Work
+
+_STEP = "training step"
+# Batches that each worker of PyTorch's loader makes ahead.
+_AHEAD = 2
+# Of a synthetic video.
+_LEAST_FPS = 4
+
+
+class LoaderSubject(Subject):
+    name = "data"
+    help = "clips/s of the loader against clips/s of the training step"
+
+    def __init__(self):
+        self._folder: tempfile.TemporaryDirectory | None = None
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], metavar="N", help="default: 0 2")
+        parser.add_argument("--batch", type=int, default=2, metavar="N", help="clips (default: %(default)s)")
+        parser.add_argument(
+            "--batches", type=int, default=4, metavar="N", help="per repetition (default: %(default)s)"
+        )
+        parser.add_argument(
+            "--clips", type=int, default=8, metavar="N", help="of the synthetic release (default: %(default)s)"
+        )
+        parser.add_argument(
+            "--picture", type=int, default=0, metavar="PX", help="its pictures' height; default: INPUT.SIZE's"
+        )
+        parser.add_argument("--amp", choices=PRECISIONS, default="off", help="of the training step")
+        parser.add_argument("--no-model", action="store_true", help="the loader alone")
+
+    def options(self, args: argparse.Namespace) -> Sequence[tuple[str, dict]]:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="ska_vct_benchmark_")
+        shared = {
+            "batch": args.batch, "batches": args.batches, "clips": args.clips, "picture": args.picture,
+            "folder": self._folder.name,
+        }  # fmt: skip
+        rows = [(f"loader, {count} workers", {**shared, "workers": count}) for count in args.workers]
+        return rows if args.no_model else [*rows, (_STEP, {**shared, "amp": args.amp})]
+
+    def build(self, case: Case) -> Work:
+        cfg = case_cfg(case)
+        options = case.options
+        cfg.SOLVER.IMS_PER_BATCH = options["batch"]
+        if "workers" not in options:
+            clips = make_clips(cfg, clips=options["batch"], train=True)
+            frames = sum(len(clip["images"]) for clip in clips)
+            return Work(run=training_step(cfg, clips, options["amp"]), clips=len(clips), frames=frames)
+        cfg.DATALOADER.NUM_WORKERS = options["workers"]
+        source = prepare_data(
+            cfg, Path(options["folder"]), clips=options["clips"], picture=options["picture"] or cfg.INPUT.SIZE[0]
+        )
+
+        def run(clock: Clock) -> None:
+            batches = iter(Trainer.build_train_loader(cfg))
+            # What the workers have made while they started would come for nothing.
+            for _ in range(1 + _AHEAD * options["workers"]):
+                next(batches)
+            with clock():
+                for _ in range(options["batches"]):
+                    next(batches)
+            # Ends the workers, which would go on while others are measured.
+            del batches
+            gc.collect()
+
+        return Work(
+            run=run, clips=options["batch"] * options["batches"], facts={"data": source}, whole_process=False
+        )
+
+    def conclude(self, measurements: Sequence[Measurement]) -> list[str]:
+        loaders = [found for found in measurements if "workers" in found.case.options]
+        lines = sorted({f"Data: {found.facts['data']}." for found in loaders})
+        for step in (
+            found for found in measurements if found.case.options not in [x.case.options for x in loaders]
+        ):
+            where = (step.case.config_file, step.case.opts)
+            name = short_name(step.case.config_file)
+            for loader in loaders:
+                if (loader.case.config_file, loader.case.opts) != where:
+                    continue
+                fed, eaten = loader.clips_per_second, step.clips_per_second
+                verdict = "the model limits" if fed >= eaten else "the loader limits"
+                lines.append(
+                    f"{name}, {loader.case.options['workers']} workers: {fed:.2f} clips/s loaded, {eaten:.2f} "
+                    f"trained on: {verdict} ({fed / eaten:.2f} times as many as needed)."
+                )
+        return lines
+
+
+def prepare_data(cfg: CfgNode, folder: Path, *, clips: int, picture: int) -> str:
+    """Let ``cfg`` name a data set that exists: its own, else synthetic clips in ``folder``.
+
+    Returns:
+        what it is, in words.
+    """
+    subset, split = cfg.DATASETS.SUBSET, "train"
+    root = resolve_root(cfg)
+    try:
+        found = load_records(subset, split, root, pre_masks=cfg.MODEL.PRE_MASK.ENABLED)
+    except (DatasetError, OSError):
+        found = []
+    source = f"{len(found)} clips of DATASETS.ROOT"
+    if not found:
+        picture -= picture % 2
+        series = cfg.INPUT.FLOW.SERIES
+        settings = SynthSettings(
+            subset=subset, train=clips, val=0, test=0, size=picture, series=series, fps=max(_LEAST_FPS, series)
+        )
+        # The processes of one benchmark share it; they are started one after another.
+        generate(folder, settings, jobs=1, progress=False)
+        source = f"{clips} synthetic clips of {picture} x {picture} pixels"
+        root = folder
+        if cfg.MODEL.PRE_MASK.ENABLED:
+            out = folder / "segments"
+            make_pre_masks(load_records(subset, split, root), _quarters, out)
+            cfg.INPUT.PRE_MASK.ROOT = str(out)
+    cfg.DATASETS.ROOT = str(root)
+    register_datasets(cfg)
+    cfg.DATASETS.TRAIN = (f"avsbench_{subset}_{split}",)
+    return source
+
+
+def _quarters(picture: np.ndarray) -> list[np.ndarray]:
+    """Four segments of any picture (H, W, 3)."""
+    height, width = picture.shape[:2]
+    rows, columns = np.arange(height)[:, None] < height // 2, np.arange(width) < width // 2
+    return [rows & columns, rows & ~columns, ~rows & columns, ~rows & ~columns]

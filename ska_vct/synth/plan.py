@@ -1,0 +1,99 @@
+"""What each clip of a synthetic release is, from settings, split and number, so that any can be made alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ska_vct.data.avsbench.subsets import AVSS_CLASSES, SPLITS, SUBSETS, get_subset
+from ska_vct.synth.scene import SCENE_KINDS, Scene, draw_scene
+from ska_vct.synth.settings import SynthSettings
+
+# AVSS's folders of labels; several objects may sound in all but v1s.
+LABELS = ("v1s", "v1m", "v2")
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipPlan:
+    """One clip before it is drawn.
+
+    Attributes:
+        clip_id: as the readers name it: ``{split}/{category}/{name}``, ``{split}/{name}`` or ``{label}/{uid}``.
+        name: S4's and MS3's name, AVSS's uid.
+        vid: AVSS's video name.
+        category: S4's category, else None.
+        label: AVSS's folder, else None.
+    """
+
+    subset: str
+    split: str
+    clip_id: str
+    name: str
+    vid: str
+    category: str | None
+    label: str | None
+    scene: Scene
+
+    @property
+    def sounding_classes(self) -> list[str]:
+        """AVSS names of all that is heard, in the order of AVSS's classes."""
+        return sorted({source.object_class.avss for source in self.scene.sources}, key=AVSS_CLASSES.index)
+
+    def row(self) -> dict[str, str]:
+        """The clip's line in the table of synthetic clips."""
+        objects = self.scene.objects
+        return {
+            "clip_id": self.clip_id,
+            "split": self.split,
+            "name": self.name,
+            "kind": self.scene.kind,
+            "classes": " ".join(item.object_class.avss for item in objects),
+            "roles": " ".join(item.role for item in objects),
+            "sounds": " ".join(self.sounding_classes),
+            "seconds": str(self.scene.seconds),
+        }
+
+
+def plan_clip(settings: SynthSettings, split: str, index: int) -> ClipPlan:
+    """Plan clip ``index`` of ``split``; independent of how many clips there are and of who makes them."""
+    subset = get_subset(settings.subset)
+    key = [settings.seed, list(SUBSETS).index(subset.name), SPLITS.index(split)]
+    rng = np.random.default_rng([*key, 1 + index])
+    starts = np.random.default_rng([*key, 0]).random(2)
+    # Steps of the golden ratio spread evenly over [0, 1) at any number of clips, so shares are kept closely.
+    kind = _by_share(settings.scenes, (starts[0] + index * _GOLDEN) % 1)
+    label = None
+    if subset.name == "avss":
+        labels = [name for name in LABELS if settings.seconds in (0, subset.clip_frames(name))]
+        # Another irrational step: kinds and labels must not go together.
+        label = labels[int((starts[1] + index * 2**0.5) % 1 * len(labels))]
+    multi = subset.name == "ms3" or label in ("v1m", "v2")
+    scene = draw_scene(
+        rng,
+        kind,
+        settings.scene_options(split, multi=multi),
+        seconds=subset.clip_frames(label),
+        height=settings.height,
+        width=settings.width,
+    )
+    vid = f"{kind}_{split}_{index:05d}"
+    category = scene.sources[0].object_class.category if subset.name == "s4" else None
+    name = f"{vid}_0_{scene.seconds}" if label else vid
+    folders = [label] if label else [split, *([category] if category else [])]
+    return ClipPlan(
+        subset=subset.name,
+        split=split,
+        clip_id="/".join([*folders, name]),
+        name=name,
+        vid=vid,
+        category=category,
+        label=label,
+        scene=scene,
+    )
+
+
+def _by_share(shares: dict[str, float], position: float) -> str:
+    """The kind at ``position`` (0..1) when all stand side by side, as wide as their shares, in one fixed order."""
+    kinds = [kind for kind in SCENE_KINDS if shares.get(kind, 0) > 0]
+    ends = np.cumsum([shares[kind] for kind in kinds])
+    return kinds[min(int(np.searchsorted(ends / ends[-1], position, side="right")), len(kinds) - 1)]

@@ -1,0 +1,234 @@
+"""What happens in a clip: where objects stand, what each of them does, which of them sound (spec: evidence.md).
+
+The order matters. All places and sizes are drawn together, and a layout that does not fit is thrown away whole;
+only then are roles given out by lot, and the drawing order by another. So size, place and overlap say nothing of
+the role.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ska_vct.synth.classes import CLASSES, ObjectClass
+from ska_vct.synth.envelopes import Envelope, draw_envelope, draw_unrelated_envelope
+from ska_vct.synth.looks import Look, draw_look
+from ska_vct.synth.motion import AMPLITUDE_SHARE, Motion, draw_motion
+
+# kind -> what a clip of this kind holds
+SCENE_KINDS = {
+    "plain": "one or two objects of different classes; a second one may sound too, or be silent and still",
+    "twin": "a sounding object and a silent, still one of the same class and look",
+    "mover": "a sounding object and a silent one of any class that moves, and rests, in a rhythm of its own",
+    "camera": "as plain, with the camera panning and shaking",
+    "weak": "as plain, with very small motion",
+    "offscreen": "silent, still objects and the sound of something out of view",
+}
+ROLES = ("sounding", "twin", "mover", "still")
+# Share of the picture that an object covers.
+AREA_SHARE = (0.04, 0.14)
+_WEAK_MOTION = 0.3
+_CAMERA_SWAY = 0.05  # share of the short side that a camera of strength 1 pans to either side
+_CAMERA_SHAKE = 0.006
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneObject:
+    """One object: where it stands, how it looks, what it does.
+
+    Attributes:
+        role: of ``ROLES``.
+        x, y: resting place, pixels.
+        area: pixels its silhouette covers.
+        angle: resting rotation, radians.
+        envelope: what drives its motion, and its sound if its role is sounding; None if it does nothing.
+    """
+
+    object_class: ObjectClass
+    role: str
+    look: Look
+    x: float
+    y: float
+    area: float
+    angle: float
+    mirrored: bool
+    motion: Motion
+    envelope: Envelope | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One sound: of an object in view, or of none (``visible`` False)."""
+
+    object_class: ObjectClass
+    timbre_variant: int
+    envelope: Envelope
+    visible: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A clip before it is drawn; ``objects`` are in drawing order, the last one in front."""
+
+    kind: str
+    seconds: int
+    height: int
+    width: int
+    objects: tuple[SceneObject, ...]
+    sources: tuple[Source, ...]
+    camera: "Camera | None"
+    background_seed: int
+    sound_seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """A slow pan and a small shake; the picture's content moves by ``offset``."""
+
+    pan: np.ndarray  # (2,) amplitude in pixels
+    shake: np.ndarray  # (2,)
+    periods: np.ndarray  # (2, 2) seconds: pan, shake
+    phases: np.ndarray  # (2, 2)
+
+    @property
+    def reach(self) -> float:
+        """Most that anything moves, pixels."""
+        return float((np.abs(self.pan) + np.abs(self.shake)).max())
+
+    def offset(self, times: np.ndarray) -> np.ndarray:
+        """Shift of the picture's content at ``times`` (n,): float64 (n, 2), x and y in pixels."""
+        angle = 2 * np.pi * np.asarray(times)[:, None, None] / self.periods + self.phases
+        return self.pan * np.sin(angle[:, 0]) + self.shake * np.sin(angle[:, 1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneOptions:
+    """Difficulty knobs of one clip.
+
+    Attributes:
+        multi: more than one object may sound.
+        second_object: probability that a plain clip has a second object.
+        both_sound: probability that it sounds, where several may.
+        rest: probability that a sounding object is silent and at rest for a second or two; a silent mover rests
+            as often.
+        motion_scale, camera: factors on the size of object and camera motion.
+        looks, timbres: variants that may be used.
+    """
+
+    multi: bool
+    second_object: float = 0.5
+    both_sound: float = 0.5
+    rest: float = 0.0
+    motion_scale: float = 1.0
+    camera: float = 1.0
+    looks: tuple[int, ...] = field(default=(0,))
+    timbres: tuple[int, ...] = field(default=(0,))
+
+
+def draw_scene(
+    rng: np.random.Generator, kind: str, options: SceneOptions, *, seconds: int, height: int, width: int
+) -> Scene:
+    """Draw a clip of ``kind`` (a key of ``SCENE_KINDS``)."""
+    side = min(height, width)
+    scale = options.motion_scale * (_WEAK_MOTION if kind == "weak" else 1.0)
+    camera = _draw_camera(rng, side, options.camera) if kind == "camera" else None
+    roles = _draw_roles(rng, kind, options)
+    classes = _draw_classes(rng, kind, roles)
+    reach = AMPLITUDE_SHARE * side * options.motion_scale + (camera.reach if camera else 0)
+    places = _draw_layout(rng, len(roles), height, width, reach)
+    lot = rng.permutation(len(roles))  # which place each role gets
+    look_variant, timbre_variant = rng.choice(options.looks), rng.choice(options.timbres)
+
+    objects, sources, looks = [], [], {}
+    for number, (role, object_class) in enumerate(zip(roles, classes, strict=False)):
+        envelope = None
+        if role == "sounding":
+            envelope = draw_envelope(rng, object_class.events, _draw_active(rng, seconds, options.rest))
+            source = Source(
+                object_class=object_class, timbre_variant=int(timbre_variant), envelope=envelope, visible=True
+            )
+            sources.append(source)
+        elif role == "mover":
+            # It rests as often as what sounds, or whatever stands still for a second would give itself away.
+            active = _draw_active(rng, seconds, options.rest)
+            envelope = draw_unrelated_envelope(rng, object_class.events, active, sources[0].envelope)
+        # Objects of one class in one clip share their look, so only what they do tells them apart.
+        if object_class not in looks:
+            looks[object_class] = draw_look(rng, object_class, int(look_variant))
+        look = looks[object_class]
+        place = places[lot[number]]
+        motion = draw_motion(rng, object_class.orbit, side=side, scale=scale, envelope=envelope, seconds=seconds)
+        objects.append(
+            SceneObject(object_class=object_class, role=role, look=look, motion=motion, envelope=envelope, **place)
+        )
+    if kind == "offscreen":
+        envelope = draw_envelope(rng, classes[-1].events, np.ones(seconds, dtype=bool))
+        sources.append(
+            Source(object_class=classes[-1], timbre_variant=int(timbre_variant), envelope=envelope, visible=False)
+        )
+    order = rng.permutation(len(objects))
+    return Scene(
+        kind=kind, seconds=seconds, height=height, width=width, camera=camera, sources=tuple(sources),
+        objects=tuple(objects[index] for index in order),
+        background_seed=int(rng.integers(2**31)), sound_seed=int(rng.integers(2**31)),
+    )  # fmt: skip
+
+
+def _draw_roles(rng: np.random.Generator, kind: str, options: SceneOptions) -> list[str]:
+    if kind in ("twin", "mover"):
+        return ["sounding", kind]
+    second, both = rng.random() < options.second_object, rng.random() < options.both_sound
+    if kind == "offscreen":
+        return ["still", "still"] if second else ["still"]
+    if not second:
+        return ["sounding"]
+    return ["sounding", "sounding" if both and options.multi else "still"]
+
+
+def _draw_classes(rng: np.random.Generator, kind: str, roles: list[str]) -> list[ObjectClass]:
+    """A class per role, and one more, different from all, for the sound out of view."""
+    different = [CLASSES[index] for index in rng.permutation(len(CLASSES))[: len(roles) + 1]]
+    if kind == "twin" or (kind == "mover" and rng.random() < 0.5):
+        return [different[0], different[0]]
+    return different if kind == "offscreen" else different[: len(roles)]
+
+
+def _draw_layout(rng: np.random.Generator, count: int, height: int, width: int, reach: float) -> list[dict]:
+    """Places, sizes and rotations of all objects at once; a layout that does not fit is rejected whole.
+
+    The limits widen slowly, so that the search ends in small or crowded pictures too.
+    """
+    closeness = 1.15
+    while True:
+        area = np.exp(rng.uniform(*np.log(AREA_SHARE), count)) * height * width
+        radius = np.sqrt(area / np.pi)
+        centre = np.stack([rng.uniform(0, width, count), rng.uniform(0, height, count)], axis=1)
+        angle, mirrored = rng.uniform(-0.25, 0.25, count), rng.random(count) < 0.5
+        margin = (radius * min(closeness, 1.15) + reach)[:, None]
+        inside = (centre > margin).all() and (centre < np.array([width, height]) - margin).all()
+        distance = np.linalg.norm(centre[:, None] - centre, axis=2) + np.where(np.eye(count), np.inf, 0)
+        if inside and (distance > closeness * (radius[:, None] + radius)).all():
+            break
+        closeness *= 0.9995
+    return [
+        {"x": float(x), "y": float(y), "area": float(a), "angle": float(t), "mirrored": bool(m)}
+        for (x, y), a, t, m in zip(centre, area, angle, mirrored, strict=True)
+    ]
+
+
+def _draw_active(rng: np.random.Generator, seconds: int, rest: float) -> np.ndarray:
+    """Seconds in which an object does anything, bool (seconds,); at most two, together, are quiet."""
+    active = np.ones(seconds, dtype=bool)
+    length, start = int(rng.integers(1, 3)), int(rng.integers(0, seconds))
+    if rng.random() < rest:
+        active[start : start + length] = False
+    return active
+
+
+def _draw_camera(rng: np.random.Generator, side: int, strength: float) -> Camera:
+    signs = rng.choice([-1.0, 1.0], size=2)
+    return Camera(
+        pan=signs * rng.uniform(0.4, 1.0, 2) * _CAMERA_SWAY * side * strength,
+        shake=rng.uniform(0.4, 1.0, 2) * _CAMERA_SHAKE * side * strength,
+        periods=np.stack([rng.uniform(6, 10, 2), rng.uniform(0.4, 0.9, 2)]),
+        phases=rng.uniform(0, 2 * np.pi, (2, 2)),
+    )

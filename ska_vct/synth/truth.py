@@ -1,0 +1,112 @@
+"""What is known of every object of a synthetic clip, read back from ``synth_truth`` (``release.py`` writes it).
+
+Shape legend
+    T     sampled frames, one per second
+    K     objects, in drawing order
+    H, W  the clip's own pictures, pixels
+
+An object that sounds somewhere in its clip may rest for a second or two: it is then silent and still, and the
+released ground truth leaves it out of these frames. Silent movers rest as well. So what sounds and what moves is
+said frame by frame; ``roles`` say what an object is in the clip.
+"""
+
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ska_vct.data.avsbench.folders import read_table
+
+TRUTH_FOLDER = "synth_truth"
+BACKGROUND = 0
+
+
+class TruthError(ValueError):
+    """A clip's truth is missing, unreadable or belongs to another clip; the sentence names the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipTruth:
+    """All objects of one clip.
+
+    Attributes:
+        clip_id: as the readers name it.
+        kind: kind of scene, a key of ``scene.SCENE_KINDS``.
+        roles: K of ``scene.ROLES``: ``sounding``, ``twin``, ``mover`` or ``still``.
+        categories: K S4 categories.
+        classes: K AVSS classes.
+        masks: bool (T, K, H, W), what is visible of each object; no pixel belongs to two.
+        sounding: bool (T, K), which object sounds in which frame's second.
+        moving: bool (T, K), which object moves by itself in which frame's second: what sounds, and silent movers.
+    """
+
+    clip_id: str
+    kind: str
+    roles: tuple[str, ...]
+    categories: tuple[str, ...]
+    classes: tuple[str, ...]
+    masks: np.ndarray
+    sounding: np.ndarray
+    moving: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Object per pixel, uint8 (T, H, W): 0 is background, ``k + 1`` object ``k``."""
+        numbers = np.arange(1, 1 + len(self.roles), dtype=np.uint8)[:, None, None]
+        return (self.masks * numbers).sum(axis=1, dtype=np.uint8)
+
+
+def truth_path(root: str | os.PathLike, subset: str, split: str, name: str) -> Path:
+    """Where the truth of a clip is; ``name`` is S4's and MS3's name, AVSS's uid."""
+    return Path(root, TRUTH_FOLDER, subset, split, f"{name}.npz")
+
+
+def has_objects(root: str | os.PathLike, record: Mapping) -> bool:
+    """Whether ``root`` is a synthetic release that knows the clip's objects."""
+    return truth_path(root, record["subset"], record["split"], record["name"]).is_file()
+
+
+def read_objects(root: str | os.PathLike, record: Mapping) -> ClipTruth:
+    """Read a clip's objects.
+
+    Args:
+        root: of the synthetic release, what ``DATASETS.ROOT`` names (``MetadataCatalog.get(name).root``).
+        record: of ``load_records``; ``subset``, ``split``, ``name`` and ``clip_id`` are read.
+
+    Raises:
+        TruthError: the file is missing, damaged or another clip's.
+    """
+    path = truth_path(root, record["subset"], record["split"], record["name"])
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            truth = ClipTruth(
+                clip_id=str(arrays["clip_id"]),
+                kind=str(arrays["kind"]),
+                **{name: tuple(arrays[name].tolist()) for name in ("roles", "categories", "classes")},
+                **{name: arrays[name].astype(bool) for name in ("masks", "sounding")},
+                moving=(arrays["speed"] > 0).any(axis=1),
+            )
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise TruthError(
+            f"The objects of clip '{record['clip_id']}' cannot be read from {path} ({error}); they are known of "
+            "synthetic clips only, make those with datasets/make_synth.py."
+        ) from None
+    if truth.clip_id != record["clip_id"]:
+        raise TruthError(
+            f"File {path} holds the objects of clip '{truth.clip_id}', not '{record['clip_id']}'; make the "
+            "release again."
+        )
+    return truth
+
+
+def read_clip_classes(root: str | os.PathLike, subset: str) -> dict[str, tuple[list[str], list[str]]]:
+    """Clip id -> AVSS classes of all objects in view, and of all that is heard; empty for a real release."""
+    path = Path(root, TRUTH_FOLDER, f"{subset}_clips.csv")
+    if not path.is_file():
+        return {}
+    rows = read_table(os.fspath(path), ("clip_id", "classes", "sounds"))
+    return {row["clip_id"]: (row["classes"].split(), row["sounds"].split()) for row in rows}

@@ -1,0 +1,133 @@
+"""Write a whole synthetic release: clips in parallel, the tables without which no reader starts last."""
+
+import csv
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from ska_vct.data.avsbench.subsets import SPLITS, get_subset
+from ska_vct.synth.plan import plan_clip
+from ska_vct.synth.release import TABLES, table_row, write_clip
+from ska_vct.synth.settings import SynthError, SynthSettings
+from ska_vct.synth.truth import TRUTH_FOLDER, truth_path
+from ska_vct.utils.files import atomic_write, write_json
+
+# Starting a process takes as long as making about this many clips.
+_CLIPS_PER_PROCESS = 40
+
+
+def generate(root: str | os.PathLike, settings: SynthSettings, *, jobs: int = 0, progress: bool = True) -> bool:
+    """Write the subset that ``settings`` describe below ``root``, or finish one that was interrupted.
+
+    Args:
+        root: what ``DATASETS.ROOT`` will name; several subsets may share it.
+        settings: what to make.
+        jobs: processes; 0 for one per core where there are clips enough. The files do not depend on it.
+        progress: show a progress bar.
+
+    Returns:
+        True when clips were written, False when the whole release was there already.
+
+    Raises:
+        SynthError: the folder holds a real release, or a synthetic one made with other settings.
+        OSError: the folder cannot be written.
+    """
+    root = Path(root)
+    wanted = settings.to_json()
+    if _check_target(root, settings.subset, wanted):
+        return False
+    root.mkdir(parents=True, exist_ok=True)
+    marker = _marker(root, settings.subset)
+    write_json(marker, {"complete": False, "settings": wanted})
+    numbers = [(split, index) for split in SPLITS for index in range(settings.counts[split])]
+    jobs = jobs or max(1, min(os.cpu_count() or 1, len(numbers) // _CLIPS_PER_PROCESS))
+    rows = []
+    with tqdm(total=len(numbers), desc=f"Making {settings.subset}", unit="clip", disable=not progress) as bar:
+        for row in _run(partial(_make_clip, root, settings), numbers, jobs):
+            rows.append(row)
+            bar.update()
+    _write_table(root / TRUTH_FOLDER / f"{settings.subset}_clips.csv", [clip for clip, _ in rows])
+    base = root / get_subset(settings.subset).folder
+    if settings.subset == "avss":
+        write_json(base / "label2idx.json", {name: index for index, name in enumerate(get_subset("avss").classes)})
+    _write_table(base / TABLES[settings.subset], [row for _, row in rows])
+    write_json(marker, {"complete": True, "settings": wanted})
+    return True
+
+
+def _check_target(root: Path, subset: str, wanted: dict) -> bool:
+    """True: the release is there and whole. False: there is nothing, or part of this very release."""
+    marker, base = _marker(root, subset), root / get_subset(subset).folder
+    if not marker.is_file():
+        if base.exists() and any(base.iterdir()):
+            raise SynthError(
+                f"Folder {base} holds files that were not made by this program; choose another --root, so that a "
+                "real release is never touched."
+            )
+        return False
+    try:
+        state = json.loads(marker.read_text())
+        found, complete = state["settings"], state["complete"]
+        different = [key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SynthError(f"File {marker} cannot be read ({error}); choose another --root or remove it.") from None
+    if different:
+        shown = ", ".join(f"{key} {found.get(key)} instead of {wanted.get(key)}" for key in different)
+        raise SynthError(
+            f"Folder {root} holds synthetic {subset} clips made with other settings ({shown}); choose another "
+            f"--root, or remove {base}, {root / 'flow' / subset} and {marker.parent / subset}, and {marker} last."
+        )
+    # A table that someone removed is written again.
+    return complete and (base / TABLES[subset]).is_file()
+
+
+def _marker(root: Path, subset: str) -> Path:
+    return root / TRUTH_FOLDER / f"{subset}_settings.json"
+
+
+def _run(task: partial, numbers: list[tuple[str, int]], jobs: int) -> Iterator[tuple[dict, dict]]:
+    if jobs <= 1 or len(numbers) < 2:
+        threads = cv2.getNumThreads()
+        try:
+            cv2.setNumThreads(1)
+            yield from map(task, numbers)
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    # spawn: forking a process that has threads (torch, OpenCV) can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        try:
+            yield from pool.map(task, numbers, chunksize=max(1, min(8, len(numbers) // (4 * jobs))))
+        except BrokenProcessPool:
+            raise SynthError(
+                "A process that was making clips was ended from outside, perhaps for memory; run again with "
+                "--jobs 1, finished clips are kept."
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _make_clip(root: Path, settings: SynthSettings, number: tuple[str, int]) -> tuple[dict, dict]:
+    """Make one clip unless it is there; returns its lines in our table and in the release's."""
+    plan = plan_clip(settings, *number)
+    if not truth_path(root, plan.subset, plan.split, plan.name).is_file():
+        # The truth is written last and whole: where it is, the clip is.
+        write_clip(root, plan, settings)
+    return plan.row(), table_row(plan)
+
+
+def _write_table(path: Path, rows: list[dict[str, str]]) -> None:
+    with atomic_write(path, "w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)

@@ -1,0 +1,223 @@
+"""Clips under changed conditions: what changes, what stays, and who lends what to whom."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ska_vct.config import get_cfg
+from ska_vct.data.audio.files import read_wav, samples_to_log_mel
+from ska_vct.data.audio.log_mel import LOG_OFFSET
+from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.avsbench.subsets import AVSS_CLASSES, S4_CATEGORIES
+from ska_vct.data.clip_mapper import ClipMapper
+from ska_vct.experiments.robustness.class_groups import CLASS_GROUPS, groups_of
+from ska_vct.experiments.robustness.conditions import CONDITIONS, ConditionMapper, silence, white_noise
+from ska_vct.experiments.robustness.donors import any_donors, off_screen_donors
+from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING, ClipError
+from ska_vct.synth import SynthSettings, generate
+from ska_vct.synth.truth import read_objects, truth_path
+
+SMALL = {"train": 0, "val": 0, "size": 48, "series": 5, "flow_size": 12}
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("synth")
+    scenes = {"twin": 1.0, "mover": 1.0, "plain": 1.0}
+    generate(root, SynthSettings(subset="ms3", test=8, scenes=scenes, rest=1.0, **SMALL), jobs=1, progress=False)
+    generate(root, SynthSettings(subset="avss", test=6, **SMALL), jobs=1, progress=False)
+    return root
+
+
+def build(release: Path, subset: str = "ms3", **options) -> ConditionMapper:
+    cfg = get_cfg()
+    cfg.INPUT.SIZE, cfg.INPUT.EVAL_SIZE = (48, 48), (61, 61)
+    options = {"conditions": list(CONDITIONS), "root": release} | options
+    records = load_records(subset, "test", release)
+    return ConditionMapper(mapper=ClipMapper(cfg, is_train=False), records=records, **options)
+
+
+def clips_of(mapper: ConditionMapper, index: int = 0) -> dict[str, dict]:
+    return {clip["condition"]: clip for clip in mapper(mapper.records[index])}
+
+
+def test_only_what_a_condition_names_changes(release):
+    clips = clips_of(build(release))
+    true = clips["true"]
+    changed = {name: "log_mel" for name in ("silence", "noise", "off_screen", "delayed")}
+    changed |= {"still": "flow", "other_flow": "flow", "true": None}
+    assert set(clips) == set(changed)
+    for name, field in changed.items():
+        for key, value in true.items():
+            if key not in ("condition", field):
+                assert clips[name][key] is value, (name, key)
+        if field:
+            assert clips[name][field].shape == true[field].shape
+            assert clips[name][field].dtype == true[field].dtype
+            assert not torch.equal(clips[name][field], true[field])
+
+
+def test_silence_and_noise_are_sounds_and_not_invented_spectrograms():
+    # ln(0 + 0.01) everywhere, for clips of 5 and of 10 seconds
+    for seconds in (5, 10):
+        np.testing.assert_allclose(silence(seconds), np.log(LOG_OFFSET), rtol=1e-6)
+        assert silence(seconds).shape == (seconds, 1, 96, 64)
+    noise = white_noise(np.random.default_rng(0), 5, 0.1)
+    assert noise.shape == (5, 1, 96, 64) and noise.dtype == np.float32
+    # The front end's magnitude is linear: twice as loud is twice as much before the logarithm.
+    louder = white_noise(np.random.default_rng(0), 5, 0.2)
+    np.testing.assert_allclose(np.exp(louder) - 0.01, 2 * (np.exp(noise) - 0.01), rtol=1e-3, atol=1e-4)
+    # White: the spectrum is flat, so that a band's mean grows with its width only, hence with its frequency.
+    bands = noise.mean(axis=(0, 1, 2))
+    assert np.corrcoef(bands, np.arange(64))[0, 1] > 0.95
+
+
+def test_noise_belongs_to_the_clip_and_the_seed(release):
+    first, again, other = (
+        clips_of(build(release, conditions=["noise"], seed=seed))["noise"] for seed in (0, 0, 1)
+    )
+    assert torch.equal(first["log_mel"], again["log_mel"])
+    assert not torch.equal(first["log_mel"], other["log_mel"])
+    mapper = build(release, conditions=["noise"])
+    assert not torch.equal(clips_of(mapper, 1)["noise"]["log_mel"], first["log_mel"])
+
+
+def test_delayed_sound_is_its_own_rolled_by_half_a_second(release):
+    mapper = build(release, conditions=["delayed"])
+    samples, rate = read_wav(mapper.records[0]["wav_path"])
+    assert rate == 16000
+    late = np.concatenate([samples[-8000:, 0], samples[:-8000, 0]])
+    want = samples_to_log_mel(late, rate)
+    np.testing.assert_array_equal(clips_of(mapper)["delayed"]["log_mel"].numpy(), want)
+
+
+def test_a_clip_without_a_waveform_cannot_be_delayed(release):
+    mapper = build(release, conditions=["delayed"])
+    record = mapper.records[0] | {"wav_path": None, "video_path": None}
+    record["log_mel_paths"] = {"pickle": None, "npy": str(release / "some.npy")}
+    np.save(release / "some.npy", np.zeros((5, 1, 96, 64), np.float32))
+    with pytest.raises(ClipError, match=f"{record['clip_id']}.*cannot be delayed"):
+        mapper(record)
+
+
+def test_borrowed_sound_and_flow_are_the_donors_own(release):
+    mapper = build(release)
+    record = mapper.records[2]
+    clips = clips_of(mapper, 2)
+    own = {other["clip_id"]: clips_of(mapper, i)["true"] for i, other in enumerate(mapper.records)}
+    sound = mapper.sound_donors[record["clip_id"]].record["clip_id"]
+    flow = mapper.flow_donors[record["clip_id"]].record["clip_id"]
+    assert record["clip_id"] not in (sound, flow)
+    assert torch.equal(clips["off_screen"]["log_mel"], own[sound]["log_mel"])
+    assert torch.equal(clips["other_flow"]["flow"], own[flow]["flow"])
+    assert not clips["still"]["flow"].any()
+
+
+def test_off_screen_sound_is_of_no_group_in_view(release):
+    mapper = build(release, conditions=["off_screen"])
+    truths = {record["clip_id"]: read_objects(release, record) for record in mapper.records}
+    for clip_id, donor in mapper.sound_donors.items():
+        mine = {group for name in truths[clip_id].classes for group in groups_of([name])}
+        lent = truths[donor.record["clip_id"]]
+        heard = {name for name, role in zip(lent.classes, lent.roles, strict=True) if role == "sounding"}
+        if donor.is_other_group:
+            assert not mine & groups_of(heard)
+    known = sum(donor.is_other_group for donor in mapper.sound_donors.values())
+    assert known > 0 and mapper.notes()[0].startswith(f"off_screen: {known} of 8 clips")
+
+
+def record(clip_id: str, *classes: str, frames: int = 5) -> dict:
+    return {"clip_id": clip_id, "subset": "avss", "sem_classes": classes, "image_paths": ["x"] * frames}
+
+
+def test_donors_by_hand(tmp_path):
+    records = [record("a", "dog"), record("b", "violin"), record("c", "dog", "violin"), record("d", "car")]
+    donors = off_screen_donors(records, tmp_path, seed=0)
+    assert donors["a"].record["clip_id"] in "bd" and donors["a"].is_other_group
+    # Of what c has, animal and music, only d is free.
+    assert donors["c"].record["clip_id"] == "d"
+    assert donors["d"].record["clip_id"] in "abc"
+    # Nobody is of another group: any other clip.
+    donors = off_screen_donors(records[:2] + records[2:3], tmp_path, seed=0)
+    assert not donors["c"].is_other_group and donors["c"].record["clip_id"] in "ab"
+    # A class that nobody knows, or none at all (MS3): any other clip.
+    donors = off_screen_donors([record("a", "theremin"), record("b"), record("c", "dog")], tmp_path, seed=0)
+    assert not any(donor.is_other_group for donor in donors.values())
+
+
+def test_donors_last_as_long_as_the_clip_and_do_not_depend_on_the_order(tmp_path):
+    records = [record(f"long{i}", "dog", frames=10) for i in range(3)]
+    records += [record(f"short{i}", "violin") for i in range(5)] + [record("last", "car", frames=10)]
+    donors = off_screen_donors(records, tmp_path, seed=0)
+    assert {donors[f"long{i}"].record["clip_id"] for i in range(3)} == {"last"}
+    again = any_donors(records, seed=0, purpose="other_flow")
+    assert {name: again[name].record["clip_id"] for name in again} == {
+        name: donor.record["clip_id"] for name, donor in any_donors(records, seed=0, purpose="other_flow").items()
+    }
+    for name, donor in again.items():
+        assert donor.record["clip_id"] != name
+        assert len(donor.record["image_paths"]) == 10 or name.startswith("short")
+    with pytest.raises(ClipError, match="no other clip to lend 'long0'"):
+        any_donors(records[:1], seed=0, purpose="other_flow")
+
+
+def test_every_class_has_one_group():
+    names = [name for members in CLASS_GROUPS.values() for name in members]
+    assert sorted(names) == sorted({*AVSS_CLASSES[1:], *S4_CATEGORIES})
+    # "helicopter" is a class of both.
+    assert len(names) == len(set(names)) == 70 + 23 - 1
+    assert groups_of(["dog", "violin"]) == {"animal", "music"}
+    assert groups_of([]) is None and groups_of(["dog", "theremin"]) is None
+
+
+@pytest.mark.parametrize("subset", ["ms3", "avss"])
+def test_what_sounds_is_the_foreground_of_the_masks(release, subset):
+    mapper = build(release, subset, conditions=["true"])
+    seen = set()
+    for index, entry in enumerate(mapper.records):
+        clip = clips_of(mapper, index)["true"]
+        groups = clip["object_groups"]
+        assert groups.shape == clip["masks"].shape and groups.dtype == torch.uint8
+        assert torch.equal(groups == SOUNDING, clip["masks"] > 0)
+        truth = read_objects(release, entry)
+        with np.load(truth_path(release, subset, "test", entry["name"])) as arrays:
+            speed = arrays["speed"]
+        for k in range(len(truth.roles)):
+            # The object's own pixels, resized by hand: centre of each of 61 pixels in 48.
+            rows = ((2 * np.arange(61) + 1) * 48) // (2 * 61)
+            here = truth.masks[:, k][:, rows[:, None], rows]
+            for frame in range(len(here)):
+                moves = speed[frame, :, k].any()
+                want = SOUNDING if truth.sounding[frame, k] else SILENT_MOVING if moves else SILENT_STILL
+                found = set(groups[frame].numpy()[here[frame]].tolist())
+                assert found <= {want}
+                seen |= found
+    assert seen == ({SOUNDING, SILENT_STILL, SILENT_MOVING} if subset == "ms3" else {SOUNDING, SILENT_STILL})
+
+
+def test_where_objects_are_not_known_clips_say_nothing_of_them(release, tmp_path):
+    for root in (None, tmp_path):
+        assert "object_groups" not in clips_of(build(release, root=root, conditions=["true"]))["true"]
+
+
+def test_errors_list_the_choices(release):
+    with pytest.raises(ValueError, match="Conditions are true, silence.*got echo"):
+        build(release, conditions=["true", "echo"])
+    with pytest.raises(ValueError, match="got none"):
+        build(release, conditions=[])
+    with pytest.raises(ValueError, match="named twice"):
+        build(release, conditions=["true", "true"])
+    with pytest.raises(ValueError, match="is_train=False"):
+        ConditionMapper(mapper=ClipMapper(get_cfg(), is_train=True), records=[], conditions=["true"])
+
+
+def test_a_clip_with_a_sound_from_out_of_view_does_not_borrow_it_from_itself(tmp_path):
+    """In view a still dog, heard a violin: of all clips its own sound alone would be free."""
+    table = tmp_path / "synth_truth" / "avss_clips.csv"
+    table.parent.mkdir()
+    table.write_text("clip_id,classes,sounds\na,dog,violin\nb,dog,dog\n")
+    donors = off_screen_donors([record("a", "violin"), record("b", "dog")], tmp_path, seed=0)
+    assert donors["a"].record["clip_id"] == "b" and not donors["a"].is_other_group
+    assert donors["b"].record["clip_id"] == "a" and donors["b"].is_other_group

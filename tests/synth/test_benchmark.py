@@ -1,0 +1,164 @@
+"""The benchmark's splits: fixed for everybody, ordinary releases, and verified by what they hold."""
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ska_vct.data.avsbench.records import load_records
+from ska_vct.synth import SynthError, benchmark, generate
+from ska_vct.synth.benchmark import BENCHMARK, TEST_SPLITS, compare, make_benchmark, verify_benchmark
+from ska_vct.synth.digest import DIGESTS, digest_split, read_clip_table
+from ska_vct.synth.plan import plan_clip
+from ska_vct.synth.scene import SCENE_KINDS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory) -> Path:
+    """The first two clips of the silent twins, at the benchmark's own settings."""
+    root = tmp_path_factory.mktemp("benchmark") / "silent-twin"
+    generate(root, replace(BENCHMARK["silent-twin"], test=2).settings, jobs=1, progress=False)
+    return root
+
+
+@pytest.fixture
+def tiny(monkeypatch, release):
+    """A benchmark of one split, whose published contents are those of ``release``."""
+    published = {"test": digest_split(release, "ms3", "test", progress=False)}
+    split = replace(BENCHMARK["silent-twin"], test=2, published=published)
+    monkeypatch.setattr(benchmark, "BENCHMARK", {"silent-twin": split})
+    return published["test"]
+
+
+def test_the_splits_are_the_agreed_ones():
+    facts = {name: (split.seed, split.test, split.scenes) for name, split in BENCHMARK.items()}
+    kinds = ("plain", "twin", "mover", "camera", "weak", "offscreen")
+    tests = ("plain", "silent-twin", "silent-mover", "camera-motion", "weak-motion", "off-screen")
+    assert facts["train"] == (100, 0, {"plain": 0.5, "twin": 0.25, "mover": 0.25})
+    assert TEST_SPLITS == tests and set(kinds) == set(SCENE_KINDS)
+    for number, (name, kind) in enumerate(zip(tests, kinds, strict=True), 201):
+        assert facts[name] == (number, 150, {kind: 1.0})
+    train = BENCHMARK["train"].settings
+    assert (train.subset, train.size, train.train, train.val) == ("ms3", 96, 1200, 90)
+
+
+def test_every_split_has_published_contents_of_its_own():
+    contents = [part for split in BENCHMARK.values() for part in split.published.values()]
+    for name, split in BENCHMARK.items():
+        counts = {part: value["clips"] for part, value in split.published.items()}
+        assert counts == {part: count for part, count in split.settings.counts.items() if count}, name
+    for digest in DIGESTS:
+        assert len({part[digest] for part in contents if part["mask_pixels"] or digest != "masks"}) >= 7
+
+
+def test_the_generator_still_makes_the_published_clips(release):
+    """Pins what every digest of the whole split depends on: numbers drawn, sound, pictures."""
+    found = digest_split(release, "ms3", "test", progress=False)
+    assert found["scenes"] == "3819708c845dd897" and found["sound"] == "d8575cea1e11e823"
+    # OpenCV's versions differ in single pixels of an outline: of 2 clips with 5 masks, 1 % at most.
+    assert abs(found["mask_pixels"] - 6095) <= 0.01 * 6095
+    assert abs(found["picture_mean"] - 102.142) < 0.05
+
+
+def test_test_splits_alone_hold_the_clips_of_whole_releases(release):
+    """How many clips other splits have changes nothing, so folders made with some verify as well."""
+    whole = replace(BENCHMARK["silent-twin"], train=1, val=1, test=150).settings
+    rows = read_clip_table(release, "ms3", "test")
+    assert rows == [plan_clip(whole, "test", index).row() for index in range(2)]
+
+
+def test_a_split_is_a_release_that_our_readers_read(release):
+    records = load_records("ms3", "test", release)
+    assert len(records) == 2 and all(Path(record["flow_path"]).is_file() for record in records)
+
+
+def test_made_twice_it_is_the_published_one(tiny, tmp_path):
+    assert make_benchmark(tmp_path, jobs=1, progress=False) == {"silent-twin": []}
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != "benchmark.json"}
+    assert make_benchmark(tmp_path, ["silent-twin"], jobs=1, progress=False) == {"silent-twin": []}
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != "benchmark.json"}
+    # The folder itself gets the new manifest.
+    assert {path for path in times if times[path] != after[path]} <= {tmp_path}
+    noted = json.loads((tmp_path / "benchmark.json").read_text())["silent-twin"]
+    assert noted["is_published"] and noted["contents"]["test"] == tiny and noted["settings"]["seed"] == 202
+    assert set(noted["versions"]) == {"generator", "numpy", "opencv"}
+
+
+def test_a_manifest_keeps_what_is_noted_of_other_splits(tiny, release):
+    (release.parent / "benchmark.json").write_text('{"plain": {"is_published": true}}')
+    verify_benchmark(release.parent, progress=False)
+    assert set(json.loads((release.parent / "benchmark.json").read_text())) == {"plain", "silent-twin"}
+
+
+def test_other_pixels_other_sound_and_other_clips_are_told_apart(tiny, tmp_path):
+    make_benchmark(tmp_path, jobs=1, progress=False)
+    record = load_records("ms3", "test", tmp_path / "silent-twin")[1]
+    mask = np.array(Image.open(record["mask_paths"][3]))
+    mask[0, 0] = 255
+    Image.fromarray(mask).save(record["mask_paths"][3])
+    (difference, pixels) = verify_benchmark(tmp_path, progress=False)["silent-twin"]
+    assert difference.startswith("test: masks differ")
+    assert pixels == f"test: {tiny['mask_pixels'] + 1} pixels of masks are set instead of {tiny['mask_pixels']}"
+
+    sound = bytearray(Path(record["wav_path"]).read_bytes())
+    sound[-1] ^= 1
+    Path(record["wav_path"]).write_bytes(sound)
+    lines = verify_benchmark(tmp_path, progress=False)["silent-twin"]
+    assert any("sound differ" in line for line in lines) and len(lines) == 3
+    assert json.loads((tmp_path / "benchmark.json").read_text())["silent-twin"]["is_published"] is False
+
+
+def test_pictures_may_differ_by_rounding_but_not_by_more(tiny):
+    assert compare({**tiny, "picture_mean": tiny["picture_mean"] + 0.01}, tiny) == []
+    assert "mean of the pictures" in compare({**tiny, "picture_mean": tiny["picture_mean"] + 1}, tiny)[0]
+
+
+def test_missing_splits_and_unknown_names_are_one_sentence(tmp_path):
+    with pytest.raises(SynthError, match="has no split 'twin'"):
+        make_benchmark(tmp_path, ["twin"])
+    with pytest.raises(SynthError, match="make the clips first"):
+        verify_benchmark(tmp_path, ["plain"])
+
+
+# ------------------------------------------------------------------------------------------------ command line
+
+
+@pytest.fixture(scope="module")
+def make_synth():
+    spec = importlib.util.spec_from_file_location("make_synth", ROOT / "datasets" / "make_synth.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_command_line(make_synth, tiny, release, capsys):
+    command = ["--benchmark", "--root", str(release.parent), "--only", "silent-twin"]
+    assert make_synth.main([*command, "--jobs", "1"]) == 0
+    assert "silent-twin: the published split" in capsys.readouterr().out
+    tiny["sound"] = "0" * 16
+    assert make_synth.main([*command, "--verify"]) == 1
+    text = capsys.readouterr()
+    assert "sound differ" in text.out and "docs/benchmark.md" in text.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--benchmark", "--seed", "0"], "leave out --seed"),
+        (["--benchmark", "--subset", "ms3", "--flow-size", "24"], "leave out --flow-size, --subset"),
+        (["--subset", "ms3", "--test", "1", "--verify"], "--verify needs --benchmark"),
+        (["--test", "1"], "--subset is needed"),
+        (["--benchmark", "--only", "twin"], "silent-twin"),
+    ],
+)
+def test_options_that_do_not_go_together(make_synth, tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit):
+        make_synth.main(["--root", str(tmp_path), *arguments])
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
