@@ -53,7 +53,7 @@ class ClipGeometry:
             for size, resized, offset in zip(self.size, self.resized, self.offset, strict=True)
         )
 
-    def apply_pictures(self, pictures: list[np.ndarray], color: ColorAugSSDTransform | None = None) -> np.ndarray:
+    def apply_images(self, pictures: list[np.ndarray], color: ColorAugSSDTransform | None = None) -> np.ndarray:
         """Transform pictures, bilinearly and without aliasing.
 
         Args:
@@ -87,14 +87,14 @@ class ClipGeometry:
         rows, columns = (self._nearest(axis, labels.shape[1 + axis]) for axis in (0, 1))
         return self._pad(labels[:, rows][:, :, columns], IGNORE_LABEL)
 
-    def apply_flow(self, flow: np.ndarray, *, picture_size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
+    def apply_flow(self, flow: np.ndarray, *, image_size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
         """Transform flow: cells move with the picture, a resize scales the vectors and a flip negates u.
 
         A cell of the result is the mean over its extent, zero where that is padding.
 
         Args:
             flow: float (T, S, 2, h, w) over the whole picture; u right, v down.
-            picture_size: (height, width) of the picture in whose pixels the vectors are measured.
+            image_size: (height, width) of the picture in whose pixels the vectors are measured.
             grid: (gh, gw).
 
         Returns:
@@ -103,7 +103,7 @@ class ClipGeometry:
         flow = np.asarray(flow, dtype=np.float32)
         vertical, horizontal = (self._cell_weights(axis, flow.shape[3 + axis], grid[axis]) for axis in (0, 1))
         moved = vertical @ (flow @ horizontal.T)
-        scale = np.array([self.resized[1] / picture_size[1], self.resized[0] / picture_size[0]], np.float32)
+        scale = np.array([self.resized[1] / image_size[1], self.resized[0] / image_size[0]], np.float32)
         if self.flip:
             scale[0] = -scale[0]
         return moved * scale[:, None, None]

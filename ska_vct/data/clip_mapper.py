@@ -24,8 +24,8 @@ from ska_vct.data.flow.store import (
     read_flow,
     regroup_series,
 )
-from ska_vct.data.images.cache import PictureCache
-from ska_vct.data.images.io import PictureError, read_picture, read_truth, same_proportions
+from ska_vct.data.images.cache import ImageCache
+from ska_vct.data.images.io import ImageError, read_image, read_truth, same_proportions
 from ska_vct.structures.clip import IGNORE_LABEL, UNKNOWN_CATEGORY, ClipError, validate_clip
 
 
@@ -88,7 +88,7 @@ class ClipMapper:
         gain_db: float,
         flow: FlowOptions | None,
         pre_masks: bool,
-        cache: PictureCache | None = None,
+        cache: ImageCache | None = None,
     ):
         self.is_train = is_train
         self.size = tuple(size)
@@ -100,7 +100,7 @@ class ClipMapper:
         self.gain_db = gain_db
         self.flow = flow
         self.pre_masks = pre_masks
-        self._read_picture = read_picture if cache is None else cache.read
+        self._read_image = read_image if cache is None else cache.read
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
@@ -131,7 +131,7 @@ class ClipMapper:
         cache = None
         if cfg.INPUT.CACHE.ROOT and is_train:
             short_side = cfg.INPUT.CACHE.SHORT_SIDE or min(size)
-            cache = PictureCache(root=cfg.INPUT.CACHE.ROOT, short_side=short_side, max_gb=cfg.INPUT.CACHE.MAX_GB)
+            cache = ImageCache(root=cfg.INPUT.CACHE.ROOT, short_side=short_side, max_gb=cfg.INPUT.CACHE.MAX_GB)
         return {
             "is_train": is_train,
             "size": size,
@@ -157,7 +157,7 @@ class ClipMapper:
         """
         try:
             return self._load(record)
-        except (AudioError, FlowError, PictureError) as error:
+        except (AudioError, FlowError, ImageError) as error:
             raise ClipError(f"Clip '{record['clip_id']}': {error}") from None
 
     def load_flow(self, record: Mapping) -> np.ndarray:
@@ -182,7 +182,7 @@ class ClipMapper:
         masks, mask_valid = self._masks(record, rows, (height, width), label_geometry)
         category = record["category"]
         clip = {
-            "images": _channels_first(geometry.apply_pictures(frames, color)),
+            "images": _channels_first(geometry.apply_images(frames, color)),
             "log_mel": torch.from_numpy(self._log_mel(record, rows)),
             "frame_valid": torch.ones(len(rows), dtype=torch.bool),
             "mask_valid": torch.from_numpy(mask_valid),
@@ -215,10 +215,10 @@ class ClipMapper:
         return rows
 
     def _read_frames(self, record: Mapping, rows: np.ndarray) -> list[np.ndarray]:
-        frames = [self._read_picture(record["image_paths"][row]) for row in rows]
+        frames = [self._read_image(record["image_paths"][row]) for row in rows]
         for row, frame in zip(rows, frames, strict=True):
             if frame.shape != frames[0].shape:
-                raise PictureError(
+                raise ImageError(
                     f"Picture {record['image_paths'][row]} is {_size(frame)}, but the clip's first is "
                     f"{_size(frames[0])}; the frames of a clip must have one size."
                 )
@@ -235,7 +235,7 @@ class ClipMapper:
             path = paths[index]
             mask = read_truth(path, binary=subset.binary_masks, num_classes=subset.num_classes)
             if not record["rebuilt"] and not same_proportions(mask.shape, frame_size):
-                raise PictureError(
+                raise ImageError(
                     f"Mask {path} is {_size(mask)}, its picture {frame_size[0]} x {frame_size[1]}; a mask may be "
                     "smaller or larger than its picture, but must have its proportions."
                 )
@@ -260,12 +260,12 @@ class ClipMapper:
 
     def _pre_masks(self, record: Mapping, rows: np.ndarray, geometry: ClipGeometry) -> torch.Tensor:
         if record["pre_mask_paths"] is None:
-            raise PictureError(
+            raise ImageError(
                 "the segment pictures that MODEL.PRE_MASK.ENABLED needs were not listed; register the data set "
                 "with pre_masks=True."
             )
         return _channels_first(
-            geometry.apply_pictures([self._read_picture(record["pre_mask_paths"][row]) for row in rows])
+            geometry.apply_images([self._read_image(record["pre_mask_paths"][row]) for row in rows])
         )
 
 
@@ -294,7 +294,7 @@ def prepare_flow(
     units = stored.meta.get("units", PIXELS_PER_SECOND)
     flow = geometry.apply_flow(
         compensate_camera(flow, options.camera, units=units),
-        picture_size=(stored.meta["height"], stored.meta["width"]),
+        image_size=(stored.meta["height"], stored.meta["width"]),
         grid=options.grid,
     )
     group = regroup_series if options.grouping == "mean" else middle_fields

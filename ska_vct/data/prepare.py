@@ -31,7 +31,7 @@ from ska_vct.data.avsbench.locate import PREPARED_MARK, find_releases
 from ska_vct.data.avsbench.subsets import AVSS_CLASSES, get_subset
 from ska_vct.data.avsbench.tables import TABLES, read_rows
 from ska_vct.data.flow.store import FlowError, FlowRecord, flow_path, read_flow, write_flow
-from ska_vct.data.images.io import PictureError, read_label_map, read_picture, write_png
+from ska_vct.data.images.io import ImageError, read_image, read_label_map, write_png
 from ska_vct.utils.files import atomic_path, write_json
 from ska_vct.utils.threads import in_threads
 
@@ -218,7 +218,7 @@ def _run(make: Callable[[dict], bool], items: Sequence[dict], *, title: str, job
     def attempt(item: dict) -> bool | str:
         try:
             return make(item)
-        except (AudioError, DatasetError, FlowError, PictureError) as error:
+        except (AudioError, DatasetError, FlowError, ImageError) as error:
             return str(error)
 
     outcome = Outcome()
@@ -244,7 +244,7 @@ def _find_frame(index: FolderIndex, clip: str, k: int) -> str:
 
 
 def _square_frame(path: str) -> np.ndarray:
-    return ClipGeometry.resize((SIDE, SIDE)).apply_pictures([read_picture(path)])[0]
+    return ClipGeometry.resize((SIDE, SIDE)).apply_images([read_image(path)])[0]
 
 
 def _square_labels(path: str, *, side: int) -> np.ndarray:

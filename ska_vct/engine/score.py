@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ska_vct.data.augmentation import ClipGeometry
 from ska_vct.data.avsbench.records import load_records
 from ska_vct.data.avsbench.subsets import Subset, dataset_name, get_subset
-from ska_vct.data.images.io import PictureError, read_truth
+from ska_vct.data.images.io import ImageError, read_truth
 from ska_vct.evaluation import AVSEvaluator, load_coco, load_prediction
 from ska_vct.structures.clip import IGNORE_LABEL, ClipError
 
@@ -101,7 +101,7 @@ def _ground_truth(record: dict, facts: Subset, size: tuple[int, int]) -> tuple[n
     for index in np.flatnonzero(annotated):
         try:
             mask = read_truth(paths[index], binary=facts.binary_masks, num_classes=facts.num_classes)
-        except PictureError as error:
+        except ImageError as error:
             raise ClipError(f"Clip '{record['clip_id']}': {error}") from None
         masks[index] = geometry.apply_labels(mask[None])[0]
     return masks, annotated

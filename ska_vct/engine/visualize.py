@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from PIL import Image
 from tqdm import tqdm
 
-from ska_vct.data.audio.files import read_video_sound, read_wav
+from ska_vct.data.audio.files import read_video_audio, read_wav
 from ska_vct.evaluation import binary_stats, semantic_stats
 from ska_vct.evaluation.conventions import clip_scores
 from ska_vct.evaluation.metrics import frame_ious
@@ -131,7 +131,7 @@ def draw_video(prediction: ClipPrediction, path: Path, *, num_classes: int) -> N
     if wav and Path(wav).is_file():
         samples, sample_rate = read_wav(wav)
     elif video:
-        samples, sample_rate = read_video_sound(video)
+        samples, sample_rate = read_video_audio(video)
     else:
         raise FileNotFoundError(
             f"Clip '{clip['clip_id']}' has no sound for its film: neither its wav file nor its video exists; "

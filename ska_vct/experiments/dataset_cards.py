@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ska_vct.data.audio.files import load_log_mel
 from ska_vct.data.avsbench.records import load_records
 from ska_vct.data.flow.store import read_flow
-from ska_vct.data.images.io import read_picture
+from ska_vct.data.images.io import read_image
 from ska_vct.experiments.robustness.conditions import object_groups
 from ska_vct.synth.benchmark import SUBSET, choose_splits
 from ska_vct.synth.truth import read_objects
@@ -74,7 +74,7 @@ def draw_card(records: list[dict], root: Path, *, title: str) -> np.ndarray:
     rows = []
     for record in records:
         truth = read_objects(root, record)
-        frames = [resize_picture(read_picture(path), (CELL, CELL)) for path in record["image_paths"]]
+        frames = [resize_picture(read_image(path), (CELL, CELL)) for path in record["image_paths"]]
         labels = object_groups(truth, truth.masks.shape[2:])
         flow = read_flow(record["flow_path"]).flow.astype(np.float32)
         log_mel = load_log_mel(record, len(frames), source="wav")[:, 0]
@@ -98,7 +98,7 @@ def write_film(record: dict, root: Path, path: Path) -> None:
     truth = read_objects(root, record)
     write_overlay_video(
         path,
-        np.stack([read_picture(picture) for picture in record["image_paths"]]),
+        np.stack([read_image(picture) for picture in record["image_paths"]]),
         object_groups(truth, truth.masks.shape[2:]),
         audio=record["wav_path"],
         video=record["video_path"],

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ska_vct.data.avsbench.folders import read_table
 from ska_vct.data.avsbench.records import load_records
-from ska_vct.data.images.io import read_binary_mask, read_picture
+from ska_vct.data.images.io import read_binary_mask, read_image
 from ska_vct.synth.settings import SynthError
 from ska_vct.synth.truth import TRUTH_FOLDER, read_objects
 
@@ -69,7 +69,7 @@ def digest_split(root: str | os.PathLike, subset: str, split: str, *, progress: 
                 mask = read_binary_mask(path) > 0
                 _add(sums["masks"], mask)
                 mask_pixels += int(mask.sum())
-        picture_means += [float(read_picture(path).mean()) for path in record["image_paths"]]
+        picture_means += [float(read_image(path).mean()) for path in record["image_paths"]]
     return {
         "clips": len(rows),
         **{name: value.hexdigest()[:16] for name, value in sums.items()},

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ska_vct.data.avsbench.subsets import SPLITS
-from ska_vct.data.flow.methods.base import FlowMethod, PicturePairs, shrink
+from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs, shrink
 from ska_vct.data.flow.methods.registry import refuse_weights, register_flow_method
 from ska_vct.data.flow.store import FlowError
 from ska_vct.synth.plan import plan_clip
@@ -43,10 +43,10 @@ class TrueFlow(FlowMethod):
         self.settings = _read_settings(Path(root) / TRUTH_FOLDER / f"{subset}_settings.json")
         self._renderer = lru_cache(maxsize=2)(self._draw)
 
-    def fields(self, pairs: PicturePairs, chosen: np.ndarray) -> np.ndarray:
+    def fields(self, pairs: ImagePairs, chosen: np.ndarray) -> np.ndarray:
         moments = pairs.times[pairs.first[chosen]], pairs.times[pairs.second[chosen]]
         flow = self.renderer(pairs.clip_id).displacements(*moments)
-        size = pairs.pictures.shape[1:3]
+        size = pairs.images.shape[1:3]
         if flow.shape[2:] == size:
             return flow
         scale = np.array([size[1] / flow.shape[3], size[0] / flow.shape[2]], np.float32)[:, None, None]

@@ -59,7 +59,7 @@ def test_pictures_and_labels_equal_detectron2s_chain(geometry):
     pictures = [rng.integers(0, 256, (*SOURCE, 3)).astype(np.uint8) for _ in range(3)]
     labels = rng.integers(0, 71, (3, *SOURCE)).astype(np.uint8)
     chain = detectron2_chain(geometry)
-    got = geometry.apply_pictures(pictures)
+    got = geometry.apply_images(pictures)
     expected = np.stack([chain.apply_image(picture) for picture in pictures])
     assert got.shape == expected.shape == (3, *geometry.size, 3)
     # Pillow keeps the corners of a part in single precision: at most one level of rounding in each of two passes.
@@ -83,7 +83,7 @@ def test_flow_moves_points_as_detectron2_moves_coordinates(geometry, grid):
 
     The flow is linear in p, so bilinear sampling and averaging are exact away from the source's border.
     """
-    got = geometry.apply_flow(stored_flow(linear_flow, grid), picture_size=SOURCE, grid=(16, 16))[0, 0]
+    got = geometry.apply_flow(stored_flow(linear_flow, grid), image_size=SOURCE, grid=(16, 16))[0, 0]
     chain = detectron2_chain(geometry)
     # Where each source pixel, and where it moves to, ends up in the result.
     points = pixel_centres(120, 160).reshape(-1, 2) / 2
@@ -114,7 +114,7 @@ def test_flow_equals_a_dense_field_transformed_pixel_by_pixel(geometry):
         x, y = points[..., 0], points[..., 1]
         return np.stack([3 * np.sin(0.06 * x + 0.04 * y), 2 * np.cos(0.07 * y - 0.03 * x)], axis=-1)
 
-    got = geometry.apply_flow(stored_flow(bumps, SOURCE), picture_size=SOURCE, grid=(8, 8))[0, 0]
+    got = geometry.apply_flow(stored_flow(bumps, SOURCE), image_size=SOURCE, grid=(8, 8))[0, 0]
     dense = bumps(pixel_centres(*SOURCE)).astype(np.float32)
     chain = detectron2_chain(geometry)
     chain.transforms[-1].pad_value = 0
@@ -139,8 +139,8 @@ def test_warping_by_the_augmented_flow_gives_the_augmented_frame(geometry):
     """Frame 1 is frame 2 looked up where the flow points; the same must hold after augmentation."""
     centres = pixel_centres(*SOURCE)
     first, second = texture(centres + linear_flow(centres)), texture(centres)
-    first, second = geometry.apply_pictures([first, second])
-    flow = geometry.apply_flow(stored_flow(linear_flow, SOURCE), picture_size=SOURCE, grid=geometry.size)[0, 0]
+    first, second = geometry.apply_images([first, second])
+    flow = geometry.apply_flow(stored_flow(linear_flow, SOURCE), image_size=SOURCE, grid=geometry.size)[0, 0]
     target = (pixel_centres(*geometry.size) - 0.5 + flow.transpose(1, 2, 0)).astype(np.float32)
     warped = cv2.remap(second, target[..., 0], target[..., 1], cv2.INTER_LINEAR, borderValue=(-1, -1, -1))
     # Compare where the flow points into the content, away from its blurred border.
@@ -159,20 +159,20 @@ def test_identity_and_still_flow():
     geometry = ClipGeometry.resize(SOURCE)
     rng = np.random.default_rng(0)
     flow = rng.standard_normal((2, 3, 2, 15, 20)).astype(np.float32)
-    assert np.allclose(geometry.apply_flow(flow, picture_size=SOURCE, grid=(15, 20)), flow, atol=1e-6)
+    assert np.allclose(geometry.apply_flow(flow, image_size=SOURCE, grid=(15, 20)), flow, atol=1e-6)
     picture = rng.integers(0, 256, (*SOURCE, 3)).astype(np.uint8)
-    assert np.array_equal(geometry.apply_pictures([picture])[0], picture)
+    assert np.array_equal(geometry.apply_images([picture])[0], picture)
     still = np.zeros((1, 1, 2, 15, 20), np.float32)
     for case in CASES:
-        assert not case.apply_flow(still, picture_size=SOURCE, grid=(24, 24)).any()
+        assert not case.apply_flow(still, image_size=SOURCE, grid=(24, 24)).any()
 
 
 def test_flow_of_another_pictures_pixels():
     """Flow measured on a video twice as large as the frames has vectors twice as long."""
     geometry = CASES[1]
     flow = np.random.default_rng(0).standard_normal((1, 2, 2, 15, 20)).astype(np.float32)
-    small = geometry.apply_flow(flow, picture_size=SOURCE, grid=(8, 8))
-    large = geometry.apply_flow(2 * flow, picture_size=(120, 160), grid=(8, 8))
+    small = geometry.apply_flow(flow, image_size=SOURCE, grid=(8, 8))
+    large = geometry.apply_flow(2 * flow, image_size=(120, 160), grid=(8, 8))
     assert np.allclose(small, large, atol=1e-6)
 
 
@@ -206,11 +206,11 @@ def test_colour_is_drawn_once_and_leaves_padding_alone():
     changed = 0
     for seed in range(8):
         random.seed(seed)
-        frames = geometry.apply_pictures([picture] * 4, color)
+        frames = geometry.apply_images([picture] * 4, color)
         assert (frames == frames[:1]).all()
         height, width = geometry.content
         assert (frames[:, height:] == 128).all() and (frames[:, :, width:] == 128).all()
-        changed += not np.array_equal(frames, geometry.apply_pictures([picture] * 4))
+        changed += not np.array_equal(frames, geometry.apply_images([picture] * 4))
     assert changed >= 6
     assert make_augmentation(color=False).color is None
 

@@ -15,7 +15,7 @@ from ska_vct.data.avsbench.records import load_records
 from ska_vct.data.avsbench.subsets import SPLITS, get_subset
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.data.images import pre_masks as segments
-from ska_vct.data.images.io import read_binary_mask, read_label_map, read_picture
+from ska_vct.data.images.io import read_binary_mask, read_image, read_label_map
 from tests.data.miniature import make_original, rows_of, write_rows
 
 
@@ -64,9 +64,9 @@ def test_object_frames_come_from_avss(root, subset):
         assert record["rebuilt"] and "/prepared/" in record["image_paths"][0]
         source = root / "AVSBench_semantic" / twin["label"] / twin["uid"]
         for k, path in enumerate(record["image_paths"]):
-            assert read_picture(path).shape == (384, 384, 3)
+            assert read_image(path).shape == (384, 384, 3)
             # Shrunk to a few cells, both show the same picture; the nearest other frame of the clip does not.
-            small, large = (cells(read_picture(p)) for p in (source / f"frames/{k}.jpg", path))
+            small, large = (cells(read_image(p)) for p in (source / f"frames/{k}.jpg", path))
             assert np.abs(small - large).mean() < 3
         side = 384 if split == "train" else 224
         for k, path in enumerate(record["mask_paths"]):
@@ -199,7 +199,7 @@ def test_segment_pictures_lie_where_the_reader_looks(root, tmp_path, subset):
     assert segments.make_pre_masks(records, halves, tmp_path / "out", progress=False) == (0, total)
     found = load_records(subset, "test", root, pre_masks=True, pre_mask_root=tmp_path / "out")
     for record in found:
-        assert all(read_picture(path).any() for path in record["pre_mask_paths"])
+        assert all(read_image(path).any() for path in record["pre_mask_paths"])
 
 
 def test_without_transformers_or_weights_the_way_out_is_said(monkeypatch, tmp_path):

@@ -36,11 +36,11 @@ def load_log_mel(record: Mapping, num_seconds: int, source: str = "auto") -> np.
     Raises:
         AudioError: the clip has no sound of that source, or the file is unusable; names the clip or file.
     """
-    name, path = choose_sound(record, source)
+    name, path = choose_audio(record, source)
     return _fit(_checked(path, _READERS[name]), num_seconds, get_subset(record["subset"]).audio_fill)
 
 
-def choose_sound(record: Mapping, source: str = "auto") -> tuple[str, str]:
+def choose_audio(record: Mapping, source: str = "auto") -> tuple[str, str]:
     """The file that a clip's log-mel comes from.
 
     Returns:
@@ -62,7 +62,7 @@ def choose_sound(record: Mapping, source: str = "auto") -> tuple[str, str]:
     )
 
 
-def probe_sound(record: Mapping, source: str = "auto", *, content: bool = True) -> float:
+def probe_audio(record: Mapping, source: str = "auto", *, content: bool = True) -> float:
     """Seconds of sound that a clip has, without the work of making its log-mel.
 
     Args:
@@ -75,7 +75,7 @@ def probe_sound(record: Mapping, source: str = "auto", *, content: bool = True) 
     Raises:
         AudioError: as ``load_log_mel`` would.
     """
-    name, path = choose_sound(record, source)
+    name, path = choose_audio(record, source)
     if name in ("pickle", "npy"):
         if content:
             return float(len(_checked(path, _READERS[name])))
@@ -88,7 +88,7 @@ def probe_sound(record: Mapping, source: str = "auto", *, content: bool = True) 
         return math.inf
     if not content:
         return _wav_seconds(path) if name == "wav" else _video_seconds(path)
-    samples, rate = read_wav(path) if name == "wav" else read_video_sound(path)
+    samples, rate = read_wav(path) if name == "wav" else read_video_audio(path)
     try:
         return len(_usable(samples)) / rate
     except AudioError as error:
@@ -109,7 +109,7 @@ def read_wav(path: str | os.PathLike) -> tuple[np.ndarray, int]:
         raise AudioError(f"Sound file {path} cannot be read ({error}); unpack or make it again.") from None
 
 
-def read_video_sound(path: str | os.PathLike) -> tuple[np.ndarray, int]:
+def read_video_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     """Samples of a video's first sound track: float64 (N, ch), and its rate in Hz.
 
     Raises:
@@ -226,7 +226,7 @@ def _read_wav(path: str) -> np.ndarray:
 
 
 def _read_video(path: str) -> np.ndarray:
-    return _named_log_mel(path, *read_video_sound(path))
+    return _named_log_mel(path, *read_video_audio(path))
 
 
 def _named_log_mel(path: str, samples: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -15,9 +15,9 @@ import av
 import cv2
 import numpy as np
 
-from ska_vct.data.flow.methods.base import PicturePairs, field_times, frame_pairs
+from ska_vct.data.flow.methods.base import ImagePairs, field_times, frame_pairs
 from ska_vct.data.flow.store import FlowError
-from ska_vct.data.images.io import PictureError, read_picture
+from ska_vct.data.images.io import ImageError, read_image
 
 SOURCES = ("auto", "video", "frames")
 # Seconds a video may end before the clip's last field: cuts are not exact, but whole seconds missing are a fault.
@@ -27,7 +27,7 @@ _SAME = 1e-6
 _TICK = 1.01e-3
 
 
-class SinglePictureError(FlowError):
+class SingleImageError(FlowError):
     """There is one picture only, so that there is no motion to be seen."""
 
 
@@ -42,7 +42,7 @@ class _Shown:
 
 def read_pairs(
     record: Mapping, *, source: str = "auto", series: int = 10, long_side: int = 0
-) -> tuple[PicturePairs, str]:
+) -> tuple[ImagePairs, str]:
     """Read what a clip's flow is computed from.
 
     Args:
@@ -55,7 +55,7 @@ def read_pairs(
         the pairs, and why ``auto`` did not use the video (empty where it did, or there is none).
 
     Raises:
-        SinglePictureError: the clip has a single picture.
+        SingleImageError: the clip has a single picture.
         FlowError: the clip has no usable pictures; one sentence that names the file.
     """
     if source not in SOURCES:
@@ -71,7 +71,7 @@ def read_pairs(
     return _read_frames(record, long_side), note
 
 
-def _read_video(record: Mapping, series: int, long_side: int) -> PicturePairs:
+def _read_video(record: Mapping, series: int, long_side: int) -> ImagePairs:
     path = record["video_path"]
     if not path:
         raise FlowError(
@@ -82,7 +82,7 @@ def _read_video(record: Mapping, series: int, long_side: int) -> PicturePairs:
     return replace(pairs, clip_id=record["clip_id"], shape=(len(record["image_paths"]), series))
 
 
-def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: int = 0) -> PicturePairs:
+def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: int = 0) -> ImagePairs:
     """Decode of a video just the neighbouring pictures about each wanted moment.
 
     The pair whose middle is nearest is taken, the earlier of two. A picture that repeats the one before (videos
@@ -96,7 +96,7 @@ def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: 
         pairs of shape (1, F).
 
     Raises:
-        SinglePictureError: the video holds one picture.
+        SingleImageError: the video holds one picture.
         FlowError: it is unreadable, or ends more than ``MAX_MISSING`` before the last wanted moment.
     """
     chosen, kept, before, last = [], {}, None, None
@@ -119,7 +119,7 @@ def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: 
         raise FlowError(f"Video {path} holds no picture; unpack it again.")
     if len(chosen) < len(wanted):
         if before is None:
-            raise SinglePictureError(f"Video {path} holds a single picture.")
+            raise SingleImageError(f"Video {path} holds a single picture.")
         if wanted[-1] - last.time > MAX_MISSING:
             raise FlowError(
                 f"Video {path} ends after {last.time:.2f} s, its clip after {wanted[-1]:.2f} s or later."
@@ -129,8 +129,8 @@ def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: 
     height, width = kept[numbers[0]].frame.height, kept[numbers[0]].frame.width
     small = _limited((height, width), long_side)
     first, second = np.searchsorted(numbers, np.array(chosen)).T
-    return PicturePairs(
-        pictures=np.stack([_convert(kept[number].frame, small) for number in numbers]),
+    return ImagePairs(
+        images=np.stack([_convert(kept[number].frame, small) for number in numbers]),
         times=_exact(np.array([kept[number].time for number in numbers]), fps),
         first=first, second=second, shape=(1, len(wanted)), size=(height, width), fps=fps or 1 / last.time,
         source="video",
@@ -183,10 +183,10 @@ def _convert(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
     return small.to_ndarray(format="rgb24")
 
 
-def _read_frames(record: Mapping, long_side: int) -> PicturePairs:
+def _read_frames(record: Mapping, long_side: int) -> ImagePairs:
     try:
-        frames = [read_picture(path) for path in record["image_paths"]]
-    except PictureError as error:
+        frames = [read_image(path) for path in record["image_paths"]]
+    except ImageError as error:
         raise FlowError(str(error)) from None
     size = frames[0].shape[:2]
     for path, frame in zip(record["image_paths"], frames, strict=True):
@@ -196,7 +196,7 @@ def _read_frames(record: Mapping, long_side: int) -> PicturePairs:
                 f"{size[1]}; the frames of a clip must have one size."
             )
     if len(frames) < 2:
-        raise SinglePictureError(f"Clip '{record['clip_id']}' has a single picture, {record['image_paths'][0]}.")
+        raise SingleImageError(f"Clip '{record['clip_id']}' has a single picture, {record['image_paths'][0]}.")
     small = _limited(size, long_side)
     if small != size:
         frames = [cv2.resize(frame, small[::-1], interpolation=cv2.INTER_AREA) for frame in frames]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ska_vct.data.images.io import read_picture
+from ska_vct.data.images.io import read_image
 from ska_vct.utils.files import atomic_path
 from ska_vct.utils.folders import make_folder
 
@@ -20,8 +20,8 @@ _SIZE_FILE = "bytes"
 _GIB = 2**30
 
 
-class PictureCache:
-    """Reads pictures as ``read_picture`` does, from files that are mapped instead of decoded where it can.
+class ImageCache:
+    """Reads pictures as ``read_image`` does, from files that are mapped instead of decoded where it can.
 
     Any number of processes may use one folder. A picture that has changed on disk is another entry; a damaged
     entry is made anew. When the bound is reached, nothing more is kept; to make room, remove the folder.
@@ -52,18 +52,18 @@ class PictureCache:
         """A picture, uint8 (h, w, 3), RGB, not to be written to.
 
         Raises:
-            PictureError: it is not there and its file is missing or cannot be decoded.
+            ImageError: it is not there and its file is missing or cannot be decoded.
         """
         entry = self._entry(path)
         if entry is None:
-            return read_picture(path)  # which says that the file is missing
+            return read_image(path)  # which says that the file is missing
         try:
             return np.load(entry, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             pass
         except (OSError, ValueError, EOFError):
             self._forget(entry)
-        picture = _reduced(read_picture(path), self.short_side)
+        picture = _reduced(read_image(path), self.short_side)
         self._keep(entry, picture)
         return picture
 

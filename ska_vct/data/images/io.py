@@ -14,19 +14,19 @@ _END_MARKS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
 _TAIL = 64
 
 
-class PictureError(ValueError):
+class ImageError(ValueError):
     """A picture or mask cannot be used; the sentence names the file."""
 
 
-def read_picture(path: str | os.PathLike) -> np.ndarray:
+def read_image(path: str | os.PathLike) -> np.ndarray:
     """Decode a PNG or JPEG file to uint8 (h, w, 3), RGB.
 
     Raises:
-        PictureError: the file is missing or cannot be decoded.
+        ImageError: the file is missing or cannot be decoded.
     """
     picture = cv2.imdecode(np.frombuffer(_read_bytes(path), np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        raise PictureError(f"Picture {path} cannot be decoded; unpack or make it again.")
+        raise ImageError(f"Picture {path} cannot be decoded; unpack or make it again.")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
@@ -34,11 +34,11 @@ def read_binary_mask(path: str | os.PathLike) -> np.ndarray:
     """Read a mask of 0 and 255 (or 0 and 1), of mode 1, L or P, to uint8 (h, w) of 0 and 1.
 
     Raises:
-        PictureError: the file is missing, broken, a colour picture, or holds other values.
+        ImageError: the file is missing, broken, a colour picture, or holds other values.
     """
     mask = _read_indices(path)
     if not (_holds_only(mask, (0, 255)) or _holds_only(mask, (0, 1))):
-        raise PictureError(f"Mask {path} holds the values {_show(mask)}, expected 0 and 255 (or 0 and 1) only.")
+        raise ImageError(f"Mask {path} holds the values {_show(mask)}, expected 0 and 255 (or 0 and 1) only.")
     return (mask > 0).astype(np.uint8)
 
 
@@ -46,11 +46,11 @@ def read_label_map(path: str | os.PathLike, num_classes: int) -> np.ndarray:
     """Read an index map, of mode L or P, to uint8 (h, w) of 0 .. ``num_classes`` - 1.
 
     Raises:
-        PictureError: the file is missing, broken, a colour picture, or holds other values.
+        ImageError: the file is missing, broken, a colour picture, or holds other values.
     """
     labels = _read_indices(path)
     if labels.min() < 0 or labels.max() >= num_classes:
-        raise PictureError(
+        raise ImageError(
             f"Label map {path} holds the values {_show(labels)}, expected class indices 0 to {num_classes - 1}."
         )
     return labels.astype(np.uint8)
@@ -60,7 +60,7 @@ def read_truth(path: str | os.PathLike, *, binary: bool, num_classes: int) -> np
     """Class per pixel, uint8 (h, w): a binary mask or a label map, as its subset has it.
 
     Raises:
-        PictureError: as ``read_binary_mask`` and ``read_label_map``.
+        ImageError: as ``read_binary_mask`` and ``read_label_map``.
     """
     return read_binary_mask(path) if binary else read_label_map(path, num_classes)
 
@@ -71,13 +71,13 @@ def write_png(path: str | os.PathLike, picture: np.ndarray) -> None:
         Image.fromarray(picture).save(temporary, format="PNG")
 
 
-def probe_picture(path: str | os.PathLike) -> tuple[int, int]:
+def probe_image(path: str | os.PathLike) -> tuple[int, int]:
     """Height and width of a picture or mask from its header, in a fraction of the time that decoding takes.
 
     Also looks at the file's end: one that was cut off is found; damage within is not.
 
     Raises:
-        PictureError: the file is missing, empty, cut off or no picture.
+        ImageError: the file is missing, empty, cut off or no picture.
     """
     try:
         with open(path, "rb") as file:
@@ -88,9 +88,9 @@ def probe_picture(path: str | os.PathLike) -> tuple[int, int]:
             whole = _END_MARKS.get(kind, b"") in file.read()
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
         _read_bytes(path)  # says it where the file is missing or empty
-        raise PictureError(f"Picture {path} is damaged or no picture; unpack or make it again.") from None
+        raise ImageError(f"Picture {path} is damaged or no picture; unpack or make it again.") from None
     if not whole:
-        read_picture(path)  # some programs leave the end mark out, or write behind it
+        read_image(path)  # some programs leave the end mark out, or write behind it
     return height, width
 
 
@@ -105,9 +105,9 @@ def _read_bytes(path: str | os.PathLike) -> bytes:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise PictureError(f"Picture {path} cannot be read ({error.strerror}); unpack or make it again.") from None
+        raise ImageError(f"Picture {path} cannot be read ({error.strerror}); unpack or make it again.") from None
     if not data:
-        raise PictureError(f"Picture {path} is empty; unpack or make it again.")
+        raise ImageError(f"Picture {path} is empty; unpack or make it again.")
     return data
 
 
@@ -122,10 +122,10 @@ def _read_indices(path: str | os.PathLike) -> np.ndarray:
                 if _END_MARKS["PNG"] not in file.read():
                     raise OSError("the file is cut off")
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        raise PictureError(f"Mask {path} cannot be read ({error}); unpack or make it again.") from None
+        raise ImageError(f"Mask {path} cannot be read ({error}); unpack or make it again.") from None
     if array.ndim == 3:
         if not (array == array[:, :, :1]).all():
-            raise PictureError(f"Mask {path} is a colour picture, expected one channel of mode 1, L or P.")
+            raise ImageError(f"Mask {path} is a colour picture, expected one channel of mode 1, L or P.")
         array = array[:, :, 0]
     return array.astype(np.uint8) if array.dtype == bool else array
 

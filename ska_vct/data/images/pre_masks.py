@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ska_vct.data.avsbench.folders import DatasetError
-from ska_vct.data.images.io import read_picture, write_png
+from ska_vct.data.images.io import read_image, write_png
 
 # Bright enough to differ from black, which means "no segment".
 _DARKEST = 32
@@ -107,7 +107,7 @@ def make_pre_masks(
         pictures written, and those that were there.
 
     Raises:
-        PictureError: a frame cannot be read.
+        ImageError: a frame cannot be read.
     """
     frames = [(record, index) for record in records for index in range(len(record["image_paths"]))]
     written = 0
@@ -115,7 +115,7 @@ def make_pre_masks(
         path = pre_mask_path(out, record, index)
         if os.path.isfile(path):
             continue
-        picture = read_picture(record["image_paths"][index])
+        picture = read_image(record["image_paths"][index])
         write_png(path, draw_segments(segment(picture), picture.shape[:2], seed=index))
         written += 1
     return written, len(frames) - written

@@ -13,7 +13,7 @@ from functools import partial
 
 from tqdm import tqdm
 
-from ska_vct.data.audio.files import choose_sound
+from ska_vct.data.audio.files import choose_audio
 from ska_vct.data.audio.log_mel import AudioError
 from ska_vct.data.avsbench.folders import DatasetError
 from ska_vct.data.avsbench.layouts import CROPPED, Reader
@@ -181,7 +181,7 @@ def _state(record: dict) -> str:
 
 def _sound_source(record: dict, needs: Needs) -> str:
     try:
-        return choose_sound(record, needs.audio_source)[0]
+        return choose_audio(record, needs.audio_source)[0]
     except AudioError:
         return "none"
 

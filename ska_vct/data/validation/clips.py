@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ska_vct.data.audio.files import AUDIO_SOURCES, choose_sound, probe_sound
+from ska_vct.data.audio.files import AUDIO_SOURCES, choose_audio, probe_audio
 from ska_vct.data.audio.log_mel import AudioError
 from ska_vct.data.avsbench.subsets import AVSS_CLASSES, S4_CATEGORIES, get_subset
 from ska_vct.data.flow.store import FlowError, read_flow
-from ska_vct.data.images.io import PictureError, probe_picture, read_picture, read_truth, same_proportions
+from ska_vct.data.images.io import ImageError, probe_image, read_image, read_truth, same_proportions
 from ska_vct.data.validation.findings import ERROR, NOTE, Finding
 
 # Sound that ends this much before its video is odd, seconds; a frame of sound coding is no oddity.
@@ -76,8 +76,8 @@ def _pictures(record: Mapping, content: bool) -> Iterator[Finding]:
         if path is None:
             continue
         try:
-            size = sizes[index] = read_picture(path).shape[:2] if content else probe_picture(path)
-        except PictureError as error:
+            size = sizes[index] = read_image(path).shape[:2] if content else probe_image(path)
+        except ImageError as error:
             yield _finding(record, ERROR, "unreadable frame", str(error), path)
             continue
         first = first or size
@@ -92,21 +92,21 @@ def _pictures(record: Mapping, content: bool) -> Iterator[Finding]:
             yield _finding(record, ERROR, "mask without its frame", text, path)
         try:
             size = _mask_size(record, path, content)
-        except PictureError as error:
+        except ImageError as error:
             yield _finding(record, ERROR, "unreadable mask", str(error), path)
             continue
         yield from _mask_fits(record, path, size, sizes.get(index))
     for path in record["pre_mask_paths"] or ():
         if path is not None:
             try:
-                read_picture(path) if content else probe_picture(path)
-            except PictureError as error:
+                read_image(path) if content else probe_image(path)
+            except ImageError as error:
                 yield _finding(record, ERROR, "unreadable segment picture", str(error), path)
 
 
 def _mask_size(record: Mapping, path: str, content: bool) -> tuple[int, int]:
     if not content:
-        return probe_picture(path)
+        return probe_image(path)
     subset = get_subset(record["subset"])
     return read_truth(path, binary=subset.binary_masks, num_classes=subset.num_classes).shape
 
@@ -133,8 +133,8 @@ def _sound(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:
         return  # reported as missing
     path = ""
     try:
-        _, path = choose_sound(record, needs.audio_source)
-        seconds = probe_sound(record, needs.audio_source, content=content)
+        _, path = choose_audio(record, needs.audio_source)
+        seconds = probe_audio(record, needs.audio_source, content=content)
     except AudioError as error:
         yield _finding(record, ERROR, "unreadable sound" if path else "missing sound", str(error), path)
         return

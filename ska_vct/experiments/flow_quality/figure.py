@@ -8,7 +8,7 @@ from PIL import Image
 
 from ska_vct.data.avsbench.records import load_records
 from ska_vct.data.flow.extract.clip import FlowRequest, read_clip
-from ska_vct.data.flow.methods.base import FlowMethod, PicturePairs
+from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs
 from ska_vct.data.flow.methods.registry import build_flow_method
 from ska_vct.data.flow.store import FlowError
 from ska_vct.experiments.flow_quality.measure import (
@@ -71,7 +71,7 @@ def draw_methods(records: Sequence[Mapping], methods: Sequence[FlowMethod]) -> n
         strength = np.hypot(fields[:, 0], fields[:, 1]).mean(axis=(1, 2))
         chosen.append((float(strength.max()), record["clip_id"], pairs, int(strength.argmax())))
     chosen = _spread(sorted(chosen, key=lambda item: item[:2], reverse=True))
-    frames = [resize_picture(pairs.pictures[pairs.first[index]], (CELL, CELL)) for _, _, pairs, index in chosen]
+    frames = [resize_picture(pairs.images[pairs.first[index]], (CELL, CELL)) for _, _, pairs, index in chosen]
     rows = [Row("Picture", frames, "from the raw video")]
     fields = [[_field(pairs, method, index) for _, _, pairs, index in chosen] for method in methods]
     scales = [max(float(np.hypot(*field).max()), 1e-6) for field in fields[0]]
@@ -104,7 +104,7 @@ def _spread(ranked: list[tuple]) -> list[tuple]:
     return (first + rest)[:COLUMNS]
 
 
-def _field(pairs: PicturePairs, method: FlowMethod, index: int) -> np.ndarray:
+def _field(pairs: ImagePairs, method: FlowMethod, index: int) -> np.ndarray:
     return method.fields(pairs, np.array([index]))[0]
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ska_vct.data.avsbench.subsets import get_subset
 from ska_vct.data.flow.camera import remove_camera_motion
 from ska_vct.data.flow.extract.clip import FlowRequest, compute_clip, read_clip
-from ska_vct.data.flow.methods.base import FlowMethod, PicturePairs, one_opencv_thread
+from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs, one_opencv_thread
 from ska_vct.data.flow.store import FlowError, read_flow, write_flow
 from ska_vct.synth.true_flow import TrueFlow
 
@@ -104,7 +104,7 @@ def _length(flow: np.ndarray) -> float:
     return float(np.hypot(*np.moveaxis(flow.astype(np.float32), 2, 0)).mean())
 
 
-def _add_errors(score: FlowScore, pairs: PicturePairs, method: FlowMethod, truth: TrueFlow) -> None:
+def _add_errors(score: FlowScore, pairs: ImagePairs, method: FlowMethod, truth: TrueFlow) -> None:
     found, true = full_fields(pairs, method), full_fields(pairs, truth)
     error, length = np.hypot(*(found - true).swapaxes(0, 1)), np.hypot(*true.swapaxes(0, 1))
     score.errors.append(float(error.mean()))
@@ -118,7 +118,7 @@ def _add_errors(score: FlowScore, pairs: PicturePairs, method: FlowMethod, truth
         score.shares.append(tuple(float(amount[own].sum() / max(amount.sum(), 1e-9)) for amount in amounts))
 
 
-def full_fields(pairs: PicturePairs, method: FlowMethod) -> np.ndarray:
+def full_fields(pairs: ImagePairs, method: FlowMethod) -> np.ndarray:
     """Displacements at the pictures' own resolution, float32 (F, 2, H, W), pixels."""
     batches = np.split(np.arange(len(pairs.first)), range(method.batch_size, len(pairs.first), method.batch_size))
     with one_opencv_thread():

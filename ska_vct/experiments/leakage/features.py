@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ska_vct.data.audio.files import load_log_mel
 from ska_vct.data.avsbench.records import load_records
 from ska_vct.data.flow.store import read_flow
-from ska_vct.data.images.io import read_picture
+from ska_vct.data.images.io import read_image
 from ska_vct.synth.truth import ClipTruth, read_objects
 
 CROP = 24
@@ -70,7 +70,7 @@ def read_pairs(root: str | os.PathLike, subset: str, split: str, *, progress: bo
     """Read the pairs of a synthetic split; None where it has none.
 
     Raises:
-        DatasetError, TruthError, PictureError, FlowError, AudioError: files are missing or damaged.
+        DatasetError, TruthError, ImageError, FlowError, AudioError: files are missing or damaged.
     """
     rows = []
     records = load_records(subset, split, root, prefer_rebuilt=False)
@@ -85,7 +85,7 @@ def read_pairs(root: str | os.PathLike, subset: str, split: str, *, progress: bo
 
 
 def _read_pair(record: dict, truth: ClipTruth, sounding: int) -> dict[str, np.ndarray]:
-    frames = np.stack([read_picture(path) for path in record["image_paths"]])
+    frames = np.stack([read_image(path) for path in record["image_paths"]])
     flow = read_flow(record["flow_path"], clip_id=record["clip_id"], num_frames=len(frames)).flow
     log_mel = load_log_mel(record, len(frames), source="wav")
     speeds, motions = _flow_features(flow.astype(np.float32), truth.masks)

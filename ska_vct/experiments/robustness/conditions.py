@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from ska_vct.data.audio.files import load_log_mel, read_video_sound, read_wav, samples_to_log_mel
+from ska_vct.data.audio.files import load_log_mel, read_video_audio, read_wav, samples_to_log_mel
 from ska_vct.data.audio.log_mel import SAMPLE_RATE, AudioError, resample_to_16k, to_mono
 from ska_vct.data.augmentation import ClipGeometry
 from ska_vct.data.clip_mapper import ClipMapper
@@ -179,7 +179,7 @@ def delayed(record: Mapping, num_seconds: int, delay: float) -> np.ndarray:
     if record["wav_path"] is not None:
         samples, rate = read_wav(record["wav_path"])
     elif record["video_path"] is not None:
-        samples, rate = read_video_sound(record["video_path"])
+        samples, rate = read_video_audio(record["video_path"])
     else:
         raise AudioError(
             "there is no wav file and no video, so its sound cannot be delayed (condition 'delayed')."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ska_vct.data.avsbench.subsets import get_subset
-from ska_vct.data.flow.methods.base import FlowMethod, PicturePairs, pair_flow
+from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs, pair_flow
 from ska_vct.data.flow.methods.registry import RAFT, build_flow_method
 
 from .clips import smooth_pictures
@@ -40,7 +40,7 @@ class FlowSubject(Subject):
         options = case.options
         seconds = options["frames"] or get_subset(cfg.DATASETS.SUBSET).clip_frames()
         series = options["series"] or cfg.INPUT.FLOW.SERIES
-        pairs = picture_pairs(seconds, series, options["side"])
+        pairs = image_pairs(seconds, series, options["side"])
         method = _method(options["method"], case.device, options["batch"])
         size = tuple(cfg.INPUT.FLOW.SIZE)
 
@@ -51,11 +51,11 @@ class FlowSubject(Subject):
         return Work(run=run, clips=1, frames=seconds, facts={"fields": seconds * series})
 
 
-def picture_pairs(seconds: int, series: int, side: int) -> PicturePairs:
+def image_pairs(seconds: int, series: int, side: int) -> ImagePairs:
     """A clip's pictures in memory: ``series`` pairs in a row in each second."""
     count = seconds * series
-    return PicturePairs(
-        pictures=smooth_pictures(count + 1, (side, side)),
+    return ImagePairs(
+        images=smooth_pictures(count + 1, (side, side)),
         times=np.arange(count + 1) / series,
         first=np.arange(count),
         second=np.arange(1, count + 1),

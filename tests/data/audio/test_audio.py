@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from ska_vct.data.audio import log_mel as audio
-from ska_vct.data.audio.files import load_log_mel, probe_sound, read_video_sound
+from ska_vct.data.audio.files import load_log_mel, probe_audio, read_video_audio
 from ska_vct.data.audio.log_mel import AudioError, apply_gain, wav_to_log_mel_patches, waveform_to_log_mel
 from ska_vct.data.audio.safe_pickle import UnsafePickleError, load_tensor_pickle
 
@@ -191,7 +191,7 @@ def test_sound_of_a_video(record, tmp_path):
             frame.sample_rate, frame.pts = rate, start
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    samples, found_rate = read_video_sound(path)
+    samples, found_rate = read_video_audio(path)
     assert found_rate == rate and samples.shape[1] == 2 and abs(len(samples) - 3 * rate) < 4096
     log_mel = load_log_mel({**record, "wav_path": None, "video_path": str(path)}, 3)
     bands = log_mel[1, 0].mean(axis=0)
@@ -292,4 +292,4 @@ def test_wav_of_any_rate_channels_and_depth(record, depth, channels, rate):
     # Where the chord is loud; 8 bits leave noise in the quiet bands.
     loud = want > 0
     assert loud.sum() > 500 and np.abs(got - want)[loud].max() < 0.1
-    assert probe_sound(record) == pytest.approx(seconds) == probe_sound(record, content=False)
+    assert probe_audio(record) == pytest.approx(seconds) == probe_audio(record, content=False)

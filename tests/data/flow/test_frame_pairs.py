@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ska_vct.data.flow.frame_pairs import SinglePictureError, read_pairs, read_video_pairs
+from ska_vct.data.flow.frame_pairs import SingleImageError, read_pairs, read_video_pairs
 from ska_vct.data.flow.methods.base import DisFlow, field_times, flow_series, pair_flow, read_video
 from ska_vct.data.flow.store import FlowError
 
@@ -60,7 +60,7 @@ def test_a_video_decoded_in_parts_gives_the_flow_of_the_whole(tmp_path, fps, ser
     pairs, remark = read_pairs({**make_record(tmp_path, frames[:3]), "video_path": path}, series=series)
     assert pairs.shape == (3, series) and pairs.size == (64, 64) and pairs.source == "video" and not remark
     np.testing.assert_allclose(pair_flow(pairs, DisFlow(), (8, 8)), whole, atol=1e-3)
-    assert len(pairs.pictures) <= 2 * 3 * series  # not more than is needed is kept
+    assert len(pairs.images) <= 2 * 3 * series  # not more than is needed is kept
 
 
 def test_speed_is_per_second_also_where_the_rate_varies(tmp_path):
@@ -100,7 +100,7 @@ def test_large_pictures_are_shrunk_and_their_flow_is_the_originals(tmp_path):
     record = {**make_record(tmp_path, large[:2]), "video_path": path}
     for source, per_second in (("video", -40), ("frames", -4)):
         pairs, _ = read_pairs(record, source=source, series=5, long_side=64)
-        assert pairs.pictures.shape[1:3] == (64, 64) and pairs.size == (128, 128)
+        assert pairs.images.shape[1:3] == (64, 64) and pairs.size == (128, 128)
         flow = pair_flow(pairs, DisFlow(), (8, 8))[:, :, 0, 2:-2, 2:-2]
         np.testing.assert_allclose(flow, per_second, atol=0.05 * abs(per_second))
 
@@ -125,7 +125,7 @@ def test_auto_takes_the_frames_where_the_video_is_no_good(tmp_path):
             read_pairs(record, source="video")
     # A few pictures too few are not a fault: the last pair stands for what follows.
     record["video_path"] = write_video(tmp_path / "almost.mkv", sliding(35), fps=10)
-    assert read_pairs(record, source="video")[0].second.max() == len(read_pairs(record)[0].pictures) - 1
+    assert read_pairs(record, source="video")[0].second.max() == len(read_pairs(record)[0].images) - 1
 
 
 def test_first_frame_has_forward_flow_and_others_the_motion_since_the_last(tmp_path):
@@ -150,10 +150,10 @@ def test_frames_of_unequal_size_are_one_sentence(tmp_path):
 
 def test_one_picture_shows_no_motion(tmp_path):
     record = make_record(tmp_path, sliding(1))
-    with pytest.raises(SinglePictureError, match="test/x"):
+    with pytest.raises(SingleImageError, match="test/x"):
         read_pairs(record)
     path = write_video(tmp_path / "one.mkv", sliding(1))
-    with pytest.raises(SinglePictureError, match=r"one\.mkv holds a single picture"):
+    with pytest.raises(SingleImageError, match=r"one\.mkv holds a single picture"):
         read_video_pairs(path, field_times(1, 1))
     with pytest.raises(FlowError, match="auto, video, frames"):
         read_pairs(record, source="film")

@@ -13,7 +13,7 @@ from torchvision.models import optical_flow
 from ska_vct.data.avsbench.records import load_records
 from ska_vct.data.flow.extract.clip import FlowRequest, compute_clip, read_clip
 from ska_vct.data.flow.methods import raft as flow_raft
-from ska_vct.data.flow.methods.base import PicturePairs, pair_flow
+from ska_vct.data.flow.methods.base import ImagePairs, pair_flow
 from ska_vct.data.flow.methods.raft import RaftFlow
 from ska_vct.data.flow.methods.registry import FarnebackFlow, build_flow_method
 from ska_vct.data.flow.store import FlowError
@@ -30,11 +30,11 @@ def texture(height: int, width: int) -> np.ndarray:
     return np.repeat(fine[:, :, None], 3, axis=2)
 
 
-def pairs_of(pictures: np.ndarray) -> PicturePairs:
+def pairs_of(pictures: np.ndarray) -> ImagePairs:
     """Each picture with the next, 0.1 s apart."""
     first = np.arange(len(pictures) - 1)
-    return PicturePairs(
-        pictures=pictures, times=0.1 * np.arange(len(pictures)), first=first, second=first + 1,
+    return ImagePairs(
+        images=pictures, times=0.1 * np.arange(len(pictures)), first=first, second=first + 1,
         shape=(1, len(first)), size=pictures.shape[1:3], fps=10.0, source="video",
     )  # fmt: skip
 
@@ -149,7 +149,7 @@ def test_true_flow_carries_each_picture_into_the_next(release):
         x, y = np.meshgrid(np.arange(64, dtype=np.float32), np.arange(64, dtype=np.float32))
         warped_errors, still_errors = [], []
         for field, first, second in zip(fields, pairs.first, pairs.second, strict=True):
-            now, after = (pairs.pictures[k].astype(np.float32) for k in (first, second))
+            now, after = (pairs.images[k].astype(np.float32) for k in (first, second))
             # The pictures' brightness flickers as a whole.
             after *= now.mean() / after.mean()
             moving = np.hypot(*field) > 1.0

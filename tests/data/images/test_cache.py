@@ -7,9 +7,9 @@ from PIL import Image
 from ska_vct.config import get_cfg
 from ska_vct.data.avsbench.records import load_records
 from ska_vct.data.clip_mapper import ClipMapper
-from ska_vct.data.images import cache as picture_cache
-from ska_vct.data.images.cache import PictureCache
-from ska_vct.data.images.io import PictureError, read_picture
+from ska_vct.data.images import cache as image_cache
+from ska_vct.data.images.cache import ImageCache
+from ska_vct.data.images.io import ImageError, read_image
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def pictures(tmp_path):
 
 
 def make_cache(tmp_path, **options):
-    return PictureCache(**{"root": tmp_path / "cache", "short_side": 40, "max_gb": 1.0} | options)
+    return ImageCache(**{"root": tmp_path / "cache", "short_side": 40, "max_gb": 1.0} | options)
 
 
 def entries(tmp_path):
@@ -31,7 +31,7 @@ def entries(tmp_path):
 
 def count_decodings(monkeypatch):
     decoded = []
-    monkeypatch.setattr(picture_cache, "read_picture", lambda path: decoded.append(path) or read_picture(path))
+    monkeypatch.setattr(image_cache, "read_image", lambda path: decoded.append(path) or read_image(path))
     return decoded
 
 
@@ -39,7 +39,7 @@ def test_a_picture_is_decoded_once_and_stays_the_same(tmp_path, pictures, monkey
     decoded = count_decodings(monkeypatch)
     for cache in (make_cache(tmp_path), make_cache(tmp_path)):
         for _ in range(2):
-            assert np.array_equal(cache.read(pictures[0]), read_picture(pictures[0]))
+            assert np.array_equal(cache.read(pictures[0]), read_image(pictures[0]))
     assert decoded == [pictures[0]]
 
 
@@ -63,7 +63,7 @@ def test_nothing_is_kept_beyond_the_bound(tmp_path, pictures):
     caches = [make_cache(tmp_path, max_gb=2.5 * size / 2**30) for _ in range(2)]
     for cache in caches:
         for path in pictures:
-            assert np.array_equal(cache.read(path), read_picture(path))
+            assert np.array_equal(cache.read(path), read_image(path))
     assert len(entries(tmp_path)) == 2
     assert (tmp_path / "cache" / "bytes").read_text() == str(2 * size)
 
@@ -74,12 +74,12 @@ def test_a_damaged_entry_is_made_anew(tmp_path, pictures):
     (entry,) = entries(tmp_path)
     entry.write_bytes(entry.read_bytes()[:500])
     for _ in range(2):
-        assert np.array_equal(cache.read(pictures[0]), read_picture(pictures[0]))
+        assert np.array_equal(cache.read(pictures[0]), read_image(pictures[0]))
     assert len(entries(tmp_path)) == 1
 
 
 def test_a_missing_picture_is_named(tmp_path):
-    with pytest.raises(PictureError, match="gone.png"):
+    with pytest.raises(ImageError, match="gone.png"):
         make_cache(tmp_path).read(tmp_path / "gone.png")
 
 

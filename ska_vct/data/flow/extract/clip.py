@@ -8,8 +8,8 @@ import av
 import cv2
 import numpy as np
 
-from ska_vct.data.flow.frame_pairs import SOURCES, SinglePictureError, read_pairs
-from ska_vct.data.flow.methods.base import FlowMethod, PicturePairs, pair_flow
+from ska_vct.data.flow.frame_pairs import SOURCES, SingleImageError, read_pairs
+from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs, pair_flow
 from ska_vct.data.flow.methods.registry import RAFT, flow_method_names
 from ska_vct.data.flow.store import FLOW_VERSIONS, FlowError, FlowRecord, write_flow
 
@@ -56,7 +56,7 @@ class FlowRequest:
         return asdict(self)
 
 
-def read_clip(record: Mapping, request: FlowRequest) -> tuple[PicturePairs | None, str]:
+def read_clip(record: Mapping, request: FlowRequest) -> tuple[ImagePairs | None, str]:
     """Read what a clip's flow is computed from.
 
     Returns:
@@ -67,12 +67,12 @@ def read_clip(record: Mapping, request: FlowRequest) -> tuple[PicturePairs | Non
     """
     try:
         return read_pairs(record, source=request.source, series=request.series, long_side=request.long_side)
-    except SinglePictureError as error:
+    except SingleImageError as error:
         return None, f"{error} Its flow is zero."
 
 
 def compute_clip(
-    record: Mapping, request: FlowRequest, method: FlowMethod, pairs: PicturePairs | None
+    record: Mapping, request: FlowRequest, method: FlowMethod, pairs: ImagePairs | None
 ) -> FlowRecord:
     """Compute a clip's flow.
 

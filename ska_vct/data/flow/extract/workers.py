@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from ska_vct.data.flow.extract.clip import FlowRequest, compute_clip, read_clip
-from ska_vct.data.flow.methods.base import FlowMethod, PicturePairs
+from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs
 from ska_vct.data.flow.methods.registry import RAFT
 from ska_vct.data.flow.store import FlowError, write_flow
 
@@ -94,7 +94,7 @@ def _one_clip(
     record: Mapping,
     request: FlowRequest,
     method: FlowMethod,
-    read: Callable[[], tuple[PicturePairs | None, str]] | None = None,
+    read: Callable[[], tuple[ImagePairs | None, str]] | None = None,
 ) -> Outcome:
     clip_id, path = record["clip_id"], Path(record["flow_path"])
     try:

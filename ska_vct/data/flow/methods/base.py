@@ -29,23 +29,23 @@ MIN_SIDE = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class PicturePairs:
+class ImagePairs:
     """The pictures between which a clip's T x S fields lie; a picture that many fields share is kept once.
 
     Attributes:
         clip_id: whose they are.
-        pictures: uint8 (M, H, W, 3), RGB.
+        images: uint8 (M, H, W, 3), RGB.
         times: float64 (M,), seconds from the clip's start.
         first: int64 (T * S,), of each field the picture at whose pixels it lies.
         second: int64 (T * S,), the picture it points into; the earlier one for a backward field.
         shape: (T, S).
-        size: (height, width) of the original picture, of which ``pictures`` may be smaller copies.
+        size: (height, width) of the original picture, of which ``images`` may be smaller copies.
         fps: pictures per second of what they were taken from.
         source: ``video`` or ``frames``.
     """
 
     clip_id: str = ""
-    pictures: np.ndarray
+    images: np.ndarray
     times: np.ndarray
     first: np.ndarray
     second: np.ndarray
@@ -73,9 +73,9 @@ class FlowMethod:
     weights = ""
     batch_size = 1
 
-    def fields(self, pairs: PicturePairs, chosen: np.ndarray) -> np.ndarray:
-        """Displacements of the fields ``chosen`` (n,), float32 (n, 2, H, W), pixels of ``pairs.pictures``."""
-        return self.between(pairs.pictures[pairs.first[chosen]], pairs.pictures[pairs.second[chosen]])
+    def fields(self, pairs: ImagePairs, chosen: np.ndarray) -> np.ndarray:
+        """Displacements of the fields ``chosen`` (n,), float32 (n, 2, H, W), pixels of ``pairs.images``."""
+        return self.between(pairs.images[pairs.first[chosen]], pairs.images[pairs.second[chosen]])
 
     def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Displacements from ``first`` to ``second``, uint8 (n, H, W, 3): float32 (n, 2, H, W), pixels."""
@@ -91,7 +91,7 @@ class DisFlow(FlowMethod):
         return np.stack([dis_flow(to_gray(a), to_gray(b)) for a, b in zip(first, second, strict=True)])
 
 
-def pair_flow(pairs: PicturePairs, method: FlowMethod, size: tuple[int, int]) -> np.ndarray:
+def pair_flow(pairs: ImagePairs, method: FlowMethod, size: tuple[int, int]) -> np.ndarray:
     """The clip's flow, float32 (T, S, 2, h, w), in pixels of the original picture per second.
 
     Fields between the same two pictures are computed once. OpenCV runs on one thread: how it shares work among
@@ -109,7 +109,7 @@ def pair_flow(pairs: PicturePairs, method: FlowMethod, size: tuple[int, int]) ->
     batches = np.split(chosen, range(method.batch_size, unique.shape[1], method.batch_size))
     with one_opencv_thread():
         fields = [shrink(field, size) for batch in batches for field in method.fields(pairs, batch)]
-    scale = np.array(pairs.size[::-1]) / pairs.pictures.shape[2:0:-1]
+    scale = np.array(pairs.size[::-1]) / pairs.images.shape[2:0:-1]
     rates = (scale / pairs.steps[chosen][:, None]).astype(np.float32)
     return (np.stack(fields) * rates[:, :, None, None])[inverse.ravel()].reshape(*pairs.shape, 2, *size)
 
@@ -157,8 +157,8 @@ def flow_series(
     if len(frames) < 2:
         raise FlowError(f"Flow needs at least two pictures; the video has {len(frames)}.")
     first = field_pairs(len(frames), fps=fps, num_seconds=num_seconds, series=series)
-    pairs = PicturePairs(
-        pictures=frames, times=np.arange(len(frames)) / fps, first=first, second=first + 1,
+    pairs = ImagePairs(
+        images=frames, times=np.arange(len(frames)) / fps, first=first, second=first + 1,
         shape=(num_seconds, series), size=frames.shape[1:3], fps=fps, source="video",
     )  # fmt: skip
     return pair_flow(pairs, DisFlow(), size)
@@ -177,7 +177,7 @@ def field_pairs(num_frames: int, *, fps: float, num_seconds: int, series: int) -
     return np.clip(np.rint(wanted).astype(np.int64), 0, num_frames - 2)
 
 
-def frame_pairs(frames: np.ndarray, *, clip_id: str = "") -> PicturePairs:
+def frame_pairs(frames: np.ndarray, *, clip_id: str = "") -> ImagePairs:
     """Pairs of AVSBench's released pictures, which lie one second apart.
 
     Each picture gets the motion since the one before, at its own pixels; the first its forward flow.
@@ -191,8 +191,8 @@ def frame_pairs(frames: np.ndarray, *, clip_id: str = "") -> PicturePairs:
     if len(frames) < 2:
         raise FlowError(f"Flow needs at least two pictures; the clip has {len(frames)}.")
     now = np.arange(len(frames))
-    return PicturePairs(
-        clip_id=clip_id, pictures=frames, times=now + SAMPLE_TIME, first=now, second=np.where(now, now - 1, 1),
+    return ImagePairs(
+        clip_id=clip_id, images=frames, times=now + SAMPLE_TIME, first=now, second=np.where(now, now - 1, 1),
         shape=(len(frames), 1), size=frames.shape[1:3], fps=1.0, source="frames",
     )  # fmt: skip
 
