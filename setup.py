@@ -13,8 +13,8 @@ def read_version() -> str:
     return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE).group(1)
 
 
-def read_requirements() -> list[str]:
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+def read_requirements(name: str) -> list[str]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
@@ -25,9 +25,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["ska_vct", "ska_vct.*"]),
-    install_requires=read_requirements(),
+    install_requires=read_requirements("requirements.txt"),
     extras_require={
-        "dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.6"],
+        "dev": read_requirements("requirements-dev.txt"),
         # datasets/make_premasks.py
         "premasks": ["transformers>=4.40"],
         # tools/export.py --to onnx

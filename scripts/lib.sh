@@ -67,13 +67,13 @@ install_packages() {
     if [ "$USE_VENV" = 1 ]; then
         local stamp=$VENV/.ska_vct_packages
         local wanted
-        wanted=$(cat requirements.txt constraints.txt setup.py)
+        wanted=$(cat requirements.txt requirements-dev.txt constraints.txt)
         if [ -f "$stamp" ] && [ "$wanted" = "$(cat "$stamp")" ]; then
             echo "    unchanged"
             return
         fi
         echo "    downloading, a few GB the first time"
-        pip_install -r requirements.txt -c constraints.txt pytest pytest-xdist ruff || return 1
+        pip_install -r requirements.txt -r requirements-dev.txt -c constraints.txt || return 1
         printf '%s\n' "$wanted" >"$stamp.tmp" && mv "$stamp.tmp" "$stamp"
         return
     fi

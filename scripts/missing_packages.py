@@ -1,6 +1,6 @@
-"""What of requirements.txt the Python that runs this script lacks, one per line.
+"""List the packages of requirements.txt and requirements-dev.txt that are not installed, one per line.
 
-Packages that import are kept whatever their version: a version outside the supported range is only mentioned.
+Installed packages are kept whatever their version; a version outside the supported range is reported.
 
 Examples:
     python scripts/missing_packages.py
@@ -17,20 +17,19 @@ from pathlib import Path
 from pip._vendor.packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
-TEST_PACKAGES = ("pytest", "pytest-xdist", "ruff")
-# Distributions that several others replace: the module tells.
+LISTS = ("requirements.txt", "requirements-dev.txt")
+# Distributions that others can replace: look for the module instead.
 MODULES = {"opencv-python-headless": "cv2", "torch": "torch", "torchvision": "torchvision"}
 
 
 def read_requirements() -> list[Requirement]:
     """Requirements of the project and of its tests."""
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    lines = [line for line in lines if line.strip() and not line.startswith("#")]
-    return [Requirement(line) for line in [*lines, *TEST_PACKAGES]]
+    lines = [line for name in LISTS for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
+    return [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
 
 
 def find_missing() -> list[Requirement]:
-    """Requirements that no installed package meets by name; versions out of range are printed to stderr."""
+    """Requirements without an installed package; versions out of range are reported on stderr."""
     missing = []
     for requirement in read_requirements():
         try:
@@ -46,7 +45,7 @@ def find_missing() -> list[Requirement]:
 
 
 def is_project_installed() -> bool:
-    """Whether ``import ska_vct`` gives this checkout, wherever Python is started."""
+    """Whether ``import ska_vct`` imports this checkout from any working directory."""
     try:
         importlib.metadata.version("ska_vct")
     except importlib.metadata.PackageNotFoundError:
@@ -61,9 +60,7 @@ def is_project_installed() -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--project", action="store_true", help="only say, by the exit status, if ska_vct is installed"
-    )
+    parser.add_argument("--project", action="store_true", help="only exit with 0 if ska_vct is installed, else 1")
     if parser.parse_args().project:
         return 0 if is_project_installed() else 1
     for requirement in find_missing():

@@ -1,7 +1,9 @@
 """Score predictions that were saved, by us or by others, without a model (spec: metrics.md)."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +27,7 @@ def score_predictions(
     out: str | os.PathLike | None = None,
     size: tuple[int, int] = (224, 224),
     progress: bool = True,
-    **options,
+    **options: Any,
 ) -> dict[str, float]:
     """Score the annotated frames of a split.
 
@@ -79,7 +81,9 @@ def score_predictions(
     return dict(evaluator.evaluate()["sem_seg"])
 
 
-def _reader(predictions: str | os.PathLike, *, binary: bool, size: tuple[int, int]):
+def _reader(
+    predictions: str | os.PathLike, *, binary: bool, size: tuple[int, int]
+) -> Callable[[str, list[int]], np.ndarray]:
     path = Path(predictions)
     if path.is_dir():
         return lambda clip_id, frames: load_prediction(path, clip_id, frames, binary=binary, size=size)

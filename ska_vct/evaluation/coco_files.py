@@ -55,7 +55,8 @@ def write_coco(path: str | os.PathLike, frames: Iterable[dict], class_names: Seq
     """Write frames of ``encode_frames``, whole or not at all; image ids count from 1 in their order."""
     from pycocotools import mask as coco_mask
 
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for image_id, frame in enumerate(frames, 1):
         images.append({"id": image_id, **{key: value for key, value in frame.items() if key != "regions"}})
         for label, run_lengths in frame["regions"].items():

@@ -11,6 +11,7 @@ what.
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -125,7 +126,7 @@ def class_sums(stats: SemanticStats) -> tuple[Tensor, Tensor, Tensor]:
 
 def merge(clips: Sequence[BinaryStats]) -> BinaryStats:
     """Several clips as one that holds the frames of all."""
-    parts = {}
+    parts: dict[str, Any] = {}
     for field in fields(BinaryStats):
         values = [getattr(clip, field.name) for clip in clips]
         parts[field.name] = None if any(value is None for value in values) else torch.cat(values)

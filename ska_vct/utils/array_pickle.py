@@ -67,7 +67,7 @@ def _numpy_globals() -> dict[tuple[str, str], Any]:
     array = np.zeros(1, np.float32)
     reconstruct, scalar = array.__reduce__()[0], array[0].__reduce__()[0]
     buffered = array.__reduce_ex__(5)[0]
-    found = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
+    found: dict[tuple[str, str], Any] = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
     for core in ("numpy.core", "numpy._core"):
         found[f"{core}.multiarray", "_reconstruct"] = reconstruct
         found[f"{core}.multiarray", "scalar"] = scalar
