@@ -21,11 +21,12 @@ def main() -> int:
     except FileNotFoundError as error:
         print(f"error: {error.filename} is missing; run scripts/quickstart.sh to its end.", file=sys.stderr)
         return 1
-    scores = results["sem_seg"]
+    scores, convention = results["sem_seg"], results["convention"]
+    threshold = results["m_f_threshold"][convention]
     rows = [
         ("test clips", f"{results['num_clips']} of {results['dataset']}"),
-        ("M_J", f"{scores['M_J']:.2f} % (convention {results['convention']})"),
-        ("M_F", f"{scores['M_F']:.2f} %"),
+        ("M_J", f"{scores['M_J']:.2f} % (convention '{convention}')"),
+        ("M_F", f"{scores['M_F']:.2f} % (convention '{convention}', threshold: {threshold})"),
         ("training", f"{measured['seconds']:.0f} s"),
         ("peak memory", f"{measured['peak_bytes'] / 2**30:.2f} GiB (training, all processes)"),
         ("pictures", str(folder / "pictures")),

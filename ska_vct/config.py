@@ -277,7 +277,8 @@ def _add_solver_config(cfg: CN) -> None:
     cfg.TEST.BATCH_SIZE = 1
     # Also return what one wants to look at: motion map and boundary.
     cfg.TEST.RETURN_EXTRAS = False
-    # How scores are averaged: combo, tpavi or dataset (docs/scores.md); all are reported, this is the headline.
+    # How scores are averaged: combo, tpavi, dataset or pooled (docs/scores.md); all are reported, this one is the
+    # headline and chooses the best checkpoint.
     cfg.TEST.CONVENTION = "combo"
     # Write predictions as pictures in AVSBench's layout and as COCO's run lengths; tools/score.py scores both.
     cfg.TEST.SAVE_PREDICTIONS = False

@@ -25,16 +25,18 @@ class BestCheckpointer(HookBase):
         best: (score, iteration) of the best evaluation so far; None before the first.
     """
 
-    def __init__(self, *, checkpointer: StrictCheckpointer, metric: str, period: int):
+    def __init__(self, *, checkpointer: StrictCheckpointer, metric: str, period: int, unit: str = ""):
         """
         Args:
             checkpointer: writes ``model_best.pth``.
             metric: name in the event storage; larger is better.
+            unit: printed behind the score.
             period: iterations between evaluations; 0: only after the last.
         """
         self.best: tuple[float, int] | None = None
         self._checkpointer = checkpointer
         self._metric = metric
+        self._unit = f" {unit}" if unit else ""
         self._period = period
         self._seen = -1
 
@@ -57,7 +59,7 @@ class BestCheckpointer(HookBase):
         self._seen = scored_at
         if math.isfinite(score) and (self.best is None or score > self.best[0]):
             self.best = (float(score), iteration)
-            _LOGGER.info(f"Best {self._metric} so far: {score:.2f} at iteration {iteration + 1}")
+            _LOGGER.info(f"Best {self._metric} so far: {score:.2f}{self._unit} at iteration {iteration + 1}")
             self._checkpointer.save(BEST_NAME, tag_last=False, iteration=iteration)
 
     def state_dict(self) -> dict:

@@ -89,6 +89,10 @@ class Trainer(DefaultTrainer):
     def best(self) -> tuple[float, int] | None:
         return self._best_hook.best if self._best_hook else None
 
+    @property
+    def _score_unit(self) -> str:
+        return f"% (convention '{self.cfg.TEST.CONVENTION}')"
+
     def resume_or_load(self, resume: bool = True) -> None:
         """Continue from the output folder's last checkpoint, or start from the weights the config names.
 
@@ -125,7 +129,9 @@ class Trainer(DefaultTrainer):
         if cfg.DATASETS.VAL:
             result.append(hooks.EvalHook(period, lambda: self.test(cfg, self.model, cfg.DATASETS.VAL)))
             if comm.is_main_process():
-                self._best_hook = BestCheckpointer(checkpointer=self.checkpointer, metric=METRIC, period=period)
+                self._best_hook = BestCheckpointer(
+                    checkpointer=self.checkpointer, metric=METRIC, period=period, unit=self._score_unit
+                )
                 result.append(self._best_hook)
         if comm.is_main_process():
             result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
@@ -148,7 +154,9 @@ class Trainer(DefaultTrainer):
         folder = self.cfg.OUTPUT_DIR
         weights = os.path.join(folder, f"{BEST_NAME}.pth" if self.best else "model_final.pth")
         if self.best:
-            _LOGGER.info(f"Best validation {METRIC}: {self.best[0]:.2f} % at iteration {self.best[1] + 1}")
+            _LOGGER.info(
+                f"Best validation {METRIC}: {self.best[0]:.2f} {self._score_unit} at iteration {self.best[1] + 1}"
+            )
         _LOGGER.info(
             f"Weights: {weights}   logs: {os.path.join(folder, 'metrics.json')}, tensorboard --logdir {folder}"
         )

@@ -20,7 +20,9 @@ from .conventions import TPAVI_FRAMES, check_convention
 from .metrics import BinaryStats, SemanticStats, binary_stats, semantic_stats
 from .objects import count_objects
 from .prediction_files import save_prediction
-from .report import ScoreReport, describe, write_report
+from .report import ScoreReport
+from .report_files import write_report
+from .report_tables import describe
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +54,9 @@ class AVSEvaluator(DatasetEvaluator):
             num_classes: K, background included.
             binary: masks are 0 / 1 and K is 2; scores are M_J and M_F.
             class_names: K names for the table of classes, or nothing.
-            convention: ``combo``, ``tpavi`` or ``dataset``: whose scores are returned; reports hold all three.
-            output_dir: where the files of ``report.py`` and predictions go; nothing is written when None.
+            convention: ``combo``, ``tpavi``, ``dataset`` or ``pooled``: whose scores are returned; reports hold
+                all of them.
+            output_dir: where the files of ``report_files.py`` and predictions go; nothing is written when None.
             save_predictions: also write predictions, as pictures in AVSBench's layout to
                 ``{output_dir}/predictions`` and as COCO's run lengths to ``{output_dir}/predictions_coco.json``.
             boundary: also measure boundary F (binary masks only).
@@ -135,9 +138,10 @@ class AVSEvaluator(DatasetEvaluator):
         """Scores in percent, the same whatever the number of ranks; None on ranks other than the first.
 
         Returns:
-            ``{"sem_seg": {...}}``: for binary masks ``mIoU`` (also called ``M_J``), ``F`` (``M_F``),
-            ``false_positive_share`` and ``boundary_F``; for class maps ``mIoU``, ``F``, ``mIoU_no_bg``,
-            ``F_no_bg``.
+            ``sem_seg``: scores in the chosen convention; for binary masks ``mIoU`` (also called ``M_J``), ``F``
+            (``M_F``), ``false_positive_share`` and ``boundary_F``; for class maps ``mIoU``, ``F``, ``mIoU_no_bg``,
+            ``F_no_bg``. ``combo_percent``, ``tpavi_percent`` and so on: IoU and F in each convention, so that logs
+            of these results name convention and unit.
 
         Raises:
             RuntimeError: there was no clip to score.
@@ -149,7 +153,8 @@ class AVSEvaluator(DatasetEvaluator):
         logger.info(describe(report))
         if self._output_dir is not None:
             write_report(report, clips, self._output_dir)
-        return OrderedDict(sem_seg=report.scores)
+        named = {f"{name}_percent": _headline(scores) for name, scores in report.conventions.items()}
+        return OrderedDict(sem_seg=report.scores, **named)
 
     def report(self) -> tuple[ScoreReport, OrderedDict] | None:
         """Scores in every convention, and each clip's counts; None on ranks other than the first.
@@ -196,11 +201,13 @@ class AVSEvaluator(DatasetEvaluator):
             stats.blank = max(0, TPAVI_FRAMES - int(exists.sum()))
         else:
             stats = binary_stats(_rows(prob, annotated), masks, ignore_label=IGNORE_LABEL)
+            stats.from_masks = "sem_seg" not in output
             if self._boundary:
                 stats.boundary = boundary_f(prediction, masks == 1)
         if clip.get("object_groups") is not None:
             groups = _rows(_rows(clip["object_groups"].cpu(), exists), annotated)
             stats.objects = count_objects(prediction != 0, groups)
+        stats.frame_index = _frame_index(clip)[exists][annotated]
         return type(stats)(
             **{key: value.cpu() if isinstance(value, Tensor) else value for key, value in vars(stats).items()}
         )
@@ -228,8 +235,7 @@ class AVSEvaluator(DatasetEvaluator):
         return prob > 0.5, prob
 
     def _save(self, clip: Mapping, prediction: Tensor, exists: Tensor) -> None:
-        frames = clip.get("frame_index")
-        frames = (torch.arange(len(exists)) if frames is None else frames.cpu())[exists].tolist()
+        frames = _frame_index(clip)[exists].tolist()
         labels, name = prediction.cpu().numpy(), clip["clip_id"]
         save_prediction(self._output_dir / "predictions", name, labels, frames, binary=self._binary)
         self._encoded[name] = encode_frames(name, labels, frames, binary=self._binary)
@@ -248,6 +254,18 @@ class AVSEvaluator(DatasetEvaluator):
                 merged.setdefault(name, stats)
             encoded.update(predictions)
         return merged, encoded
+
+
+def _headline(scores: Mapping[str, float]) -> dict[str, float]:
+    """M_J and M_F, or mIoU and F with and without background."""
+    names = ("M_J", "M_F") if "M_J" in scores else ("mIoU", "F", "mIoU_no_bg", "F_no_bg")
+    return {name: scores[name] for name in names}
+
+
+def _frame_index(clip: Mapping) -> Tensor:
+    """int64 (T,), the second that each frame stands for; on the CPU."""
+    index = clip.get("frame_index")
+    return torch.arange(len(clip["frame_valid"])) if index is None else index.cpu()
 
 
 def _rows(values: Tensor, keep: Tensor) -> Tensor:

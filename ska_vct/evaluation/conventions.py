@@ -1,12 +1,14 @@
-"""From the counts of all clips to the figures of a table, in each convention in circulation (spec: metrics.md).
+"""Reduces the counts of all clips to dataset scores, in each convention in circulation.
 
 combo    scores per clip, then their mean (COMBO, VCT, SKA-VCT): the default
-tpavi    scores pooled over batches of 4 clips, then the mean over batches; AVSS clips padded to 10 frames, of
-         which the blank ones count (AVSBench's own test scripts)
-dataset  counts summed over the whole set, one threshold for all (CPM, CAVP)
+tpavi    scores pooled over batches of 4 clips, then the mean over batches; AVSS clips padded with blank frames to
+         10, and the blank frames count (AVSBench's own test scripts)
+dataset  counts summed over the whole dataset, then the mean over classes, background included; F of the predicted
+         classes, without a threshold search (CAVP's per-dataset scores)
+pooled   counts of the object summed over the whole dataset; F at the best threshold for all clips
 
-All scores are shares in [0, 1]; the evaluator turns them into percent. docs/scores.md says what compares with
-what.
+All scores are shares in [0, 1]; the evaluator turns them into percent. docs/scores.md names the published function
+that each figure equals, and says what compares with what.
 """
 
 from collections.abc import Sequence
@@ -27,15 +29,26 @@ from .metrics import (
     f_score,
     false_positive_share,
     frame_ious,
-    labelled_frame_ious,
+    labelled_frame_scores,
 )
 
-CONVENTIONS = ("combo", "tpavi", "dataset")
+CONVENTIONS = ("combo", "tpavi", "dataset", "pooled")
 MEANINGS = {
     "combo": "scores per clip, then their mean over clips (COMBO, VCT, SKA-VCT)",
     "tpavi": "pooled over batches of 4 clips, AVSS padded to 10 frames with blank ones (AVSBench's test scripts)",
-    "dataset": "pixels summed over the whole set, one threshold for all (CPM, CAVP)",
+    "dataset": "pixels summed over the whole dataset, mean over classes with background, F at p > 0.5 (CAVP's "
+    "per-dataset scores)",
+    "pooled": "pixels of the object summed over the whole dataset, one best threshold for all; AVSS: as "
+    "`dataset`, but classes that occur nowhere count as 0 in F, too",
 }
+# Where M_F's threshold comes from; masks without probabilities leave only one.
+THRESHOLDS = {
+    "combo": "best of 255 per clip",
+    "tpavi": "best of 255 per batch of 4 clips",
+    "dataset": "single, p > 0.5",
+    "pooled": "best of 255 for the dataset",
+}
+SINGLE_THRESHOLD = "single, saved masks"
 TPAVI_BATCH = 4
 # Frames that AVSBench's script pads AVSS clips to.
 TPAVI_FRAMES = 10
@@ -47,10 +60,21 @@ def check_convention(convention: str) -> None:
         raise ValueError(f"TEST.CONVENTION '{convention}' does not exist; choose one of {', '.join(CONVENTIONS)}.")
 
 
+def m_f_threshold(convention: str, *, from_masks: bool = False) -> str:
+    """Which threshold M_F is taken at, for tables.
+
+    Args:
+        convention: see the module's head.
+        from_masks: the predictions are masks without probabilities.
+    """
+    return SINGLE_THRESHOLD if from_masks and convention != "dataset" else THRESHOLDS[convention]
+
+
 def clip_scores(stats: BinaryStats | SemanticStats) -> dict[str, float]:
     """Scores of a single clip, for the per-clip table; an AVSS clip's are means over its labelled classes."""
     if isinstance(stats, SemanticStats):
-        return {"mIoU_labelled": float(labelled_frame_ious(stats).nanmean())}
+        iou, f = labelled_frame_scores(stats)
+        return {"mIoU_labelled": float(iou.nanmean()), "F_labelled": float(f.nanmean())}
     scores = {"M_J": float(frame_ious(stats).mean()), "M_F": best_f(stats)}
     if stats.boundary is not None:
         scores["boundary_F"] = float(stats.boundary.mean())
@@ -59,7 +83,7 @@ def clip_scores(stats: BinaryStats | SemanticStats) -> dict[str, float]:
 
 
 def reduce_binary(clips: Sequence[BinaryStats], convention: str = "combo") -> dict[str, float]:
-    """Scores of a data set.
+    """Scores of a dataset with binary masks.
 
     Args:
         clips: one per clip; their order matters to ``tpavi`` only, which pools neighbours.
@@ -72,6 +96,8 @@ def reduce_binary(clips: Sequence[BinaryStats], convention: str = "combo") -> di
     check_convention(convention)
     if convention == "dataset":
         scores = _binary_over_dataset(clips)
+    elif convention == "pooled":
+        scores = _binary_pooled(clips)
     elif convention == "tpavi":
         batches = [merge(clips[i : i + TPAVI_BATCH]) for i in range(0, len(clips), TPAVI_BATCH)]
         scores = _mean_scores(batches)
@@ -87,20 +113,23 @@ def reduce_binary(clips: Sequence[BinaryStats], convention: str = "combo") -> di
 def reduce_semantic(
     clips: Sequence[SemanticStats], convention: str = "combo"
 ) -> tuple[dict[str, float], Tensor, Tensor]:
-    """Scores of a data set.
+    """Scores of a dataset with classes.
 
     Returns:
         ``mIoU``, ``F`` over all classes, ``mIoU_no_bg``, ``F_no_bg`` without class 0, and each class's IoU and F,
-        float64 (K,). A class that occurs nowhere scores 0 and counts.
+        float64 (K,). A class that is neither predicted nor labelled anywhere scores 0 and counts, except in the F
+        of ``dataset``, which leaves it out.
     """
     check_convention(convention)
-    if convention == "dataset":
+    present = None
+    if convention in ("dataset", "pooled"):
         true_positive, predicted, labelled = (
             sum(getattr(clip, name).sum(0) for clip in clips).double()
             for name in ("true_positive", "predicted", "labelled")
         )
         iou = true_positive / (predicted + labelled - true_positive + SEMANTIC_EPSILON)
         f = f_score(true_positive / predicted, true_positive / labelled)
+        present = predicted + labelled > 0 if convention == "dataset" else None
     else:
         iou_sum, f_sum, count = (sum(values) for values in zip(*map(class_sums, clips), strict=True))
         if convention == "tpavi":
@@ -111,9 +140,9 @@ def reduce_semantic(
         iou, f = iou_sum / count.clamp(min=1), f_sum / count.clamp(min=1)
     scores = {
         "mIoU": float(iou.mean()),
-        "F": float(f.mean()),
+        "F": _mean_of(f, present),
         "mIoU_no_bg": float(iou[1:].mean()),
-        "F_no_bg": float(f[1:].mean()),
+        "F_no_bg": _mean_of(f[1:], None if present is None else present[1:]),
     }
     return scores, iou, f
 
@@ -126,8 +155,10 @@ def class_sums(stats: SemanticStats) -> tuple[Tensor, Tensor, Tensor]:
 
 def merge(clips: Sequence[BinaryStats]) -> BinaryStats:
     """Several clips as one that holds the frames of all."""
-    parts: dict[str, Any] = {}
+    parts: dict[str, Any] = {"from_masks": any(clip.from_masks for clip in clips)}
     for field in fields(BinaryStats):
+        if field.name in parts:
+            continue
         values = [getattr(clip, field.name) for clip in clips]
         parts[field.name] = None if any(value is None for value in values) else torch.cat(values)
     return BinaryStats(**parts)
@@ -141,6 +172,21 @@ def _mean_scores(clips: Sequence[BinaryStats]) -> dict[str, float]:
 
 
 def _binary_over_dataset(clips: Sequence[BinaryStats]) -> dict[str, float]:
+    """IoU and F of object and background, each from counts of the whole dataset, and their means."""
+    whole = merge(clips)
+    positive, labelled, hit, pixels = (
+        getattr(whole, name).sum().double() for name in ("positive", "labelled", "intersection", "pixels")
+    )
+    # class background, class object: background is hit wherever neither mask nor prediction has the object
+    true_positive = torch.stack([pixels - positive - labelled + hit, hit])
+    predicted = torch.stack([pixels - positive, positive])
+    truth = torch.stack([pixels - labelled, labelled])
+    iou = true_positive / (predicted + truth - true_positive + SEMANTIC_EPSILON)
+    f = f_score(true_positive / predicted, true_positive / truth)
+    return {"M_J": float(iou.mean()), "M_F": _mean_of(f, predicted + truth > 0)}
+
+
+def _binary_pooled(clips: Sequence[BinaryStats]) -> dict[str, float]:
     whole = merge(clips)
     intersection = whole.intersection.sum().double()
     union = (whole.positive + whole.labelled).sum() - intersection
@@ -151,6 +197,12 @@ def _binary_over_dataset(clips: Sequence[BinaryStats]) -> dict[str, float]:
         "M_J": float(intersection / (union + IOU_EPSILON)),
         "M_F": float(f_score(precision, recall).max()),
     }
+
+
+def _mean_of(values: Tensor, present: Tensor | None) -> float:
+    """Mean of all values, or of the present ones; 0 when none is."""
+    kept = values if present is None else values[present]
+    return float(kept.mean()) if kept.numel() else 0.0
 
 
 def _mean(values: Sequence[float]) -> float:

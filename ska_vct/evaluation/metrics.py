@@ -1,4 +1,4 @@
-"""Scores of audio-visual segmentation as pure functions of one clip's frames (spec: metrics.md, ``combo``).
+"""Scores of audio-visual segmentation as pure functions of one clip's frames (docs/scores.md, ``combo``).
 
 Shape legend
     T     frames that are scored: they exist and are annotated
@@ -10,6 +10,7 @@ Every score is computed from counts (``BinaryStats``, ``SemanticStats``), which 
 data set in other ways as well. Counts are exact integers; quotients are taken in float64.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,6 +52,8 @@ class BinaryStats:
         intersection: (T,) those of them inside the mask.
         boundary: float64 (T,) boundary F, or None when it is not wanted.
         objects: (T, 3, 2), see ``objects.count_objects``; None where objects are not known.
+        frame_index: (T,) the frames' seconds in the video; None for 0 .. T - 1.
+        from_masks: the prediction had no probabilities, so that every threshold gives the same mask.
     """
 
     predicted: Tensor
@@ -61,6 +64,8 @@ class BinaryStats:
     intersection: Tensor
     boundary: Tensor | None = None
     objects: Tensor | None = None
+    frame_index: Tensor | None = None
+    from_masks: bool = False
 
 
 @dataclass
@@ -70,6 +75,9 @@ class SemanticStats:
     Attributes:
         blank: frames that the clip lacks to the length of the longest ones; only ``tpavi`` counts them.
         objects: int64 (T, 3, 2), see ``objects.count_objects``; None where objects are not known.
+        frame_index: int64 (T,) the frames' seconds in the video; None for 0 .. T - 1.
+        confusion: int64 (n, 3), the pairs of a labelled and a predicted class that occur in the clip, and their
+            pixels; None when it is not wanted.
     """
 
     true_positive: Tensor
@@ -77,6 +85,8 @@ class SemanticStats:
     labelled: Tensor
     blank: int = 0
     objects: Tensor | None = None
+    frame_index: Tensor | None = None
+    confusion: Tensor | None = None
 
 
 def thresholds(num: int = NUM_THRESHOLDS) -> Tensor:
@@ -167,10 +177,13 @@ def semantic_stats(
         counts = torch.bincount((frame + classes)[where], minlength=num_frames * num_classes)
         return counts.view(num_frames, num_classes)
 
+    both = kept & known
+    pairs, pixels = (labels * num_classes + prediction)[both].unique(return_counts=True)
     return SemanticStats(
-        true_positive=count(prediction, kept & known & (prediction == labels)),
+        true_positive=count(prediction, both & (prediction == labels)),
         predicted=count(prediction, kept),
-        labelled=count(labels, kept & known),
+        labelled=count(labels, both),
+        confusion=torch.stack([pairs // num_classes, pairs % num_classes, pixels], dim=1),
     )
 
 
@@ -198,10 +211,45 @@ def f_score(precision: Tensor, recall: Tensor) -> Tensor:
 
 def best_f(stats: BinaryStats) -> float:
     """F averaged over the frames with a non-empty mask, at the best threshold; 0 when there is no such frame."""
+    frames, _ = best_frame_fs(stats)
+    return 0.0 if frames.isnan().all() else float(frames.nanmean())
+
+
+def best_frame_fs(stats: BinaryStats) -> tuple[Tensor, float]:
+    """F of each frame at the threshold that is best for all of them together.
+
+    Returns:
+        float64 (T,), NaN for a frame with an empty mask, and the threshold; NaN when all masks are empty.
+    """
     present = stats.labelled > 0
+    curves = f_score(*precision_recall(stats))
     if not bool(present.any()):
-        return 0.0
-    return float(f_score(*precision_recall(stats))[present].mean(0).max())
+        return torch.full_like(stats.labelled, float("nan"), dtype=torch.float64), float("nan")
+    best = int(curves[present].mean(0).argmax())
+    return curves[:, best].where(present, float("nan")), float(thresholds()[best])
+
+
+def mean_precision_recall(clips: Sequence[BinaryStats]) -> tuple[Tensor, Tensor]:
+    """Precision and recall at each threshold, float64 (N,) each: means over clips of means over their frames.
+
+    As in M_F, frames with an empty mask are left out; NaN when no clip has another.
+    """
+    curves = []
+    for clip in clips:
+        present = clip.labelled > 0
+        if bool(present.any()):
+            curves.append(torch.stack(precision_recall(clip))[:, present].mean(1))
+    mean = torch.stack(curves).mean(0) if curves else torch.full((2, NUM_THRESHOLDS), float("nan")).double()
+    return mean[0], mean[1]
+
+
+def confusion_matrix(clips: Sequence[SemanticStats], num_classes: int) -> Tensor:
+    """Pixels by labelled class (rows) and predicted class (columns), int64 (K, K), of all clips."""
+    matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+    for clip in clips:
+        labelled, predicted, pixels = clip.confusion.unbind(1)
+        matrix.index_put_((labelled, predicted), pixels, accumulate=True)
+    return matrix
 
 
 def mask_iou(prob: Tensor, mask: Tensor) -> MaskIoU:
@@ -252,10 +300,12 @@ def class_scores(stats: SemanticStats) -> tuple[Tensor, Tensor, Tensor]:
     return iou, f_score(true_positive / predicted, true_positive / labelled), union > 0
 
 
-def labelled_frame_ious(stats: SemanticStats) -> Tensor:
-    """Mean IoU over the classes labelled in each frame, float64 (T,); NaN for a frame without any."""
+def labelled_frame_scores(stats: SemanticStats) -> tuple[Tensor, Tensor]:
+    """Mean IoU and F over the classes labelled in each frame, float64 (T,) each; NaN for a frame without any."""
     labelled = stats.labelled > 0
-    return (class_scores(stats)[0] * labelled).sum(1) / labelled.sum(1)
+    count = labelled.sum(1)
+    iou, f, _ = class_scores(stats)
+    return (iou * labelled).sum(1) / count, (f * labelled).sum(1) / count
 
 
 def hit_frame_ious(stats: SemanticStats) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ska_vct.evaluation import CONVENTIONS
 from tests.data.miniature import make_original, make_rebuilt, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +51,7 @@ def test_checked_trained_and_scored(tmp_path, capsys, monkeypatch):
     assert "Data check: read headers of 4 and contents of 4 of 4 clips" in done.stdout
     folder = tmp_path / "out/inference/avsbench_ms3_test"
     results = json.loads((folder / "results.json").read_text())
-    assert results["convention"] == "dataset" and set(results["conventions"]) == {"combo", "tpavi", "dataset"}
+    assert results["convention"] == "dataset" and set(results["conventions"]) == set(CONVENTIONS)
 
     common = ("--root", data, "--subset", "ms3", "--out", tmp_path / "scored", "--metric-convention", "dataset")
     for predictions in (folder / "predictions", folder / "predictions_coco.json"):

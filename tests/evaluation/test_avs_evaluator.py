@@ -124,7 +124,12 @@ def test_files_name_convention_and_hold_every_clip(tmp_path, caplog):
     assert [row["clip_id"] for row in rows] == [clip["clip_id"] for clip, _ in pairs]
     mean = sum(float(row["M_J"]) for row in rows) / 3
     assert mean == pytest.approx(summary["sem_seg"]["M_J"], abs=1e-4)  # the table has four decimals
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["per_clip.csv", "results.json", "results.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "per_clip.csv",
+        "precision_recall.csv",
+        "results.json",
+        "results.md",
+    ]
 
 
 @pytest.mark.parametrize("num_classes", [2, 71])
@@ -191,7 +196,7 @@ def test_built_from_a_configuration():
     assert set(scores) == {"mIoU", "F", "M_J", "M_F", "boundary_F", "false_positive_share"}
     cfg.MODEL.NUM_CLASSES = 71
     cfg.TEST.CONVENTION = "coco"
-    with pytest.raises(ValueError, match="'coco' does not exist; choose one of combo, tpavi, dataset"):
+    with pytest.raises(ValueError, match="'coco' does not exist; choose one of combo, tpavi, dataset, pooled"):
         AVSEvaluator(cfg, dataset_name="avsbench_avss_test")
     cfg.TEST.CONVENTION = "tpavi"
     with pytest.raises(ValueError, match="names 2 classes, MODEL.NUM_CLASSES is 71"):

@@ -124,7 +124,9 @@ def test_ignored_pixels_leave_no_trace():
     padded_mask = torch.nn.functional.pad(mask, (0, 3), value=255)
     want, got = metrics.binary_stats(prob, mask), metrics.binary_stats(padded_prob, padded_mask, ignore_label=255)
     for key, value in vars(want).items():
-        assert value is None or torch.equal(value, vars(got)[key]), key
+        assert (
+            torch.equal(value, vars(got)[key]) if isinstance(value, torch.Tensor) else value == vars(got)[key]
+        ), key
     want = metrics.semantic_stats(mask, mask, 3)
     got = metrics.semantic_stats(padded_mask.clamp(max=2), padded_mask, 3, ignore_label=255)
     assert all(np.array_equal(value, vars(got)[key]) for key, value in vars(want).items())
@@ -135,7 +137,9 @@ def test_conventions_differ_as_described():
     row = lambda *values: torch.tensor(values, dtype=torch.float32).view(1, 1, -1)  # noqa: E731
     a = metrics.binary_stats(row(0.9, 0, 0, 0, 0, 0, 0, 0), row(1, 0, 0, 0, 0, 0, 0, 0))
     b = metrics.binary_stats(row(0.6, 0.6, 0, 0, 0, 0, 0, 0), row(1, 1, 1, 1, 0, 0, 0, 0))
-    combo, tpavi, pooled = (conventions.reduce_binary([a, b], name) for name in conventions.CONVENTIONS)
+    combo, tpavi, dataset, pooled = (
+        conventions.reduce_binary([a, b], name) for name in ("combo", "tpavi", "dataset", "pooled")
+    )
     assert combo["M_J"] == pytest.approx((1 + 1 / 2) / 2, abs=1e-6)
     assert tpavi["M_J"] == pytest.approx((1 + 1 / 2) / 2, abs=1e-6)
     assert pooled["M_J"] == pytest.approx(3 / 5, abs=1e-6)
@@ -143,11 +147,14 @@ def test_conventions_differ_as_described():
     assert combo["M_F"] == pytest.approx((1 + f_half) / 2)
     assert tpavi["M_F"] == pytest.approx((1 + f_half) / 2)  # both are best at the same threshold
     assert pooled["M_F"] == pytest.approx(1.3 * 0.6 / (0.3 + 0.6))  # P = 1, R = 3/5
+    assert dataset["M_J"] == pytest.approx((3 / 5 + 11 / 13) / 2)  # background: 7 + 4 shared px, 2 called so too
+    background_f = 1.3 * (11 / 13) / (0.3 * 11 / 13 + 1)  # P = 11/13, R = 1
+    assert dataset["M_F"] == pytest.approx((1.3 * 0.6 / (0.3 + 0.6) + background_f) / 2)
     # five clips are a batch of 4 and a batch of 1: M_J = mean(mean(1, 1/2, 1/2, 1/2), 1/2)
     assert conventions.reduce_binary([a, b, b, b, b], "tpavi")["M_J"] == pytest.approx(
         (2.5 / 4 + 0.5) / 2, abs=1e-6
     )
-    with pytest.raises(ValueError, match="combo, tpavi, dataset"):
+    with pytest.raises(ValueError, match="combo, tpavi, dataset, pooled"):
         conventions.reduce_binary([a], "coco")
 
 
@@ -159,9 +166,15 @@ def test_semantic_conventions_worked_by_hand():
     assert iou.tolist() == pytest.approx([0, 3 / 8, 0])
     assert scores["mIoU"] == pytest.approx(1 / 8) and scores["mIoU_no_bg"] == pytest.approx(3 / 16)
     # background and class 1 are labelled: (0 + 1/2) / 2 and (0 + 1/4) / 2
-    assert metrics.labelled_frame_ious(first).tolist() == pytest.approx([1 / 4])
-    assert metrics.labelled_frame_ious(second).tolist() == pytest.approx([1 / 8])
-    _, iou, f = conventions.reduce_semantic([first, second], "dataset")
+    assert metrics.labelled_frame_scores(first)[0].tolist() == pytest.approx([1 / 4])
+    assert metrics.labelled_frame_scores(second)[0].tolist() == pytest.approx([1 / 8])
+    # F of class 1: P = 1/2, R = 1 and P = 1/4, R = 1
+    assert metrics.labelled_frame_scores(first)[1].tolist() == pytest.approx([1.3 / 2 / (0.3 / 2 + 1) / 2])
+    assert metrics.labelled_frame_scores(second)[1].tolist() == pytest.approx([1.3 / 4 / (0.3 / 4 + 1) / 2])
+    scores, iou, f = conventions.reduce_semantic([first, second], "dataset")
+    # class 2 occurs nowhere: it counts as 0 in IoU and is left out of F
+    assert scores["mIoU"] == pytest.approx(2 / 6 / 3) and scores["F"] == pytest.approx(float(f[1]) / 2)
+    assert conventions.reduce_semantic([first, second], "pooled")[0]["F"] == pytest.approx(float(f[1]) / 3)
     assert iou.tolist() == pytest.approx([0, 2 / 6, 0])
     assert f[1] == pytest.approx(1.3 * (2 / 6) / (0.3 * 2 / 6 + 1))
 

@@ -66,12 +66,14 @@ def test_every_convention_is_reported_whichever_is_chosen(tmp_path, caplog, num_
     assert results["convention"] == "tpavi" and results["sem_seg"] == results["conventions"]["tpavi"]
     assert results["conventions"] == alone
     # They differ, or the test would not see them mixed up.
-    assert len({scores["mIoU"] for scores in alone.values()}) == 3 if num_classes == 71 else True
+    assert len({(scores["mIoU"], scores["F"]) for scores in alone.values()}) == (4 if num_classes == 2 else 3)
     page = (tmp_path / "results.md").read_text()
     for name, scores in alone.items():
         line = next(line for line in page.splitlines() if line.startswith(f"| {name} "))
-        assert f"{scores['mIoU']:.2f}" in line and line in caplog.text
-    assert f"Convention 'tpavi': mIoU {alone['tpavi']['mIoU']:.2f}" in caplog.text.splitlines()[-1]
+        assert line.count(f"{scores['mIoU']:.2f}") == 1 and line in caplog.text, "each score once"
+    first = "M_J" if num_classes == 2 else "mIoU"
+    headline = f"Convention 'tpavi', percent: {first} {alone['tpavi']['mIoU']:.2f}"
+    assert headline in caplog.text.splitlines()[-1]
 
 
 def test_binary_figures_can_be_made_again_from_the_clips(tmp_path):
@@ -84,8 +86,17 @@ def test_binary_figures_can_be_made_again_from_the_clips(tmp_path):
     batches = [[m for m, row in zip(m_j, rows, strict=True) if row["tpavi_batch"] == str(b)] for b in (0, 1)]
     assert [len(batch) for batch in batches] == [4, 2]
     assert np.mean([np.mean(batch) for batch in batches]) == pytest.approx(scores["tpavi"]["M_J"], abs=1e-4)
-    pooled = sum(int(row["intersection"]) for row in rows) / sum(int(row["union"]) for row in rows)
-    assert 100 * pooled == pytest.approx(scores["dataset"]["M_J"], abs=1e-6)
+    columns = ("intersection", "union", "predicted_pixels", "labelled_pixels", "pixels")
+    hit, union, predicted, labelled, pixels = (sum(int(row[column]) for row in rows) for column in columns)
+    assert 100 * hit / union == pytest.approx(scores["pooled"]["M_J"], abs=1e-6)
+    background = (pixels - predicted - labelled + hit) / (pixels - hit)
+    assert 50 * (hit / union + background) == pytest.approx(scores["dataset"]["M_J"], abs=1e-6)
+    # Seconds 0, 1, 3 and 4 are annotated; a clip's scores are the means over them.
+    seconds = [f"{name}_second_{k}" for name in ("IoU", "F") for k in (0, 1, 3, 4)]
+    assert list(rows[0])[-8:] == seconds
+    for row in rows:
+        assert np.mean([float(row[name]) for name in seconds[:4]]) == pytest.approx(float(row["M_J"]), abs=1e-3)
+        assert np.mean([float(row[name]) for name in seconds[4:]]) == pytest.approx(float(row["M_F"]), abs=1e-3)
 
 
 def test_semantic_figures_can_be_made_again_from_clips_and_classes(tmp_path):
@@ -111,6 +122,58 @@ def test_semantic_figures_can_be_made_again_from_clips_and_classes(tmp_path):
     assert 100 * pooled == pytest.approx(results["conventions"]["dataset"]["mIoU"], abs=1e-3)
     for row, (count, iou, *_) in zip(results["classes"], table, strict=True):
         assert row["frames"] == count and row["IoU"] == pytest.approx(100 * iou / max(count, 1), abs=1e-3)
+
+
+def test_classes_are_ranked_and_their_confusion_is_counted(tmp_path, caplog):
+    """Class 1 is always called 2; class 3 is right; classes 4 to 70 occur nowhere."""
+    caplog.set_level("INFO")
+    labels = torch.tensor([[[0, 1, 1, 3]]])
+    scores = torch.nn.functional.one_hot(torch.tensor([[[0, 2, 2, 3]]]), 71).permute(0, 3, 1, 2).float()
+    clip = {
+        "clip_id": "v2/a",
+        "masks": labels,
+        "mask_valid": torch.ones(1, dtype=torch.bool),
+        "frame_valid": torch.ones(1, dtype=torch.bool),
+        "frame_index": torch.tensor([7]),
+    }
+    evaluate([(clip, {"sem_seg": scores})], tmp_path, 71, class_names=[f"name{k}" for k in range(71)])
+    rows = {row["labelled"]: row for row in read_csv(tmp_path / "confusion.csv")}
+    assert rows["name1"]["name2"] == "2" and rows["name3"]["name3"] == "1"
+    assert sum(int(value) for row in rows.values() for name, value in row.items() if name != "labelled") == 4
+    page = (tmp_path / "results.md").read_text()
+    ranked = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| name")]
+    assert ranked[:5] == ["name0", "name3", "name1", "name2", "name10"], "best first, then what occurs nowhere"
+    assert page.count("<details>") == page.count("</details>") == 2
+    assert "| name1 | name2 | 100.00 | 2 |" in " ".join(page.split())
+    assert "of the 4 classes that occur (67 do not), convention 'combo', percent" in caplog.text
+    (row,) = read_csv(tmp_path / "per_clip.csv")
+    # labelled are 0, 1 and 3, of which 1 is missed
+    assert row["mIoU_labelled_second_7"] == row["F_labelled_second_7"] == "66.6667" == row["F_labelled"]
+
+
+def test_masks_without_probabilities_are_said_to_have_one_threshold(tmp_path, caplog):
+    caplog.set_level("INFO")
+    pairs = [(clip, {"labels": output["sem_seg"].argmax(1)}) for clip, output in clips(2)]
+    evaluate(pairs, tmp_path, 2)
+    single = "single, saved masks"
+    thresholds = json.loads((tmp_path / "results.json").read_text())["m_f_threshold"]
+    assert thresholds == {"combo": single, "tpavi": single, "dataset": "single, p > 0.5", "pooled": single}
+    page = (tmp_path / "results.md").read_text()
+    assert page.count(f"| {single} ") == 3 and f"(threshold: {single})" in caplog.text.splitlines()[-1]
+    assert {row["M_F_threshold"] for row in read_csv(tmp_path / "per_clip.csv")} == {"single"}
+    assert not (tmp_path / "precision_recall.csv").exists(), "a mask has no curve"
+
+
+def test_precision_and_recall_lead_to_the_score(tmp_path):
+    """One clip of one frame: its M_F is the best F of the curve."""
+    clip, output = clips(2)[0]
+    clip = {key: value[:1] if isinstance(value, torch.Tensor) else value for key, value in clip.items()}
+    scores = evaluate([(clip, {"sem_seg": output["sem_seg"][:1]})], tmp_path, 2)
+    rows = read_csv(tmp_path / "precision_recall.csv")
+    assert len(rows) == 255 and float(rows[0]["threshold"]) == 0 and float(rows[0]["recall"]) == 1
+    pairs = [(float(row["precision"]), float(row["recall"])) for row in rows]
+    best = max(1.3 * p * r / (0.3 * p + r) for p, r in pairs if p + r)
+    assert 100 * best == pytest.approx(scores["M_F"], abs=1e-3)
 
 
 @pytest.mark.parametrize("num_classes", [2, 71])

@@ -21,6 +21,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from ska_vct.evaluation.conventions import m_f_threshold
 from ska_vct.experiments.statistics import Spread, spread
 from ska_vct.utils.files import atomic_write, write_json
 from ska_vct.visualization.row_plot import Panel, plot_rows
@@ -124,11 +125,11 @@ def to_markdown(ablation: Ablation, results: Sequence[RowResults]) -> str:
                 | {heading: format_spread(spread(row.values(score))) for heading, score in columns}
                 for row in scored
             ]
-            parts.append(_titled(f"{title}; convention `{convention}`", table))
+            parts.append(_titled(f"{title}; percent, convention `{convention}`", table))
     if scored:
         counts = scored[0].num_clips
         clips = ", ".join(f"{split} {counts[split]}" for split in ablation.splits if split in counts)
-        parts.append(f"{_WORDS} Clips: {clips}.\n")
+        parts.append(f"{_WORDS} {_threshold_words(results)} Clips: {clips}.\n")
     parts += _difference_table(ablation, results)
     parts.append(_titled("Cost of training", [_cost(row) for row in results]))
     parts.append("Time as it passed, start and validation included, beside whatever else the machine was doing.\n")
@@ -159,6 +160,12 @@ def _convention(results: Sequence[RowResults]) -> str:
     return ", ".join(sorted({row.convention for row in results if row.scores}))
 
 
+def _threshold_words(results: Sequence[RowResults]) -> str:
+    """Which threshold M_F is taken at."""
+    names = sorted({row.convention for row in results if row.scores})
+    return "M_F's threshold: " + "; ".join(f"{m_f_threshold(name)} (`{name}`)" for name in names) + "."
+
+
 def _difference_table(ablation: Ablation, results: Sequence[RowResults]) -> list[str]:
     baseline = _baseline(ablation, results)
     differences = [row.minus(baseline) for row in results if row is not baseline]
@@ -171,6 +178,7 @@ def _difference_table(ablation: Ablation, results: Sequence[RowResults]) -> list
     if not table:
         return []
     title = f"Difference to '{baseline.label}', paired by seed; convention `{_convention(results)}`"
+    title += ", percentage points"
     return [_titled(title, table), "In brackets: 95 % t interval of the mean, from three seeds on.\n"]
 
 
@@ -199,7 +207,8 @@ def _long_table(results: Sequence[RowResults]) -> str:
     table = [
         {"score": name} | {row.name: format_spread(spread(row.values(name))) for row in scored} for name in names
     ]
-    return _titled(f"Every score; M_J, M_F, G_mIoU and drop in convention `{_convention(results)}`", table)
+    title = f"Every score in percent; M_J, M_F, G_mIoU and drop in convention `{_convention(results)}`"
+    return _titled(title, table)
 
 
 def _write_csv(path: Path, results: Sequence[RowResults]) -> None:

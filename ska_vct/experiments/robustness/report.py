@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ska_vct.evaluation.conventions import CONVENTIONS, MEANINGS, clip_scores
+from ska_vct.evaluation.conventions import CONVENTIONS, MEANINGS, clip_scores, m_f_threshold
 from ska_vct.evaluation.metrics import BinaryStats, SemanticStats, false_positive_share
 from ska_vct.evaluation.objects import GROUPS, judge_frames
 from ska_vct.structures.clip import TRUE_CONDITION
@@ -62,12 +62,13 @@ def to_markdown(result: Mapping) -> str:
     """The result as a Markdown page."""
     splits, convention = result["splits"], result["convention"]
     page = ["# Robustness", "", f"Percent; M_J, M_F, G-mIoU and drop in convention `{convention}`."]
-    page += _section("Splits, true sound", _split_rows(splits))
-    page += _section(f"Changed clips, convention `{convention}`", _condition_rows(splits))
+    page += [f"M_F's threshold: {m_f_threshold(convention)}."] if _is_binary(splits) else []
+    page += _section(f"Splits, true audio; percent, convention `{convention}`", _split_rows(splits))
+    page += _section(f"Changed clips; percent, convention `{convention}`", _condition_rows(splits))
     page += _section(
-        "Objects that are known, convention: pixels and frames of the split summed", _object_rows(splits)
+        "Objects that are known; percent, convention: pixels and frames of the split summed", _object_rows(splits)
     )
-    page += _section("M_J / M_F in every convention", _convention_rows(splits))
+    page += _section("M_J / M_F in every convention, percent", _convention_rows(splits))
     page += ["", *(f"- {text}" for text in _EXPLANATIONS)]
     page += [f"- `{name}`: {MEANINGS[name]}" for name in CONVENTIONS]
     page += [f"- {name}: {note}" for name, split in splits.items() for note in split["notes"]]
@@ -116,10 +117,21 @@ def _convention_rows(splits: Mapping) -> list[dict]:
     for name, split in splits.items():
         for condition, scores in split["conditions"].items():
             cells = {
-                key: f"{found['mIoU']:.2f} / {found['F']:.2f}" for key, found in scores["conventions"].items()
+                _convention_heading(key, found): f"{found['mIoU']:.2f} / {found['F']:.2f}"
+                for key, found in scores["conventions"].items()
             }
             rows.append({"split": name, "condition": condition, **cells})
     return rows
+
+
+def _convention_heading(name: str, scores: Mapping) -> str:
+    return f"{name} (M_F threshold: {m_f_threshold(name)})" if "M_F" in scores else name
+
+
+def _is_binary(splits: Mapping) -> bool:
+    """Whether M_F is a score of masks with a threshold; AVSS's F is not."""
+    scores = (scores for split in splits.values() for scores in split["conditions"].values())
+    return any("M_F" in found for score in scores for found in score["conventions"].values())
 
 
 def _clip_row(stats: BinaryStats | SemanticStats) -> dict:

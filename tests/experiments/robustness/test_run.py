@@ -89,7 +89,7 @@ def test_every_figure_equals_a_slow_recount(cfg, benchmark):
             found = {key: scores[key] for key in want}
             assert found == pytest.approx(want, abs=1e-4), (name, condition)
             assert scores["M_J"] == scores["conventions"]["combo"]["M_J"]
-            assert set(scores["conventions"]) == {"combo", "tpavi", "dataset"}
+            assert set(scores["conventions"]) == {"combo", "tpavi", "dataset", "pooled"}
         true = split["conditions"]["true"]
         assert split["G_mIoU"] == {
             condition: pytest.approx(2 / (1 / true["M_J"] + 1 / (100 - split["conditions"][condition]["M_J"])))
