@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-4
+# Shipped with the repository; the folder of all golden files may lie beside it.
+EXCERPTS = Path(__file__).resolve().parents[1] / "data" / "goldens"
 SHARED_GOLDENS = Path(__file__).resolve().parents[3] / "shared" / "goldens"
 
 

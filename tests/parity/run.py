@@ -1,10 +1,11 @@
-"""Compare our parts with golden files of the published ones.
+"""Compare parts of the model with golden files: inputs and outputs of the published VCT code.
 
-Example:
-    python tests/parity/run.py ../shared/goldens/*.npz
+Examples:
+    python tests/parity/run.py                       # the excerpts in tests/data/goldens
+    python tests/parity/run.py --quiet FILE.npz ...  # full files
 
 Prints, per output, the largest absolute difference and the largest relative to the output's largest magnitude;
-exits with 1 if any is beyond 1e-4.
+exits with 1 if any exceeds 1e-4.
 """
 
 import argparse
@@ -19,7 +20,7 @@ if __package__ in (None, ""):
 import torch
 
 from tests.parity import arithmetic_kinds, model_kinds, network_kinds
-from tests.parity.golden import TOLERANCE, Golden, Row
+from tests.parity.golden import EXCERPTS, TOLERANCE, Golden, Row
 
 KINDS: dict[str, Callable[[Golden], Iterable[Row]]] = {
     "msdeform": network_kinds.msdeform,
@@ -40,7 +41,7 @@ def run_file(path: Path) -> list[Row]:
     """All rows of one golden file.
 
     Raises:
-        ValueError: if the file's name begins with no known kind.
+        ValueError: if the file's name does not begin with a known kind, or it holds nothing to compare.
     """
     kind = next((kind for kind in KINDS if Path(path).name.startswith(kind)), None)
     if kind is None:
@@ -52,10 +53,17 @@ def run_file(path: Path) -> list[Row]:
 
 
 def main() -> int:
-    """Command line; 0 if everything agrees, 1 if something differs, 2 if a file cannot be compared."""
+    """Command line; 0 if everything agrees, 1 if something differs or a file cannot be compared."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.npz")
-    parser.add_argument("--quiet", action="store_true", help="one line a file, and the outputs that differ")
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE.npz",
+        default=sorted(EXCERPTS.glob("*.npz")),
+        help="golden files; default: those in tests/data/goldens",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print one line per file, and outputs that differ")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", category=FutureWarning)
     torch.manual_seed(0)

@@ -3,10 +3,33 @@
 import numpy as np
 import pytest
 
-from tests.parity.golden import SHARED_GOLDENS
+from tests.parity.golden import EXCERPTS, SHARED_GOLDENS
 from tests.parity.run import run_file
 
+SHIPPED = sorted(EXCERPTS.glob("*.npz"))
 FILES = sorted(path for path in SHARED_GOLDENS.glob("*.npz") if not path.stem.startswith("recipe_"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_excerpt(path):
+    rows = run_file(path)
+    assert [f"{row.name}: {row.relative:.2e}" for row in rows if not row.ok] == []
+
+
+def test_excerpts_are_small_and_hold_no_objects():
+    assert len(SHIPPED) >= 5
+    for path in SHIPPED:
+        assert path.stat().st_size <= 300 * 1024, path
+        with np.load(path, allow_pickle=False) as arrays:
+            assert all(arrays[name].dtype != object for name in arrays.files)
+
+
+def test_a_changed_output_of_an_excerpt_is_noticed(tmp_path):
+    arrays = dict(np.load(EXCERPTS / "matcher.npz"))
+    arrays["s4/out/cost0"] = arrays["s4/out/cost0"] + np.float32(0.01)
+    np.savez(tmp_path / "matcher.npz", **arrays)
+    wrong = [row.name for row in run_file(tmp_path / "matcher.npz") if not row.ok]
+    assert wrong == ["s4/out/cost0"]
 
 
 @pytest.mark.skipif(not FILES, reason="the golden files are not beside the repository")
