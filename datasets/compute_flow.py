@@ -23,6 +23,7 @@ from ska_vct.data.flow.frame_pairs import SOURCES
 from ska_vct.data.flow.methods.registry import flow_method_names
 from ska_vct.synth import true_flow  # noqa: F401  registers "truth"
 from ska_vct.utils.cli import one_sentence_errors
+from ska_vct.utils.errors import InputError
 
 SHOWN = 5
 
@@ -71,7 +72,7 @@ def parse_options(pairs: list[str]) -> dict[str, str | int]:
     split = [pair.partition("=") for pair in pairs]
     wrong = [key for key, equals, _ in split if not equals]
     if wrong:
-        raise ValueError(f"--cluster-option takes KEY=VALUE, not '{wrong[0]}'.")
+        raise InputError(f"--cluster-option takes KEY=VALUE, not '{wrong[0]}'.")
     return {key: int(value) if value.isdecimal() else value for key, _, value in split}
 
 

@@ -24,8 +24,8 @@ LAYERS = {
     "visualization": 4,
     "checkpoint": 4,
     "config": 5,
-    "utils": 5,
     "structures": 6,
+    "utils": 7,
 }
 
 
@@ -147,6 +147,22 @@ def test_files_are_short_and_raise_instead_of_asserting():
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 400, path
         assert not [node.lineno for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Assert)], path
+
+
+def test_every_error_class_is_an_error_of_the_package():
+    own = {"SkaVctError"}
+    classes = []
+    for path in files("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                bases = [ast.unparse(base).rpartition(".")[2] for base in node.bases]
+                if any(base.endswith(("Error", "Exception")) for base in bases):
+                    classes.append((path, node.name, bases))
+    # A class may stand before or after its base.
+    for _ in classes:
+        own |= {name for _, name, bases in classes if own & set(bases)}
+    assert len(classes) > 15
+    assert [(str(path), name) for path, name, _ in classes if name not in own] == []
 
 
 def test_gitignore_is_anchored_and_hides_no_source():

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ska_vct.utils.array_pickle import UnsafePickleError, load_arrays
+from ska_vct.utils.errors import MissingFileError, SkaVctError
 
 _PREFIX = "module."
 _STATE_KEYS = ("model", "state_dict", "model_state_dict", "module")
@@ -21,7 +22,7 @@ _OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 METADATA = "__metadata__"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(SkaVctError, ValueError):
     """A checkpoint cannot be read or does not fit the model."""
 
 
@@ -39,7 +40,7 @@ def load_file(path: str | os.PathLike) -> dict[str, Any]:
         CheckpointError: it is broken, no weights at all, or holds objects that would run code.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"There is no checkpoint '{path}'; check the path.")
+        raise MissingFileError(f"There is no checkpoint '{path}'; check the path.")
     with open(path, "rb") as file:
         head = file.read(512)
     _check_head(head, path)

@@ -9,6 +9,7 @@ from safetensors import torch as safetensors
 from torch import Tensor
 
 from ska_vct import __version__
+from ska_vct.utils.errors import InputError
 from ska_vct.utils.files import atomic_write
 
 from .convert.formats import FORMATS, identify
@@ -104,7 +105,7 @@ def convert_file(source: str | os.PathLike, out: str | os.PathLike, *, to: str) 
         ValueError: an unknown target.
     """
     if to not in TARGETS:
-        raise ValueError(f"Cannot convert to '{to}'; choose one of {', '.join(TARGETS)}.")
+        raise InputError(f"Cannot convert to '{to}'; choose one of {', '.join(TARGETS)}.")
     if to == "vct" and Path(out).suffix != ".pth":
         raise CheckpointError(f"'{out}' must end in '.pth': VCT's program reads no other files.")
     content = load_file(resolve(source, key="the source"))

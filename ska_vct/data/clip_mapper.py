@@ -27,6 +27,7 @@ from ska_vct.data.flow.store import (
 from ska_vct.data.images.cache import ImageCache
 from ska_vct.data.images.io import ImageError, read_image, read_truth, same_proportions
 from ska_vct.structures.clip import IGNORE_LABEL, UNKNOWN_CATEGORY, ClipError, validate_clip
+from ska_vct.utils.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class FlowOptions:
             (self.method, tuple(CLASSICAL), "METHOD"),
         ):
             if value not in choices:
-                raise ValueError(f"INPUT.FLOW.{key} is '{value}'; choose {' or '.join(choices)}.")
+                raise InputError(f"INPUT.FLOW.{key} is '{value}'; choose {' or '.join(choices)}.")
 
 
 class ClipMapper:
@@ -106,7 +107,7 @@ class ClipMapper:
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
         size = tuple(cfg.INPUT.SIZE)
         if cfg.INPUT.FORMAT != "RGB":
-            raise ValueError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', but clips hold RGB pictures; set it to RGB.")
+            raise InputError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', but clips hold RGB pictures; set it to RGB.")
         augmentation = ClipAugmentation(
             size=size,
             scales=cfg.INPUT.SCALES,

@@ -17,6 +17,7 @@ from ska_vct.checkpoint.writing import read_config, save_slim
 from ska_vct.config import get_cfg
 from ska_vct.engine.predict import load_model
 from ska_vct.engine.setup import load_cfg
+from ska_vct.utils.errors import SkaVctError
 from ska_vct.utils.files import atomic_path
 
 from .network import InferenceNetwork, example_inputs, exportable, rounded_size
@@ -29,7 +30,7 @@ _OPSET = 20
 TOLERANCE = 1e-3
 
 
-class ExportError(ValueError):
+class ExportError(SkaVctError, ValueError):
     """A model cannot be exported, or the exported one does not answer as the model does."""
 
 

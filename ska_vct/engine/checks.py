@@ -8,13 +8,14 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from ska_vct.data.avsbench.subsets import SUBSETS
+from ska_vct.utils.errors import SkaVctError
 
 from .amp import DTYPES
 
 _LOGGER = logging.getLogger(__name__)
 
 
-class CheckError(ValueError):
+class CheckError(SkaVctError, ValueError):
     """Parts of a configuration contradict each other."""
 
 

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from detectron2.utils import comm
 
 from ska_vct.utils.cli import one_sentence_errors
+from ska_vct.utils.errors import InputError
 
 
 def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
@@ -32,7 +33,7 @@ def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespac
             args.num_gpus = min(1, available)
         wants_cpu = "MODEL.DEVICE" in args.opts and args.opts[args.opts.index("MODEL.DEVICE") + 1 :][:1] == ["cpu"]
         if args.num_gpus > available and not wants_cpu:
-            raise ValueError(
+            raise InputError(
                 f"--num-gpus {args.num_gpus} but this machine has {available} CUDA devices; use --num-gpus 0 "
                 f"for the CPU, or add MODEL.DEVICE cpu for {args.num_gpus} CPU processes."
             )
@@ -61,7 +62,7 @@ def _join_torchrun(args: argparse.Namespace) -> None:
     use_cuda = torch.cuda.is_available() and args.num_gpus != 0
     if use_cuda:
         if local_rank >= torch.cuda.device_count():
-            raise ValueError(
+            raise InputError(
                 f"torchrun started process {local_rank + 1} but there are {torch.cuda.device_count()} CUDA "
                 "devices; lower --nproc-per-node or add --num-gpus 0 for the CPU."
             )

@@ -15,6 +15,8 @@ from detectron2.solver import build_lr_scheduler as build_detectron2_lr_schedule
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from ska_vct.utils.errors import InputError
+
 _NORMS = (
     nn.modules.batchnorm._BatchNorm,
     nn.modules.instancenorm._InstanceNorm,
@@ -79,10 +81,10 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> AdamW:
         ValueError: unknown ``SOLVER.OPTIMIZER`` or nothing to train.
     """
     if cfg.SOLVER.OPTIMIZER != "ADAMW":
-        raise ValueError(f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}'; only ADAMW is known.")
+        raise InputError(f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}'; only ADAMW is known.")
     groups = get_parameter_groups(cfg, model)
     if not groups:
-        raise ValueError("The model has no parameter that trains.")
+        raise InputError("The model has no parameter that trains.")
     return AdamW(groups, lr=cfg.SOLVER.BASE_LR, clip_norm=cfg.SOLVER.CLIP_FULL_MODEL_NORM)
 
 

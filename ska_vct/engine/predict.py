@@ -15,6 +15,7 @@ from ska_vct.checkpoint.checkpointer import StrictCheckpointer
 from ska_vct.data.avsbench.subsets import Subset, get_subset
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.evaluation import load_prediction
+from ska_vct.utils.errors import InputError, MissingFileError
 
 from .weights import load_options
 
@@ -42,7 +43,7 @@ def subset_of(dataset: str) -> Subset:
     """
     if dataset not in DatasetCatalog:
         known = ", ".join(sorted(name for name in DatasetCatalog.keys() if name.startswith("avsbench_")))
-        raise ValueError(f"There is no data set '{dataset}'; choose one of {known}.")
+        raise InputError(f"There is no data set '{dataset}'; choose one of {known}.")
     return get_subset(MetadataCatalog.get(dataset).subset)
 
 
@@ -59,13 +60,13 @@ def find_records(dataset: str, *, clip_ids: Sequence[str] = (), num: int | None 
     """
     records = DatasetCatalog.get(dataset)
     if not records:
-        raise ValueError(f"Data set '{dataset}' has no clips; check its csv file.")
+        raise InputError(f"Data set '{dataset}' has no clips; check its csv file.")
     if clip_ids:
         records = [_find(records, name, dataset) for name in clip_ids]
     if num is None or num >= len(records):
         return records
     if num < 1:
-        raise ValueError(f"The number of clips must be at least 1, not {num}.")
+        raise InputError(f"The number of clips must be at least 1, not {num}.")
     return [records[round(i)] for i in np.linspace(0, len(records) - 1, num)]
 
 
@@ -77,7 +78,7 @@ def load_model(cfg: CfgNode) -> nn.Module:
         FileNotFoundError: there is no such file.
     """
     if not cfg.MODEL.WEIGHTS:
-        raise ValueError(
+        raise InputError(
             "MODEL.WEIGHTS is empty; name a checkpoint, or predictions would come from random weights."
         )
     model = build_model(cfg)
@@ -104,7 +105,7 @@ def read_predictions(cfg: CfgNode, folder: str | Path, records: Sequence[dict]) 
         ValueError: a picture has another size than ``INPUT.EVAL_SIZE`` or impossible values.
     """
     if not Path(folder).is_dir():
-        raise FileNotFoundError(f"Folder of predictions '{folder}' does not exist; see TEST.SAVE_PREDICTIONS.")
+        raise MissingFileError(f"Folder of predictions '{folder}' does not exist; see TEST.SAVE_PREDICTIONS.")
     mapper = ClipMapper(cfg, is_train=False)
     for record in records:
         clip = mapper(record)
@@ -119,7 +120,7 @@ def read_predictions(cfg: CfgNode, folder: str | Path, records: Sequence[dict]) 
             size=tuple(cfg.INPUT.EVAL_SIZE),
         )
         if labels.max() >= cfg.MODEL.NUM_CLASSES:
-            raise ValueError(
+            raise InputError(
                 f"Prediction of clip '{clip['clip_id']}' in '{folder}' holds class {labels.max()}, but there are "
                 f"only {cfg.MODEL.NUM_CLASSES} classes; the predictions belong to another data set."
             )
@@ -133,6 +134,6 @@ def _find(records: Sequence[dict], name: str, dataset: str) -> dict:
         return found[0]
     if found:
         ids = ", ".join(record["clip_id"] for record in found[:3])
-        raise ValueError(f"{len(found)} clips of '{dataset}' are called '{name}'; choose by id: {ids}.")
+        raise InputError(f"{len(found)} clips of '{dataset}' are called '{name}'; choose by id: {ids}.")
     ids = ", ".join(record["clip_id"] for record in records[:3])
-    raise ValueError(f"No clip of '{dataset}' is called '{name}'; it has {len(records)}, for example {ids}.")
+    raise InputError(f"No clip of '{dataset}' is called '{name}'; it has {len(records)}, for example {ids}.")

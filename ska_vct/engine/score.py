@@ -15,6 +15,7 @@ from ska_vct.data.avsbench.subsets import Subset, dataset_name, get_subset
 from ska_vct.data.images.io import ImageError, read_truth
 from ska_vct.evaluation import AVSEvaluator, load_coco, load_prediction
 from ska_vct.structures.clip import IGNORE_LABEL, ClipError
+from ska_vct.utils.errors import InputError, MissingFileError
 
 
 def score_predictions(
@@ -67,7 +68,7 @@ def score_predictions(
         labels = np.zeros(masks.shape, np.int64)
         labels[annotated] = read(record["clip_id"], np.flatnonzero(annotated).tolist())
         if labels.max() >= facts.num_classes:
-            raise ValueError(
+            raise InputError(
                 f"Prediction of clip '{record['clip_id']}' in '{predictions}' holds class {labels.max()}, but "
                 f"there are only {facts.num_classes} classes; the predictions belong to another data set."
             )
@@ -88,7 +89,7 @@ def _reader(
     if path.is_dir():
         return lambda clip_id, frames: load_prediction(path, clip_id, frames, binary=binary, size=size)
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"There are no predictions at '{path}'; name a folder of pictures or a JSON file "
             "(TEST.SAVE_PREDICTIONS)."
         )

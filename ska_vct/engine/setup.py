@@ -22,6 +22,7 @@ import ska_vct.modeling  # noqa: F401  registers the model and its backbones
 from ska_vct.config import get_cfg
 from ska_vct.evaluation import CONVENTIONS
 from ska_vct.utils.cpu import compute_on_cpu
+from ska_vct.utils.errors import SkaVctError
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
 
@@ -33,7 +34,7 @@ BASE_KEY = "_BASE_"
 _QUIET = {"detectron2.data.common": logging.WARNING, "torch.utils.cpp_extension": logging.ERROR}
 
 
-class ConfigError(ValueError):
+class ConfigError(SkaVctError, ValueError):
     """A config file or override is wrong; the message names the file and the key."""
 
 

@@ -29,6 +29,7 @@ from torch import nn
 from ska_vct.checkpoint.checkpointer import StrictCheckpointer
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.evaluation import AVSEvaluator
+from ska_vct.utils.errors import InputError
 
 from .amp import MixedPrecisionTrainer, amp_dtype
 from .data_check import check_datasets
@@ -288,7 +289,7 @@ def _freeze(model: nn.Module, prefixes: list[str]) -> None:
         found = [parameter for name, parameter in model.named_parameters() if name.startswith(prefix)]
         if not found:
             children = ", ".join(name for name, _ in model.named_children())
-            raise ValueError(
+            raise InputError(
                 f"SOLVER.FROZEN: no parameter's name starts with '{prefix}'; the parts are {children}."
             )
         for parameter in found:

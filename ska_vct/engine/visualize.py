@@ -15,6 +15,7 @@ from ska_vct.evaluation import binary_stats, semantic_stats
 from ska_vct.evaluation.conventions import clip_scores
 from ska_vct.evaluation.metrics import frame_ious
 from ska_vct.structures.clip import IGNORE_LABEL
+from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
 from ska_vct.visualization import contact_sheet, index_sheet, label_palette, prediction_labels, write_overlay_video
@@ -43,11 +44,11 @@ def visualize(args: argparse.Namespace) -> list[Path]:
     make_folder(args.out)
     cfg = _load_cfg(args)
     if not cfg.DATASETS.TEST:
-        raise ValueError("DATASETS.TEST is empty; name a data set with --dataset, e.g. avsbench_ms3_test.")
+        raise InputError("DATASETS.TEST is empty; name a data set with --dataset, e.g. avsbench_ms3_test.")
     dataset = cfg.DATASETS.TEST[0]
     subset = subset_of(dataset)
     if cfg.MODEL.NUM_CLASSES != subset.num_classes:
-        raise ValueError(
+        raise InputError(
             f"'{dataset}' has {subset.num_classes} classes but MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}; "
             f"use a config of {subset.title}."
         )
@@ -103,7 +104,7 @@ def draw_predictions(
             files.append(path.with_name(path.stem + ".mp4"))
             draw_video(prediction, files[-1], num_classes=len(class_names))
     if not sheets:
-        raise ValueError("There is no clip to draw.")
+        raise InputError("There is no clip to draw.")
     index = folder / INDEX_NAME
     _save_picture(index, index_sheet(sheets))
     return [index, *files]
@@ -133,7 +134,7 @@ def draw_video(prediction: ClipPrediction, path: Path, *, num_classes: int) -> N
     elif video:
         samples, sample_rate = read_video_audio(video)
     else:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"Clip '{clip['clip_id']}' has no sound for its film: neither its wav file nor its video exists; "
             "unpack them, or draw contact sheets only (--no-video)."
         )

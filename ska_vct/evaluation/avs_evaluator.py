@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from ska_vct.structures.clip import IGNORE_LABEL
+from ska_vct.utils.errors import InputError
 
 from .boundary import boundary_f
 from .coco_files import encode_frames, write_coco
@@ -67,15 +68,15 @@ class AVSEvaluator(DatasetEvaluator):
         """
         check_convention(convention)
         if binary and num_classes != 2:
-            raise ValueError(
+            raise InputError(
                 f"Binary masks have 2 classes, MODEL.NUM_CLASSES is {num_classes} for '{dataset_name}'."
             )
         if class_names and len(class_names) != num_classes:
-            raise ValueError(
+            raise InputError(
                 f"'{dataset_name}' names {len(class_names)} classes, MODEL.NUM_CLASSES is {num_classes}."
             )
         if save_predictions and output_dir is None:
-            raise ValueError("Saving predictions needs an output folder (OUTPUT_DIR).")
+            raise InputError("Saving predictions needs an output folder (OUTPUT_DIR).")
         self._dataset_name = dataset_name
         self._num_classes = num_classes
         self._binary = binary
@@ -132,7 +133,7 @@ class AVSEvaluator(DatasetEvaluator):
             try:
                 self._clips.setdefault(name, self._count(clip, output))
             except ValueError as error:
-                raise ValueError(f"Clip '{name}' of '{self._dataset_name}': {error}") from error
+                raise InputError(f"Clip '{name}' of '{self._dataset_name}': {error}") from error
 
     def evaluate(self) -> OrderedDict | None:
         """Scores in percent, the same whatever the number of ranks; None on ranks other than the first.
@@ -188,13 +189,13 @@ class AVSEvaluator(DatasetEvaluator):
             self._save(clip, prediction, exists)
 
         if not bool(annotated.any()):
-            raise ValueError("no frame is annotated, so that there is nothing to score.")
+            raise InputError("no frame is annotated, so that there is nothing to score.")
         masks = _rows(masks, annotated).to(prediction.device)
         low, high = masks.aminmax()
         if high >= self._num_classes:
             high = masks.where(masks != IGNORE_LABEL, 0).max()
         if low < 0 or high >= self._num_classes:
-            raise ValueError(f"masks hold values that are neither classes 0 to {self._num_classes - 1} nor 255.")
+            raise InputError(f"masks hold values that are neither classes 0 to {self._num_classes - 1} nor 255.")
         prediction = _rows(prediction, annotated)
         if not self._binary:
             stats = semantic_stats(prediction, masks, self._num_classes, ignore_label=IGNORE_LABEL)
@@ -220,7 +221,7 @@ class AVSEvaluator(DatasetEvaluator):
             values = _rows(values, exists)
         expected = (int(exists.sum()), *(() if is_saved else (self._num_classes,)), *size)
         if tuple(values.shape) != expected:
-            raise ValueError(
+            raise InputError(
                 f"the prediction has shape {tuple(values.shape)}, the masks ask for {expected} "
                 f"(frames, {'' if is_saved else 'classes, '}height, width)."
             )
@@ -228,7 +229,7 @@ class AVSEvaluator(DatasetEvaluator):
             return values, values.float() if self._binary else None
         # Not a number comes through aminmax.
         if not bool(torch.isfinite(torch.stack(values.aminmax())).all()):
-            raise ValueError("the prediction holds values that are not finite; the model has diverged.")
+            raise InputError("the prediction holds values that are not finite; the model has diverged.")
         if not self._binary:
             return values.argmax(1), None
         prob = values.float().softmax(1)[:, 1]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.files import atomic_write
 
 from .prediction_files import prediction_path
@@ -107,11 +108,11 @@ class CocoPredictions:
 
         name = _file_name(clip_id, frame, self._binary)
         if name not in self._images:
-            raise FileNotFoundError(f"No prediction for clip '{clip_id}': {self._path} has no image '{name}'.")
+            raise MissingFileError(f"No prediction for clip '{clip_id}': {self._path} has no image '{name}'.")
         image = self._images[name]
         height, width = image["height"], image["width"]
         if size is not None and (height, width) != tuple(size):
-            raise ValueError(
+            raise InputError(
                 f"Image '{name}' of {self._path} is {height} x {width} pixels but {size[0]} x {size[1]} are "
                 "expected."
             )
@@ -121,7 +122,7 @@ class CocoPredictions:
                 inside = coco_mask.decode(region["segmentation"]).astype(bool)
                 labels[inside] = 1 if self._binary else int(region["category_id"])
             except (TypeError, ValueError, KeyError, IndexError) as error:
-                raise ValueError(f"Image '{name}' of {self._path} has a broken region ({error}).") from None
+                raise InputError(f"Image '{name}' of {self._path} has a broken region ({error}).") from None
         return labels
 
 
@@ -142,7 +143,7 @@ def load_coco(path: str | os.PathLike, *, binary: bool) -> CocoPredictions:
         for region in sorted(data["annotations"], key=lambda region: region.get("score", 1.0)):
             regions.setdefault(region["image_id"], []).append(region)
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is no file of predictions in COCO's format ({type(error).__name__}: {error}); it needs "
             "images with file_name, height and width, and annotations."
         ) from None

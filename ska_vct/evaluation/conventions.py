@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ska_vct.utils.errors import InputError
+
 from .metrics import (
     COUNT_EPSILON,
     IOU_EPSILON,
@@ -57,7 +59,7 @@ TPAVI_FRAMES = 10
 def check_convention(convention: str) -> None:
     """Raise a ``ValueError`` with the choices when ``convention`` does not exist."""
     if convention not in CONVENTIONS:
-        raise ValueError(f"TEST.CONVENTION '{convention}' does not exist; choose one of {', '.join(CONVENTIONS)}.")
+        raise InputError(f"TEST.CONVENTION '{convention}' does not exist; choose one of {', '.join(CONVENTIONS)}.")
 
 
 def m_f_threshold(convention: str, *, from_masks: bool = False) -> str:

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ska_vct.utils.errors import InputError
+
 BETA_SQUARED = 0.3
 NUM_THRESHOLDS = 255
 IOU_EPSILON = 1e-7
@@ -109,7 +111,7 @@ def binary_stats(prob: Tensor, mask: Tensor, *, ignore_label: int | None = None)
         ValueError: shapes differ, or a probability is not a number in [0, 1].
     """
     if prob.shape != mask.shape or prob.ndim != 3:
-        raise ValueError(
+        raise InputError(
             f"Prediction of shape {tuple(prob.shape)} and mask of shape {tuple(mask.shape)} cannot be compared; "
             "both must be (frames, height, width)."
         )
@@ -118,7 +120,7 @@ def binary_stats(prob: Tensor, mask: Tensor, *, ignore_label: int | None = None)
     # Not a number is neither; aminmax hands it on.
     low, high = prob.aminmax() if prob.numel() else (prob.new_zeros(()), prob.new_zeros(()))
     if not bool((low >= 0) & (high <= 1)):
-        raise ValueError("Foreground probabilities must lie in [0, 1]; some do not, or are not numbers.")
+        raise InputError("Foreground probabilities must lie in [0, 1]; some do not, or are not numbers.")
     num_frames = prob.shape[0]
     valid = torch.ones_like(mask, dtype=torch.bool) if ignore_label is None else mask != ignore_label
     foreground = (mask == 1) & valid
@@ -160,7 +162,7 @@ def semantic_stats(
         ValueError: shapes differ, or ``prediction`` holds a value that is no class.
     """
     if prediction.shape != labels.shape or prediction.ndim != 3:
-        raise ValueError(
+        raise InputError(
             f"Prediction of shape {tuple(prediction.shape)} and label map of shape {tuple(labels.shape)} cannot "
             "be compared; both must be (frames, height, width)."
         )
@@ -168,7 +170,7 @@ def semantic_stats(
     prediction = prediction.detach().long().flatten(1)
     labels = labels.to(prediction.device).long().flatten(1)
     if prediction.numel() and not (0 <= int(prediction.min()) and int(prediction.max()) < num_classes):
-        raise ValueError(f"The prediction holds values outside the classes 0 to {num_classes - 1}.")
+        raise InputError(f"The prediction holds values outside the classes 0 to {num_classes - 1}.")
     known = (labels >= 0) & (labels < num_classes)
     kept = torch.ones_like(known) if ignore_label is None else labels != ignore_label
     frame = torch.arange(num_frames, device=prediction.device)[:, None] * num_classes

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING
+from ska_vct.utils.errors import InputError
 
 GROUPS = ("sounding", "silent_still", "silent_moving")
 _CODES = [SOUNDING, SILENT_STILL, SILENT_MOVING]
@@ -34,7 +35,7 @@ def count_objects(segmented: Tensor, groups: Tensor) -> Tensor:
         ValueError: shapes differ, or ``groups`` holds a value that has no meaning.
     """
     if segmented.shape != groups.shape or segmented.ndim != 3:
-        raise ValueError(
+        raise InputError(
             f"What is segmented has shape {tuple(segmented.shape)}, the groups of objects {tuple(groups.shape)}; "
             "both must be (frames, height, width)."
         )
@@ -42,7 +43,7 @@ def count_objects(segmented: Tensor, groups: Tensor) -> Tensor:
     num_frames = len(groups)
     groups = groups.to(segmented.device).flatten(1).int()
     if num_frames and int(groups.max()) >= codes:
-        raise ValueError(f"Groups of objects hold the value {int(groups.max())}; they go from 0 to {codes - 1}.")
+        raise InputError(f"Groups of objects hold the value {int(groups.max())}; they go from 0 to {codes - 1}.")
     frame = torch.arange(num_frames, device=segmented.device, dtype=torch.int32)[:, None]
     place = ((frame * codes + groups) * 2 + segmented.flatten(1)).flatten()
     counts = torch.bincount(place, minlength=num_frames * codes * 2).view(num_frames, codes, 2)[:, _CODES]

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.palette import voc_palette
 
@@ -23,7 +24,7 @@ def prediction_path(root: str | Path, clip_id: str, frame: int, *, binary: bool)
     """
     relative = PurePosixPath(clip_id)
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
-        raise ValueError(f"Clip id '{clip_id}' cannot be a folder name; it must be relative and without '..'.")
+        raise InputError(f"Clip id '{clip_id}' cannot be a folder name; it must be relative and without '..'.")
     folder = Path(root) / relative
     return folder / f"{relative.name}_{frame + 1}.png" if binary else folder / "labels_semantic" / f"{frame}.png"
 
@@ -73,23 +74,23 @@ def load_prediction(
     for frame in frames:
         path = prediction_path(root, clip_id, int(frame), binary=binary)
         if not path.is_file():
-            raise FileNotFoundError(f"No prediction for clip '{clip_id}': '{path}' does not exist.")
+            raise MissingFileError(f"No prediction for clip '{clip_id}': '{path}' does not exist.")
         try:
             with Image.open(path) as picture:
                 labels = np.asarray(picture)
         except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(
+            raise InputError(
                 f"Prediction '{path}' cannot be read as a picture ({error}); save it again."
             ) from None
         if labels.ndim != 2:
-            raise ValueError(f"Prediction '{path}' has colour channels; one value per pixel is expected.")
+            raise InputError(f"Prediction '{path}' has colour channels; one value per pixel is expected.")
         size = size or labels.shape
         if labels.shape != tuple(size):
-            raise ValueError(
+            raise InputError(
                 f"Prediction '{path}' is {labels.shape[0]} x {labels.shape[1]} pixels but {size[0]} x {size[1]} "
                 "are expected; predict at the evaluation size (INPUT.EVAL_SIZE)."
             )
         if binary and not np.isin(labels, (0, 255)).all():
-            raise ValueError(f"Prediction '{path}' holds values besides 0 and 255; a binary mask is expected.")
+            raise InputError(f"Prediction '{path}' holds values besides 0 and 255; a binary mask is expected.")
         masks.append(labels.astype(np.int64) // 255 if binary else labels.astype(np.int64))
     return np.stack(masks)

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor, nn
 
+from ska_vct.utils.errors import InputError
+
 # Beyond every class index, so that ignored pixels never win a maximum or a minimum.
 _BELOW, _ABOVE = -1.0, 1e4
 # Side, in cells of the mask features, of what a local average covers.
@@ -68,7 +70,7 @@ class BRM(nn.Module):
         """
         super().__init__()
         if fusion < 0:
-            raise ValueError(f"MODEL.BRM.FUSION is {fusion}; it must be 0 or more.")
+            raise InputError(f"MODEL.BRM.FUSION is {fusion}; it must be 0 or more.")
         self.high_frequency = high_frequency
         self.fusion = fusion
         self.head = nn.Sequential(
@@ -138,5 +140,5 @@ def build_brm(cfg) -> BRM | None:
         ValueError: for contours to be fused without a head that finds them.
     """
     if cfg.MODEL.BRM.FUSION and not cfg.MODEL.BRM.ENABLED:
-        raise ValueError("MODEL.BRM.FUSION needs contours: set MODEL.BRM.ENABLED True, or MODEL.BRM.FUSION 0.0.")
+        raise InputError("MODEL.BRM.FUSION needs contours: set MODEL.BRM.ENABLED True, or MODEL.BRM.FUSION 0.0.")
     return BRM(cfg) if cfg.MODEL.BRM.ENABLED else None

@@ -14,6 +14,8 @@ from detectron2.config import configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from torch import Tensor, nn
 
+from ska_vct.utils.errors import InputError
+
 from .layers import (
     MSDeformAttn,
     at_least_float32,
@@ -107,12 +109,12 @@ class MSDeformAttnPixelDecoder(nn.Module):
         super().__init__()
         missing = [name for name in in_features if name not in input_shape]
         if len(in_features) != 4 or missing:
-            raise ValueError(
+            raise InputError(
                 f"MODEL.PIXEL_DECODER.IN_FEATURES must be four of the backbone's features "
                 f"{list(input_shape)}, fine to coarse; got {in_features}."
             )
         if dim % _GROUPS:
-            raise ValueError(f"MODEL.HIDDEN_DIM must be a multiple of {_GROUPS} (GroupNorm), got {dim}.")
+            raise InputError(f"MODEL.HIDDEN_DIM must be a multiple of {_GROUPS} (GroupNorm), got {dim}.")
         self.in_features = list(in_features)
         self.fine_feature = in_features[0]
         self.coarse_to_fine = list(reversed(in_features[1:]))

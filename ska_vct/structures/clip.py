@@ -39,6 +39,8 @@ from collections.abc import Mapping
 
 import torch
 
+from ska_vct.utils.errors import SkaVctError
+
 IGNORE_LABEL = 255
 UNKNOWN_CATEGORY = -1
 SOUNDING, SILENT_STILL, SILENT_MOVING = 1, 2, 3
@@ -59,7 +61,7 @@ CLIP_FIELDS = {
 }
 
 
-class ClipError(ValueError):
+class ClipError(SkaVctError, ValueError):
     """A clip does not have the fields, types or shapes that this module documents."""
 
 

@@ -7,13 +7,14 @@ from ska_vct.data.avsbench.subsets import SPLITS, get_subset
 from ska_vct.data.flow.methods.base import MIN_SIDE
 from ska_vct.synth.classes import HELDOUT_VARIANTS, SEEN_VARIANTS
 from ska_vct.synth.scene import SCENE_KINDS, SceneOptions
+from ska_vct.utils.errors import SkaVctError
 
 # Raised whenever the same settings would give other bytes.
 # 2: silent movers rest as often as what sounds; only their clips changed.
 GENERATOR_VERSION = 2
 
 
-class SynthError(ValueError):
+class SynthError(SkaVctError, ValueError):
     """A setting makes no sense or the target folder holds something else; one sentence for the user."""
 
 

@@ -20,12 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from ska_vct.data.avsbench.folders import read_table
+from ska_vct.utils.errors import SkaVctError
 
 TRUTH_FOLDER = "synth_truth"
 BACKGROUND = 0
 
 
-class TruthError(ValueError):
+class TruthError(SkaVctError, ValueError):
     """A clip's truth is missing, unreadable or belongs to another clip; the sentence names the file."""
 
 

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ska_vct.utils.errors import SkaVctError
 
-class UnsafePickleError(ValueError):
+
+class UnsafePickleError(SkaVctError, ValueError):
     """A pickle asks for something else than arrays, or is none; the message says for what."""
 
 

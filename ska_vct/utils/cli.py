@@ -5,7 +5,15 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
+from ska_vct.utils.errors import SkaVctError
+
+_PACKAGE = "ska_vct"
+_REPORT = (
+    "This is a defect of SKA-VCT, not of your input. Please report it with this traceback, the command, and the "
+    "environment.txt of the output folder if there is one."
+)
 _DEBUG_VARIABLE = "SKA_VCT_DEBUG"
 _CONFIG_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
 
@@ -30,22 +38,58 @@ def split_overrides(words: Sequence[str], *, keys_of: Sequence[str] = ()) -> tup
 def one_sentence_errors() -> Iterator[None]:
     """Turn errors that the input causes into ``error: <sentence>`` and exit status 1.
 
-    Errors of the program itself (TypeError, RuntimeError, ...) keep their traceback; with ``SKA_VCT_DEBUG=1``
-    all do.
+    These are :class:`SkaVctError`, ``OSError`` (the user's files and folders) and packages that are not installed.
+    Any other exception is a defect: it keeps its traceback, asks for a report, and also ends the program with
+    status 1. With ``SKA_VCT_DEBUG=1`` every error keeps its traceback.
     """
     try:
         yield
     except KeyboardInterrupt:
         sys.stdout.flush()
         sys.exit("interrupted; a training continues from its last checkpoint with --resume")
-    except (ValueError, KeyError, OSError) as error:
-        if os.environ.get(_DEBUG_VARIABLE):
+    except (SkaVctError, OSError) as error:
+        _end(error, str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == _PACKAGE:
+            _ask_for_report(error)
             raise
-        # str(KeyError) is the repr of its message.
-        is_plain_key_error = type(error) is KeyError and error.args
-        message = str(error.args[0]) if is_plain_key_error else str(error)
-        # A data loader's worker hands on its whole traceback as the message; the last line is the sentence.
-        if "Original Traceback" in message:
-            message = message.strip().splitlines()[-1].split(": ", 1)[-1]
-        sys.stdout.flush()
-        sys.exit(f"error: {message or type(error).__name__} (traceback with {_DEBUG_VARIABLE}=1)")
+        _end(error, missing_module(error))
+    except Exception as error:
+        _ask_for_report(error)
+        raise
+
+
+def missing_module(error: ModuleNotFoundError) -> str:
+    """What to do about a package that is not installed."""
+    name = (error.name or str(error)).partition(".")[0]
+    if name == "detectron2":
+        return (
+            f"{sys.executable} has no Detectron2, which PyPI does not offer under that name; from a checkout run "
+            "'python scripts/install_detectron2.py', or anywhere: pip install --no-build-isolation "
+            "'git+https://github.com/facebookresearch/detectron2.git'."
+        )
+    return (
+        f"{sys.executable} has no module '{name}'; run 'bash scripts/quickstart.sh --setup-only' once and use "
+        ".venv/bin/python, or add --no-venv to set up the Python environment you are in."
+    )
+
+
+def _end(error: Exception, message: str) -> NoReturn:
+    if os.environ.get(_DEBUG_VARIABLE):
+        raise error
+    # A data loader's worker passes its whole traceback as the message; the last line is the sentence.
+    if "Original Traceback" in message:
+        message = message.strip().splitlines()[-1].split(": ", 1)[-1]
+    sys.stdout.flush()
+    sys.exit(f"error: {message or type(error).__name__} (traceback with {_DEBUG_VARIABLE}=1)")
+
+
+def _ask_for_report(error: Exception) -> None:
+    if getattr(error, "_ska_vct_reported", False):
+        return
+    error._ska_vct_reported = True  # type: ignore[attr-defined]
+    if hasattr(error, "add_note"):
+        error.add_note(_REPORT)
+    else:
+        # Python 3.10
+        print(_REPORT, file=sys.stderr)

@@ -3,6 +3,8 @@
 import tempfile
 from pathlib import Path
 
+from ska_vct.utils.errors import FileSystemError
+
 
 def make_folder(path: str | Path) -> Path:
     """Create folder ``path`` with its parents, if need be, and check that it can be written to.
@@ -16,7 +18,7 @@ def make_folder(path: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise OSError(
+        raise FileSystemError(
             f"Cannot write to folder '{path}' ({error.strerror or error}); choose another output folder."
         ) from None
     return path

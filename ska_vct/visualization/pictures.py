@@ -10,6 +10,7 @@ import torch
 from torchvision.utils import flow_to_image as wheel_picture
 
 from ska_vct.structures.clip import IGNORE_LABEL
+from ska_vct.utils.errors import InputError
 from ska_vct.utils.palette import voc_palette
 
 # one vivid object colour for S4 and MS3; VOC's class 1 is too dark on most pictures
@@ -56,7 +57,7 @@ def overlay_labels(
     labels = resize_labels(labels, picture.shape[:2])
     known = labels[labels != IGNORE_LABEL]
     if known.size and int(known.max()) >= len(palette):
-        raise ValueError(f"Label {int(known.max())} has no colour: the palette has {len(palette)} entries.")
+        raise InputError(f"Label {int(known.max())} has no colour: the palette has {len(palette)} entries.")
     colors = palette[np.where(labels == IGNORE_LABEL, 0, labels)].astype(np.float32)
     shown = (labels != 0) & (labels != IGNORE_LABEL)
     result = np.where(shown[..., None], picture + FILL_OPACITY * (colors - picture), picture).astype(np.uint8)
@@ -83,9 +84,9 @@ def flow_to_image(flow: np.ndarray, *, scale: float | None = None) -> np.ndarray
         ValueError: wrong shape, or values that are not finite.
     """
     if flow.ndim not in (3, 4) or flow.shape[-3] != 2:
-        raise ValueError(f"A flow field has shape (T, 2, h, w) or (2, h, w), this one {tuple(flow.shape)}.")
+        raise InputError(f"A flow field has shape (T, 2, h, w) or (2, h, w), this one {tuple(flow.shape)}.")
     if not np.isfinite(flow).all():
-        raise ValueError("The flow field holds values that are not finite; compute it again.")
+        raise InputError("The flow field holds values that are not finite; compute it again.")
     stack = torch.as_tensor(np.asarray(flow, np.float32)).reshape(-1, 2, *flow.shape[-2:])
     speed = stack.norm(dim=1, keepdim=True)
     scale = float(speed.max()) if scale is None else scale

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import soundfile
 
+from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.files import atomic_write
 
 from .pictures import BINARY_PALETTE, overlay_labels, resize_picture
@@ -51,13 +52,13 @@ def write_overlay_video(
         FileNotFoundError: the sound or the video does not exist.
     """
     if len(frames) != len(labels) or len(frames) == 0:
-        raise ValueError(f"A film needs one prediction per frame; there are {len(frames)} and {len(labels)}.")
+        raise InputError(f"A film needs one prediction per frame; there are {len(frames)} and {len(labels)}.")
     seconds = np.arange(len(frames)) if seconds is None else np.asarray(seconds)
     duration = int(seconds[-1]) + 1
     sound = None if audio is None else _load_sound(audio, sample_rate, duration)
     if video is not None:
         if not Path(video).is_file():
-            raise FileNotFoundError(f"Video '{video}' does not exist; leave it out to hold the sampled frames.")
+            raise MissingFileError(f"Video '{video}' does not exist; leave it out to hold the sampled frames.")
         rate = fps or _frame_rate(video)
         pictures = _video_frames(video, rate, duration)
     else:
@@ -83,7 +84,7 @@ def write_overlay_video(
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(picture_stream.encode(frame))
         if size is None:
-            raise ValueError(f"Video '{video}' has no frame that can be decoded; leave it out or replace it.")
+            raise InputError(f"Video '{video}' has no frame that can be decoded; leave it out or replace it.")
         container.mux(picture_stream.encode(None))
         if sound_stream is not None:
             for frame in _sound_frames(samples, sample_rate):
@@ -122,7 +123,7 @@ def _video_frames(video: str | Path, fps: float, duration: int) -> Iterator[tupl
                     return
                 last = frame.to_ndarray(format="rgb24")
         except av.FFmpegError as error:
-            raise ValueError(f"Video '{video}' cannot be decoded ({error}); leave it out or replace it.") from None
+            raise InputError(f"Video '{video}' cannot be decoded ({error}); leave it out or replace it.") from None
     while last is not None and tick is not None:
         yield tick / fps, last
         tick = next(ticks, None)
@@ -132,10 +133,10 @@ def _open(video: str | Path) -> av.container.InputContainer:
     try:
         container = av.open(str(video))
     except av.FFmpegError as error:
-        raise ValueError(f"Video '{video}' cannot be decoded ({error}); leave it out or replace it.") from None
+        raise InputError(f"Video '{video}' cannot be decoded ({error}); leave it out or replace it.") from None
     if not container.streams.video:
         container.close()
-        raise ValueError(f"Video '{video}' has no pictures in it; leave it out or replace it.")
+        raise InputError(f"Video '{video}' has no pictures in it; leave it out or replace it.")
     return container
 
 
@@ -143,22 +144,22 @@ def _load_sound(audio: np.ndarray | str | Path, sample_rate: int | None, duratio
     """Float32 samples (channels, n) of the first ``duration`` seconds, one or two channels, and their rate."""
     if isinstance(audio, str | Path):
         if not Path(audio).is_file():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"Sound '{audio}' does not exist; a film needs it (audio=None makes a silent one)."
             )
         try:
             audio, sample_rate = soundfile.read(audio, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise ValueError(f"Sound '{audio}' cannot be read ({error}); convert it to PCM wav.") from None
+            raise InputError(f"Sound '{audio}' cannot be read ({error}); convert it to PCM wav.") from None
     if not sample_rate:
-        raise ValueError("Samples of sound need their sample_rate.")
+        raise InputError("Samples of sound need their sample_rate.")
     samples = np.asarray(audio)
     scale = 1 / 32768 if samples.dtype == np.int16 else 1.0
     samples = (samples.astype(np.float32) * scale).reshape(len(samples), -1)[: duration * sample_rate].T
     if samples.shape[0] > 2:
         samples = samples.mean(0, keepdims=True)
     if samples.size == 0 or not np.isfinite(samples).all():
-        raise ValueError("The sound is empty or holds values that are not finite; a film cannot carry it.")
+        raise InputError("The sound is empty or holds values that are not finite; a film cannot carry it.")
     return np.clip(samples, -1, 1), int(sample_rate)
 
 

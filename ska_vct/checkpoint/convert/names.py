@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ska_vct.utils.errors import UnknownNameError
+
 Rule = tuple[str, str]
 
 
@@ -94,7 +96,7 @@ def convert(
         else:
             ours[renamed] = tensor
     if unknown:
-        raise KeyError(
+        raise UnknownNameError(
             f"{len(unknown)} entries are not of a {what}: {', '.join(unknown[:8])}"
             f"{' …' if len(unknown) > 8 else ''}. Is it a checkpoint of another program?"
         )

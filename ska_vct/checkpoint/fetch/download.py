@@ -11,6 +11,8 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm import tqdm
 
+from ska_vct.utils.errors import SkaVctError
+
 _TIMEOUT = 30.0
 _TRIES = 4
 _BLOCK = 1 << 20
@@ -18,7 +20,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VARIABLE = "SKA_VCT_CACHE"
 
 
-class DownloadError(OSError):
+class DownloadError(SkaVctError, OSError):
     """A file cannot be fetched; the sentence says which and where to put it by hand."""
 
 

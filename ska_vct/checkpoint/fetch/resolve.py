@@ -14,6 +14,8 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from ska_vct.utils.errors import InputError, MissingFileError
+
 from .download import cache_folder, download
 from .zoo import SCHEME, ZOO
 
@@ -47,7 +49,7 @@ def resolve(source: str | os.PathLike, *, key: str = "the config") -> Path:
         return _from_hub(rest, key)
     if scheme == "timm":
         return _from_timm(rest, key)
-    raise ValueError(f"{key}: '{text}' is no kind of address that is known; write {_FORMS}.")
+    raise InputError(f"{key}: '{text}' is no kind of address that is known; write {_FORMS}.")
 
 
 def _file_or_timm(text: str, key: str) -> Path:
@@ -59,12 +61,12 @@ def _file_or_timm(text: str, key: str) -> Path:
 
         if timm.models.is_model_pretrained(text):
             return _from_timm(text, key)
-    raise FileNotFoundError(f"{key}: there is no file '{text}'; write {_FORMS}.")
+    raise MissingFileError(f"{key}: there is no file '{text}'; write {_FORMS}.")
 
 
 def _from_zoo(name: str, key: str) -> Path:
     if name not in ZOO:
-        raise ValueError(f"{key}: '{SCHEME}{name}' is unknown; there are {', '.join(ZOO)}.")
+        raise InputError(f"{key}: '{SCHEME}{name}' is unknown; there are {', '.join(ZOO)}.")
     weights = ZOO[name]
     return download(weights.url, cache_folder() / weights.file, sha256=weights.sha256, key=key)
 
@@ -73,7 +75,7 @@ def _from_url(url: str, key: str) -> Path:
     parts = urlsplit(url)
     sha256 = parts.fragment.removeprefix("sha256=") if parts.fragment.startswith("sha256=") else ""
     if sha256 and not re.fullmatch(r"[0-9a-fA-F]{8,64}", sha256):
-        raise ValueError(f"{key}: '{sha256}' is no SHA-256; write at least its first 8 hexadecimal digits.")
+        raise InputError(f"{key}: '{sha256}' is no SHA-256; write at least its first 8 hexadecimal digits.")
     path = _clean(unquote(parts.path), url, key)
     # The port belongs to the server's name; a colon is not allowed in all file systems.
     target = cache_folder() / "url" / parts.netloc.rpartition("@")[2].replace(":", "_") / path
@@ -83,7 +85,7 @@ def _from_url(url: str, key: str) -> Path:
 def _from_hub(rest: str, key: str) -> Path:
     parts = rest.split("/", 2)
     if len(parts) != 3 or not all(parts):
-        raise ValueError(f"{key}: 'hf://{rest}' lacks a part; write hf://ORG/REPO/FILE.")
+        raise InputError(f"{key}: 'hf://{rest}' lacks a part; write hf://ORG/REPO/FILE.")
     org, repo, file = parts
     repo, _, revision = repo.partition("@")
     revision = revision or "main"
@@ -97,12 +99,12 @@ def _from_timm(name: str, key: str) -> Path:
 
     known = get_pretrained_cfg(name) if is_model(name) else None
     if known is None or not known.hf_hub_id:
-        raise ValueError(f"{key}: timm has no pretrained weights called '{name}' on Hugging Face.")
+        raise InputError(f"{key}: timm has no pretrained weights called '{name}' on Hugging Face.")
     return _from_hub(f"{known.hf_hub_id}/{known.hf_hub_filename or _TIMM_FILE}", key)
 
 
 def _clean(path: str, source: str, key: str) -> PurePosixPath:
     parts = [part for part in path.split("/") if part]
     if not parts or any(part in (".", "..") or "\\" in part for part in parts):
-        raise ValueError(f"{key}: '{source}' names no file.")
+        raise InputError(f"{key}: '{source}' names no file.")
     return PurePosixPath(*parts)

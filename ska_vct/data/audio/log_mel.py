@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from ska_vct.utils.errors import SkaVctError
+
 SAMPLE_RATE = 16000
 WINDOW = 400  # 25 ms
 HOP = 160  # 10 ms
@@ -23,7 +25,7 @@ PATCH_FRAMES = 96
 MIN_SAMPLES = WINDOW + (PATCH_FRAMES - 1) * HOP
 
 
-class AudioError(ValueError):
+class AudioError(SkaVctError, ValueError):
     """A sound cannot be used; the sentence names the file where there is one."""
 
 

@@ -4,10 +4,12 @@ import csv
 import os
 from collections.abc import Iterable, Sequence
 
+from ska_vct.utils.errors import SkaVctError
+
 SHOWN = 3
 
 
-class DatasetError(ValueError):
+class DatasetError(SkaVctError, ValueError):
     """A data set is not there or not whole; the sentence names the files and what to do."""
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ska_vct.utils.errors import UnknownNameError
+
 # Order of the published VCT checkpoints' prototypes.
 S4_CATEGORIES = (
     "helicopter", "mynah_bird_singing", "typing_on_computer_keyboard", "playing_violin", "playing_glockenspiel",
@@ -124,7 +126,9 @@ def get_subset(name: str) -> Subset:
     try:
         return SUBSETS[name]
     except KeyError:
-        raise KeyError(f"There is no AVSBench subset '{name}'; choose one of {', '.join(SUBSETS)}.") from None
+        raise UnknownNameError(
+            f"There is no AVSBench subset '{name}'; choose one of {', '.join(SUBSETS)}."
+        ) from None
 
 
 def dataset_name(subset: str, split: str) -> str:

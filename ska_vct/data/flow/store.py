@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ska_vct.utils.errors import InputError, SkaVctError
 from ska_vct.utils.npz import write_npz
 
 # bits per value -> version of the file
@@ -37,7 +38,7 @@ META_KEYS = (
 )  # fmt: skip
 
 
-class FlowError(ValueError):
+class FlowError(SkaVctError, ValueError):
     """A flow file is missing, unreadable or does not belong to the clip; the sentence names the file."""
 
 
@@ -82,7 +83,7 @@ def flow_path(
     file = f"{name}.npz"
     if subset == "avss":
         if not label:
-            raise ValueError(
+            raise InputError(
                 f"The flow file of AVSS clip '{name}' lies in a folder v1s, v1m or v2; give its label."
             )
         return Path(root, subset, label, file)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ska_vct.data.images.io import read_image
+from ska_vct.utils.errors import InputError
 from ska_vct.utils.files import atomic_path
 from ska_vct.utils.folders import make_folder
 
@@ -39,7 +40,7 @@ class ImageCache:
             OSError: the folder cannot be made.
         """
         if short_side < 1 or max_gb <= 0:
-            raise ValueError(
+            raise InputError(
                 f"A cache of pictures with a short side of {short_side} and at most {max_gb} GiB can keep "
                 "nothing; set INPUT.CACHE.SHORT_SIDE and INPUT.CACHE.MAX_GB above 0."
             )

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ska_vct.utils.errors import SkaVctError
 from ska_vct.utils.files import atomic_path
 
 SHOWN_VALUES = 8
@@ -14,7 +15,7 @@ _END_MARKS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
 _TAIL = 64
 
 
-class ImageError(ValueError):
+class ImageError(SkaVctError, ValueError):
     """A picture or mask cannot be used; the sentence names the file."""
 
 

@@ -26,6 +26,7 @@ import yaml
 from detectron2.config import CfgNode
 
 from ska_vct.engine.setup import load_cfg
+from ska_vct.utils.errors import SkaVctError
 
 SPLITS = ("plain", "silent-twin", "silent-mover", "camera-motion", "weak-motion", "off-screen")
 TRAIN_FOLDER = "train"
@@ -35,7 +36,7 @@ _LIST_KEYS = {"benchmark", "seeds", "baseline", "splits", "negatives_on", "rows"
 _ROW_KEYS = {"name", "label", "config", "overrides", "seeds"}
 
 
-class AblationError(ValueError):
+class AblationError(SkaVctError, ValueError):
     """A list of runs is wrong, or does not fit the runs that are there; the message says what to do."""
 
 

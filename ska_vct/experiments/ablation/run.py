@@ -21,6 +21,7 @@ from ska_vct.engine.predict import load_model
 from ska_vct.engine.setup import default_argument_parser, setup_cfg
 from ska_vct.engine.trainer import train_or_evaluate
 from ska_vct.utils.cli import one_sentence_errors
+from ska_vct.utils.errors import InputError
 from ska_vct.utils.files import write_json
 
 from ..job_queue import interrupt_on_termination
@@ -42,7 +43,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise ValueError(f"{path} is damaged; remove its folder to do this run again.") from None
+        raise InputError(f"{path} is damaged; remove its folder to do this run again.") from None
 
 
 def is_trained(folder: Path) -> bool:
@@ -141,7 +142,7 @@ def main(folder: Path) -> None:
     """Do what is left of the run in ``folder``."""
     plan = read_json(folder / PLAN)
     if plan is None:
-        raise ValueError(f"There is no {PLAN} in '{folder}'; tools/run_ablation.py writes it.")
+        raise InputError(f"There is no {PLAN} in '{folder}'; tools/run_ablation.py writes it.")
     if not is_trained(folder):
         train(folder, plan)
     if read_scores(folder, plan) is None:

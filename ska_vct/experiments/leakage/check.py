@@ -27,6 +27,7 @@ from ska_vct.experiments.leakage.models import (
 )
 from ska_vct.experiments.leakage.pixel_baselines import score_pixel_baselines
 from ska_vct.synth.benchmark import SUBSET, TEST_SPLITS, library_versions
+from ska_vct.utils.errors import InputError
 from ska_vct.utils.files import atomic_write, write_json
 
 # What a sense can know of which object sounds, percent, by kind of scene. Below 100 the value is a limit that
@@ -249,7 +250,7 @@ def check_leaks(train: Pairs, tests: Mapping[str, Pairs | None], *, seed: int = 
 def _answer(train: Pairs, test: Pairs, kind: str, seed: int) -> dict[str, np.ndarray]:
     near = train.select(train.kinds == _TRAINED_AS.get(kind, kind))
     if len(near) < _MIN_PAIRS:
-        raise ValueError(
+        raise InputError(
             f"The training clips hold {len(near)} pairs of kind '{_TRAINED_AS.get(kind, kind)}'; at least "
             f"{_MIN_PAIRS} are needed to learn from. Name the benchmark's own training split."
         )
@@ -285,7 +286,7 @@ def run_leak_check(
     root = Path(root)
     train = read_pairs(root / "train", SUBSET, "train", progress=progress)
     if train is None:
-        raise ValueError(f"The clips of {root / 'train'} hold no pair of a sounding and a silent object.")
+        raise InputError(f"The clips of {root / 'train'} hold no pair of a sounding and a silent object.")
     tests = {name: read_pairs(root / name, SUBSET, "test", progress=progress) for name in TEST_SPLITS}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

@@ -18,6 +18,7 @@ from ska_vct.data.flow.store import FlowError
 from ska_vct.experiments.robustness.donors import any_donors, clip_rng, off_screen_donors
 from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING, TRUE_CONDITION, ClipError
 from ska_vct.synth.truth import ClipTruth, TruthError, has_objects, read_objects
+from ska_vct.utils.errors import InputError
 
 NEGATIVES = ("silence", "noise", "off_screen")
 # name -> what a clip is like
@@ -71,7 +72,7 @@ class ConditionMapper:
     ):
         check_conditions(conditions)
         if mapper.is_train:
-            raise ValueError("Conditions change clips as testing sees them; make the mapper with is_train=False.")
+            raise InputError("Conditions change clips as testing sees them; make the mapper with is_train=False.")
         self.conditions = tuple(conditions)
         self.records = records
         self._mapper = mapper
@@ -149,9 +150,9 @@ def check_conditions(conditions: Sequence[str]) -> None:
     """Raise a ``ValueError`` where a condition does not exist or is named twice, or there is none."""
     unknown = [name for name in conditions if name not in CONDITIONS]
     if unknown or not conditions:
-        raise ValueError(f"Conditions are {', '.join(CONDITIONS)}; got {', '.join(unknown) or 'none'}.")
+        raise InputError(f"Conditions are {', '.join(CONDITIONS)}; got {', '.join(unknown) or 'none'}.")
     if len(set(conditions)) < len(conditions):
-        raise ValueError(f"A condition is named twice: {', '.join(conditions)}.")
+        raise InputError(f"A condition is named twice: {', '.join(conditions)}.")
 
 
 @lru_cache(maxsize=4)

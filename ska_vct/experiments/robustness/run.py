@@ -25,6 +25,7 @@ from ska_vct.experiments.robustness.evaluator import ConditionEvaluator, compare
 from ska_vct.experiments.robustness.report import to_markdown, write_robustness
 from ska_vct.structures.clip import TRUE_CONDITION
 from ska_vct.synth.benchmark import TEST_SPLITS
+from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.folders import make_folder
 
 _LOGGER = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def evaluate_robustness(
     check_conditions(conditions)
     unknown = sorted(set(negatives_on or ()) - set(splits))
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"There is no split {', '.join(unknown)} to change clips of; there are {', '.join(splits)}."
         )
     scores, clips = {}, {}
@@ -148,14 +149,14 @@ def choose_splits(
     splits: dict[str, str] = {}
     if benchmark:
         if subset_of(cfg.DATASETS.TEST[0]).name != "ms3":
-            raise ValueError(
+            raise InputError(
                 f"The benchmark's clips are laid out as MS3, but DATASETS.TEST names {cfg.DATASETS.TEST[0]}; use "
                 "a config of MS3, or add DATASETS.TEST \"('avsbench_ms3_test',)\"."
             )
         splits = {name: f"{benchmark}/{name}" for name in TEST_SPLITS if Path(benchmark, name).is_dir()}
         lacking = [name for name in TEST_SPLITS if name not in splits]
         if not splits:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"Folder '{benchmark}' holds none of the benchmark's splits ({', '.join(TEST_SPLITS)}); make "
                 "them with datasets/make_synth.py --benchmark, or name releases with --data NAME=ROOT."
             )
@@ -163,9 +164,9 @@ def choose_splits(
             _LOGGER.warning(f"'{benchmark}' has no {', '.join(lacking)}; the other splits are scored.")
     for name, root in data:
         if name in splits:
-            raise ValueError(f"Split '{name}' is named twice; give each its own name.")
+            raise InputError(f"Split '{name}' is named twice; give each its own name.")
         if not Path(root).is_dir():
-            raise FileNotFoundError(f"There is no folder '{root}' for split '{name}'.")
+            raise MissingFileError(f"There is no folder '{root}' for split '{name}'.")
         splits[name] = root
     return splits or {cfg.DATASETS.TEST[0]: cfg.DATASETS.ROOT}
 

@@ -9,6 +9,8 @@ import torch
 from detectron2.config import configurable
 from torch import Tensor, nn
 
+from ska_vct.utils.errors import InputError
+
 from ..layers import MLP
 
 # Convolutions after which VGGish pools.
@@ -33,7 +35,7 @@ class VGGishBackbone(nn.Sequential):
             ValueError: if there are not six.
         """
         if len(channels) != 6:
-            raise ValueError(f"MODEL.AUDIO.CHANNELS must list six widths, got {list(channels)}.")
+            raise InputError(f"MODEL.AUDIO.CHANNELS must list six widths, got {list(channels)}.")
         layers: list[nn.Module] = []
         before = 1
         for index, width in enumerate(channels):

@@ -4,6 +4,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import nn
 
+from ska_vct.utils.errors import InputError
+
 from ..layers.checkpoint import checkpoint_blocks, repeated_blocks
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
@@ -27,7 +29,7 @@ class NamedBackbone(Backbone):
         if checkpoint:
             blocks = repeated_blocks(network)
             if not blocks:
-                raise ValueError(
+                raise InputError(
                     f"MODEL.BACKBONE.CHECKPOINT: no repeated blocks were found in {type(network).__name__}; "
                     "set it to False."
                 )

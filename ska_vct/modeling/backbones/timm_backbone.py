@@ -6,6 +6,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import Tensor
 
+from ska_vct.utils.errors import InputError
+
 from .named import STRIDES, NamedBackbone
 
 
@@ -37,7 +39,7 @@ class TimmBackbone(NamedBackbone):
             kwargs["drop_path_rate"] = drop_path_rate
         if not timm.is_model(name):
             close = timm.list_models(f"*{name.split('.')[0][:6]}*")[:8]
-            raise ValueError(
+            raise InputError(
                 f"MODEL.TIMM.NAME: timm has no model '{name}'. Similar: {', '.join(close) or 'none'}."
             )
         options = {"pretrained": False, "features_only": True, "in_chans": in_channels, **kwargs}
@@ -45,7 +47,7 @@ class TimmBackbone(NamedBackbone):
         reductions = network.feature_info.reduction()
         wanted = list(STRIDES.values())
         if any(stride not in reductions for stride in wanted):
-            raise ValueError(f"MODEL.TIMM.NAME: '{name}' has strides {reductions}; 4, 8, 16 and 32 are needed.")
+            raise InputError(f"MODEL.TIMM.NAME: '{name}' has strides {reductions}; 4, 8, 16 and 32 are needed.")
         if reductions != wanted:
             # The last feature of each stride.
             indices = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in wanted]

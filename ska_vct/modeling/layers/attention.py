@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ska_vct.utils.errors import InputError
+
 
 class Attention(nn.Module):
     """Multi-head attention through PyTorch's scaled-dot-product kernel; never materialises its weights.
@@ -17,7 +19,7 @@ class Attention(nn.Module):
     def __init__(self, *, dim: int, num_heads: int):
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f"The attention width {dim} is no multiple of its number of heads {num_heads}.")
+            raise InputError(f"The attention width {dim} is no multiple of its number of heads {num_heads}.")
         self.num_heads = num_heads
         self.q_proj = nn.Linear(dim, dim)
         self.k_proj = nn.Linear(dim, dim)

@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ska_vct.utils.errors import InputError
+
 from .deform_attn import deform_attn, require
 from .precision import at_least_float32, without_autocast
 
@@ -31,7 +33,7 @@ class MSDeformAttn(nn.Module):
         """
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f"The attention width {dim} is no multiple of its number of heads {num_heads}.")
+            raise InputError(f"The attention width {dim} is no multiple of its number of heads {num_heads}.")
         require(implementation, dim=dim // num_heads)
         self.implementation = implementation
         self.num_levels = num_levels

@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from ska_vct.utils.errors import InputError
+
 from .constants import cached_constant
 
 _TEMPERATURE = 10000.0
@@ -21,7 +23,7 @@ def sine_position_embedding(height: int, width: int, dim: int, device: torch.dev
         ValueError: ``dim`` is not a multiple of 4.
     """
     if dim % 4:
-        raise ValueError(f"A sine position embedding needs a width that is a multiple of 4, got {dim}.")
+        raise InputError(f"A sine position embedding needs a width that is a multiple of 4, got {dim}.")
     half = dim // 2
     exponent = 2 * torch.arange(half, device=device, dtype=torch.float32).div(2, rounding_mode="floor") / half
     frequency = _TEMPERATURE**exponent

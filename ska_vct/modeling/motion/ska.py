@@ -13,6 +13,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
+from ska_vct.utils.errors import InputError
+
 from ..layers import at_least_float32
 
 SKA_REGISTRY = Registry("SKA")
@@ -59,7 +61,7 @@ def energy_start(cfg: CfgNode, *, default: bool) -> float | None:
     """
     prior = cfg.MODEL.SKA.ENERGY_PRIOR
     if prior not in _ENERGY_PRIORS:
-        raise ValueError(f"MODEL.SKA.ENERGY_PRIOR is '{prior}'; choose one of {', '.join(_ENERGY_PRIORS)}.")
+        raise InputError(f"MODEL.SKA.ENERGY_PRIOR is '{prior}'; choose one of {', '.join(_ENERGY_PRIORS)}.")
     return cfg.MODEL.SKA.ENERGY_INIT if prior == "on" or (prior == "auto" and default) else None
 
 
@@ -91,7 +93,7 @@ def channel_count(channels: str) -> int:
         ValueError: for a choice there is not.
     """
     if channels not in _FLOW_CHANNELS:
-        raise ValueError(f"MODEL.SKA.CHANNELS must be one of {', '.join(_FLOW_CHANNELS)}, got '{channels}'.")
+        raise InputError(f"MODEL.SKA.CHANNELS must be one of {', '.join(_FLOW_CHANNELS)}, got '{channels}'.")
     return _FLOW_CHANNELS[channels]
 
 
@@ -183,7 +185,7 @@ class SKA(nn.Module):
         super().__init__()
         width = channel_count(channels)
         if dim % num_heads:
-            raise ValueError(f"MODEL.HIDDEN_DIM {dim} is no multiple of MODEL.SKA.NUM_HEADS {num_heads}.")
+            raise InputError(f"MODEL.HIDDEN_DIM {dim} is no multiple of MODEL.SKA.NUM_HEADS {num_heads}.")
         self.grid = tuple(grid)
         self.channels = channels
         self.num_heads = num_heads

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor, nn
 
+from ska_vct.utils.errors import InputError
+
 from ..layers import at_least_float32
 from .ska import (
     SKA_REGISTRY,
@@ -70,7 +72,7 @@ class TemporalSKA(nn.Module):
         """
         super().__init__()
         if steps < 0 or steps == 1:
-            raise ValueError(f"MODEL.SKA.STEPS is {steps}; choose 2 or more, or 0 for as many as flow fields.")
+            raise InputError(f"MODEL.SKA.STEPS is {steps}; choose 2 or more, or 0 for as many as flow fields.")
         self.grid = tuple(grid)
         self.num_heads = num_heads
         self.match_scale = match_scale
@@ -115,7 +117,7 @@ class TemporalSKA(nn.Module):
             ValueError: if S is 1.
         """
         if flow.shape[1] < 2:
-            raise ValueError(
+            raise InputError(
                 "TemporalSKA needs a series of flow fields: set INPUT.FLOW.SERIES to 2 or more, e.g. 10."
             )
         fields = flow_channels(at_least_float32(flow), self.channels)

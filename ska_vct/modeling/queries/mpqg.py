@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor, nn
 
+from ska_vct.utils.errors import InputError
+
 from ..layers import MLP, CrossAttentionLayer, at_least_float32
 from ..motion.ska import SKA_REGISTRY, MotionPrompt
 from .anchors import best_places, sample_places, seed_queries
@@ -153,11 +155,11 @@ class MPQG(nn.Module):
         """
         super().__init__()
         if anchors and not motion:
-            raise ValueError(
+            raise InputError(
                 "MODEL.MPQG.ANCHORS needs a motion map: set MODEL.MPQG.MOTION and MODEL.SKA.ENABLED True."
             )
         if not 0 <= anchors <= num_queries:
-            raise ValueError(f"MODEL.MPQG.ANCHORS is {anchors}, but there are {num_queries} queries.")
+            raise InputError(f"MODEL.MPQG.ANCHORS is {anchors}, but there are {num_queries} queries.")
         self.anchors = anchors
         self.mixer_grid = tuple(mixer_grid)
         self.pre_proj = nn.Sequential(
@@ -190,7 +192,7 @@ class MPQG(nn.Module):
         motion = node.MOTION and cfg.MODEL.SKA.ENABLED
         places = cfg.MODEL.SKA.GRID[0] * cfg.MODEL.SKA.GRID[1]
         if node.ANCHORS > places:
-            raise ValueError(f"MODEL.MPQG.ANCHORS is {node.ANCHORS}, but MODEL.SKA.GRID has {places} places.")
+            raise InputError(f"MODEL.MPQG.ANCHORS is {node.ANCHORS}, but MODEL.SKA.GRID has {places} places.")
         grid = node.MIXER_GRID if any(node.MIXER_GRID) else [-(-side // 4) for side in cfg.INPUT.SIZE]
         return {
             "mask_dim": cfg.MODEL.PIXEL_DECODER.MASK_DIM or cfg.MODEL.HIDDEN_DIM,

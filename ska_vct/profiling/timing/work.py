@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
+from ska_vct.utils.errors import SkaVctError
+
 TOTAL = "total"
 
 
-class BenchmarkError(ValueError):
+class BenchmarkError(SkaVctError, ValueError):
     """A benchmark cannot be run as asked for."""
 
 

@@ -15,6 +15,7 @@ import cv2
 import torch
 
 from ska_vct.utils.cpu import compute_on_cpu
+from ska_vct.utils.errors import SkaVctError
 
 from .memory import PeakMemory
 from .work import TOTAL, BenchmarkError, Case, Clock, Work
@@ -85,8 +86,8 @@ def _serve(connection: Connection, case: Case, build: Callable[[Case], Work]) ->
         _measure(connection, case, build)
     except EOFError:
         pass  # the parent is gone
-    except (ValueError, KeyError, OSError) as error:
-        connection.send(("wrong", str(error.args[0]) if type(error) is KeyError else str(error)))
+    except (SkaVctError, OSError) as error:
+        connection.send(("wrong", str(error)))
     except Exception:
         connection.send(("error", traceback.format_exc()))
 

@@ -17,6 +17,7 @@ from ska_vct.data.flow.extract.clip import FlowRequest, compute_clip, read_clip
 from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs
 from ska_vct.data.flow.methods.registry import RAFT
 from ska_vct.data.flow.store import FlowError, write_flow
+from ska_vct.utils.errors import FileSystemError
 
 # Clips that are read or computed ahead of the one waited for, per process or thread.
 _AHEAD = 3
@@ -105,7 +106,7 @@ def _one_clip(
     try:
         write_flow(path, flow, bits=request.bits)
     except OSError as error:
-        raise OSError(
+        raise FileSystemError(
             f"Flow file {path} cannot be written ({error.strerror or error}); nothing was left half-written. Make "
             "room and run the same command again: it goes on where it stopped."
         ) from None

@@ -12,6 +12,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ska_vct.utils.errors import InputError
+
 from ..constants import cached_constant
 from .grid import deform_attn_grid
 
@@ -119,14 +121,14 @@ def require(implementation: str, *, dim: int, device: torch.device | None = None
     """
     if implementation not in ("auto", *DEFORM_IMPLEMENTATIONS):
         names = ", ".join(DEFORM_IMPLEMENTATIONS)
-        raise ValueError(f"{_KEY} is '{implementation}'; choose auto or one of {names}.")
+        raise InputError(f"{_KEY} is '{implementation}'; choose auto or one of {names}.")
     problem = ""
     if implementation == "triton":
         problem = _triton_problem(device, dim)
     elif implementation == "ms_deform_attn":
         problem = _package_problem(device)
     if problem:
-        raise ValueError(f"{_KEY} is '{implementation}', but {problem} Or set it to auto.")
+        raise InputError(f"{_KEY} is '{implementation}', but {problem} Or set it to auto.")
 
 
 def _triton_problem(device: torch.device | None, dim: int) -> str:

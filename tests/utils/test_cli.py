@@ -1,0 +1,56 @@
+"""How commands end: a sentence for what the input causes, a traceback and a request for a report for defects."""
+
+import traceback
+
+import pytest
+
+from ska_vct.utils.cli import one_sentence_errors
+from ska_vct.utils.errors import FileSystemError, InputError, MissingFileError, SkaVctError, UnknownNameError
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (InputError("A is 3; set it to 4."), ValueError),
+        (UnknownNameError("There is no 'x'; choose y."), KeyError),
+        (MissingFileError("There is no file 'x'."), FileNotFoundError),
+        (FileSystemError("Cannot write to 'x'."), OSError),
+    ],
+)
+def test_errors_of_the_input_are_one_sentence(error, builtin, monkeypatch):
+    monkeypatch.delenv("SKA_VCT_DEBUG", raising=False)
+    assert isinstance(error, SkaVctError) and isinstance(error, builtin)
+    with pytest.raises(SystemExit) as caught, one_sentence_errors():
+        raise error
+    assert caught.value.code == f"error: {error.args[0]} (traceback with SKA_VCT_DEBUG=1)"
+    monkeypatch.setenv("SKA_VCT_DEBUG", "1")
+    with pytest.raises(builtin), one_sentence_errors():
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("too many values"), KeyError("x"), RuntimeError("shape"), TypeError()]
+)
+def test_a_defect_keeps_its_traceback_and_asks_for_a_report(error, capsys):
+    with pytest.raises(type(error)) as caught, one_sentence_errors(), one_sentence_errors():
+        raise error
+    text = "".join(traceback.format_exception(caught.value)) + capsys.readouterr().err
+    assert text.count("Please report it") == 1
+
+
+def test_a_missing_package_is_named_and_a_missing_module_of_ours_is_a_defect():
+    with pytest.raises(SystemExit, match="Detectron2.*install_detectron2.py"), one_sentence_errors():
+        raise ModuleNotFoundError("No module named 'detectron2.config'", name="detectron2.config")
+    with pytest.raises(SystemExit, match="no module 'timm'.*setup-only"), one_sentence_errors():
+        raise ModuleNotFoundError("No module named 'timm'", name="timm")
+    with pytest.raises(ModuleNotFoundError), one_sentence_errors():
+        import ska_vct.utils.no_such_module  # noqa: F401
+
+
+def test_the_sentence_of_a_data_loaders_worker_is_found():
+    message = (
+        "Caught ClipError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File\n"
+    )
+    with pytest.raises(SystemExit) as caught, one_sentence_errors():
+        raise InputError(message + "ska_vct.structures.clip.ClipError: Clip 'a': no audio; unpack it.\n")
+    assert caught.value.code.startswith("error: Clip 'a': no audio; unpack it.")
