@@ -246,9 +246,15 @@ def mean_precision_recall(clips: Sequence[BinaryStats]) -> tuple[Tensor, Tensor]
 
 
 def confusion_matrix(clips: Sequence[SemanticStats], num_classes: int) -> Tensor:
-    """Pixels by labelled class (rows) and predicted class (columns), int64 (K, K), of all clips."""
+    """Pixels by labelled class (rows) and predicted class (columns), int64 (K, K), of all clips.
+
+    Raises:
+        ValueError: a clip has no ``confusion``.
+    """
     matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
     for clip in clips:
+        if clip.confusion is None:
+            raise ValueError("A clip's pairs of classes were not counted, so that there is no confusion matrix.")
         labelled, predicted, pixels = clip.confusion.unbind(1)
         matrix.index_put_((labelled, predicted), pixels, accumulate=True)
     return matrix

@@ -49,23 +49,33 @@ def write_report(report: ScoreReport, clips: Mapping[str, Stats], folder: Path) 
         file.write(to_markdown(report))
     _write_table(folder / "per_clip.csv", [_clip_row(i, *item) for i, item in enumerate(clips.items())])
     if report.precision_recall is not None:
-        rows = zip(thresholds().tolist(), *(values.tolist() for values in report.precision_recall), strict=True)
-        names = ("threshold", "precision", "recall")
-        _write_table(
-            folder / "precision_recall.csv",
-            [dict(zip(names, (f"{value:.6f}" for value in row), strict=True)) for row in rows],
-        )
-    if report.classes:
+        _write_table(folder / "precision_recall.csv", _curve_rows(*report.precision_recall))
+    if report.confusion is not None:
         names = [row["class"] for row in report.classes]
-        rows = [row for name, stats in clips.items() for row in _class_rows(name, stats, names)]
-        _write_table(folder / "per_clip_class.csv", rows)
+        _write_table(
+            folder / "per_clip_class.csv",
+            [
+                row
+                for name, stats in clips.items()
+                if isinstance(stats, SemanticStats)
+                for row in _class_rows(name, stats, names)
+            ],
+        )
         counts = zip(names, report.confusion.tolist(), strict=True)
-        rows = [{"labelled": name} | dict(zip(names, row, strict=True)) for name, row in counts]
-        _write_table(folder / "confusion.csv", rows)
+        matrix = [{"labelled": name} | dict(zip(names, row, strict=True)) for name, row in counts]
+        _write_table(folder / "confusion.csv", matrix)
+
+
+def _curve_rows(precision: Tensor, recall: Tensor) -> list[dict]:
+    columns = (thresholds().tolist(), precision.tolist(), recall.tolist())
+    return [
+        {"threshold": f"{t:.6f}", "precision": f"{p:.6f}", "recall": f"{r:.6f}"}
+        for t, p, r in zip(*columns, strict=True)
+    ]
 
 
 def _clip_row(index: int, name: str, stats: Stats) -> dict:
-    row = {"clip_id": name, "convention": "combo", "unit": "percent"}
+    row: dict[str, str | int] = {"clip_id": name, "convention": "combo", "unit": "percent"}
     row |= {key: _percent(value) for key, value in clip_scores(stats).items()}
     if isinstance(stats, SemanticStats):
         iou, f = labelled_frame_scores(stats)

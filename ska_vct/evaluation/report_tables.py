@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tabulate import tabulate
+from torch import Tensor
 
 from .conventions import CONVENTIONS, MEANINGS
 from .report import ScoreReport
@@ -70,7 +71,7 @@ def to_markdown(report: ScoreReport) -> str:
         title = f"{len(report.classes)} classes by IoU, convention `{report.convention}`, percent"
         lines += ["", *_collapsed(title, _table(ranked_classes(report)))]
     if report.confusion is not None:
-        rows = _confusions(report)
+        rows = _confusions(report.confusion, [row["class"] for row in report.classes])
         if rows:
             title = f"The {len(rows)} most frequent confusions, percent of the labelled class's pixels"
             lines += ["", *_collapsed(title, _table(rows))]
@@ -85,12 +86,11 @@ def ranked_classes(report: ScoreReport) -> list[dict]:
     ]
 
 
-def _confusions(report: ScoreReport) -> list[dict]:
+def _confusions(matrix: Tensor, names: Sequence[str]) -> list[dict]:
     """Pairs of classes with the most pixels of one taken for the other."""
-    wrong = report.confusion.clone().fill_diagonal_(0)
-    totals = report.confusion.sum(1)
+    wrong = matrix.clone().fill_diagonal_(0)
+    totals = matrix.sum(1)
     counts, index = wrong.flatten().topk(min(CONFUSIONS, wrong.numel()))
-    names = [row["class"] for row in report.classes]
     rows = []
     for count, place in zip(counts.tolist(), index.tolist(), strict=True):
         labelled, predicted = divmod(place, len(names))
@@ -105,7 +105,7 @@ def _confusions(report: ScoreReport) -> list[dict]:
 def _convention_table(report: ScoreReport) -> str:
     rows = []
     for name, scores in report.conventions.items():
-        row = {"convention": name}
+        row: dict[str, str | float] = {"convention": name}
         for key, value in _distinct(scores).items():
             row[HEADINGS.get(key, f"{key} (%)")] = value
             if key == "M_F":
