@@ -1,4 +1,4 @@
-"""Contact sheets and films of a data set's clips: what ``tools/visualize.py`` runs."""
+"""Contact sheets and videos of a dataset's clips: what ``tools/visualize.py`` runs."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -11,14 +11,23 @@ from PIL import Image
 from tqdm import tqdm
 
 from ska_vct.data.audio.files import read_video_audio, read_wav
+from ska_vct.data.images.io import probe_image
 from ska_vct.evaluation import binary_stats, semantic_stats
 from ska_vct.evaluation.conventions import clip_scores
-from ska_vct.evaluation.metrics import frame_ious
+from ska_vct.evaluation.metrics import frame_ious, labelled_frame_scores
 from ska_vct.structures.clip import IGNORE_LABEL
 from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
-from ska_vct.visualization import contact_sheet, index_sheet, label_palette, prediction_labels, write_overlay_video
+from ska_vct.visualization import (
+    contact_sheet,
+    index_sheet,
+    label_palette,
+    overview_row,
+    prediction_labels,
+    write_overlay_video,
+)
+from ska_vct.visualization.video import video_frame_size
 
 from .datasets import register_datasets, resolve_root
 from .predict import ClipPrediction, find_records, load_model, predict, read_predictions, subset_of
@@ -74,55 +83,77 @@ def draw_predictions(
     total: int | None = None,
     video: bool = True,
 ) -> list[Path]:
-    """Write a contact sheet and a film per clip, and one page with small copies of the sheets.
+    """Write a contact sheet and a video per clip, and one page with a row per clip.
 
     Args:
         predictions: clips with their predictions, made one at a time.
         folder: where ``{clip}.png``, ``{clip}.mp4`` and ``index.png`` go; a clip's ``/`` becomes ``__``.
         class_names: K names, background included.
         total: number of clips, for the progress bar.
-        video: also write the films.
+        video: also write the videos.
 
     Returns:
         the files written, the index first.
 
     Raises:
-        OSError: the folder cannot be written, or a clip's sound does not exist.
+        OSError: the folder cannot be written, or a clip's audio does not exist.
         ValueError: there was no clip.
     """
     folder = make_folder(folder)
-    files, sheets = [], {}
+    files, rows = [], []
     for prediction in tqdm(predictions, total=total, desc="Drawing", unit="clip"):
         clip_id = prediction.clip["clip_id"]
-        sheet = draw_sheet(prediction, class_names=class_names)
         path = folder / (clip_id.replace("/", "__") + ".png")
-        _save_picture(path, sheet)
+        _save_image(path, draw_sheet(prediction, class_names=class_names))
         files.append(path)
-        if len(sheets) < INDEX_CLIPS:
-            sheets[clip_id] = sheet
+        if len(rows) < INDEX_CLIPS:
+            scores, _ = clip_and_frame_scores(prediction, num_classes=len(class_names))
+            frame_size = own_frame_size(prediction)
+            note = scores_note(prediction, num_classes=len(class_names))
+            rows.append(overview_row(prediction.clip, prediction.output, scores=scores, frame_size=frame_size))
         if video:
             files.append(path.with_name(path.stem + ".mp4"))
-            draw_video(prediction, files[-1], num_classes=len(class_names))
-    if not sheets:
+            draw_video(prediction, files[-1], class_names=class_names)
+    if not rows:
         raise InputError("There is no clip to draw.")
     index = folder / INDEX_NAME
-    _save_picture(index, index_sheet(sheets))
+    shown = f"{len(rows)} clips" if total is None else f"{len(rows)} of {total} clips"
+    binary = len(class_names) == 2
+    _save_image(index, index_sheet(rows, title=shown, subtitle=f"scores of each clip: {note}", binary=binary))
     return [index, *files]
 
 
-def draw_sheet(prediction: ClipPrediction, *, class_names: Sequence[str]) -> np.ndarray:
-    """A clip's contact sheet with its scores, uint8 (H, W, 3)."""
-    scores, per_frame = _scores(prediction, num_classes=len(class_names))
+def draw_sheet(prediction: ClipPrediction, *, class_names: Sequence[str], evidence: bool = True) -> np.ndarray:
+    """A clip's contact sheet with its scores, uint8 (H, W, 3); see ``visualization.contact_sheet``."""
+    scores, per_frame = clip_and_frame_scores(prediction, num_classes=len(class_names))
     return contact_sheet(
-        prediction.clip, prediction.output, scores=scores, frame_scores=per_frame, class_names=class_names
+        prediction.clip,
+        prediction.output,
+        scores=scores,
+        scores_note=scores_note(prediction, num_classes=len(class_names)),
+        frame_scores=per_frame,
+        class_names=class_names,
+        frame_size=own_frame_size(prediction),
+        evidence=evidence,
     )
 
 
-def draw_video(prediction: ClipPrediction, path: Path, *, num_classes: int) -> None:
-    """A clip's film: its own video where there is one, else its frames held, with the prediction and the sound.
+def own_frame_size(prediction: ClipPrediction) -> tuple[int, int] | None:
+    """Height and width of the clip's video or, without one, of its first frame's file; None without either.
+
+    AVSBench's frames of S4 and MS3 are squares, whatever the video's proportions.
+    """
+    video, images = (prediction.record.get(key) for key in ("video_path", "image_paths"))
+    if video and Path(video).is_file():
+        return video_frame_size(video)
+    return probe_image(images[0]) if images else None
+
+
+def draw_video(prediction: ClipPrediction, path: Path, *, class_names: Sequence[str]) -> None:
+    """Write prediction, ground truth and motion map over a clip's own video or its frames, with its audio.
 
     Raises:
-        FileNotFoundError: the clip has neither a sound file nor a video.
+        FileNotFoundError: the clip has neither an audio file nor a video.
     """
     record, clip, output = prediction
     exists = clip["frame_valid"].cpu()
@@ -135,9 +166,10 @@ def draw_video(prediction: ClipPrediction, path: Path, *, num_classes: int) -> N
         samples, sample_rate = read_video_audio(video)
     else:
         raise MissingFileError(
-            f"Clip '{clip['clip_id']}' has no sound for its film: neither its wav file nor its video exists; "
+            f"Clip '{clip['clip_id']}' has no audio for its video: neither its wav file nor its own video exists; "
             "unpack them, or draw contact sheets only (--no-video)."
         )
+    motion_map = output.get("motion_map")
     write_overlay_video(
         path,
         clip["images"][exists].permute(0, 2, 3, 1).cpu().numpy(),
@@ -145,9 +177,23 @@ def draw_video(prediction: ClipPrediction, path: Path, *, num_classes: int) -> N
         audio=samples,
         sample_rate=sample_rate,
         video=video,
-        palette=label_palette(num_classes),
+        palette=label_palette(len(class_names)),
         seconds=None if index is None else index[exists].tolist(),
+        truth=_truth(clip),
+        motion_map=None if motion_map is None else motion_map.float().cpu().numpy(),
+        class_names=class_names,
+        frame_size=own_frame_size(prediction),
     )
+
+
+def _truth(clip: dict) -> np.ndarray | None:
+    """Ground truth of the frames that exist, int64 (T, h, w), 255 where there is none; None without any."""
+    exists, annotated = clip["frame_valid"].cpu(), clip["mask_valid"].cpu()
+    if clip.get("masks") is None or not bool((annotated & exists).any()):
+        return None
+    masks = clip["masks"].cpu().clone()
+    masks[~annotated] = IGNORE_LABEL
+    return masks[exists].numpy()
 
 
 def _load_cfg(args: argparse.Namespace) -> CfgNode:
@@ -169,8 +215,13 @@ def _load_cfg(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def _scores(prediction: ClipPrediction, *, num_classes: int) -> tuple[dict[str, float], list[float] | None]:
-    """Scores of the clip by name, and IoUs of its existing frames; nothing where no frame is annotated."""
+def clip_and_frame_scores(
+    prediction: ClipPrediction, *, num_classes: int
+) -> tuple[dict[str, float], list[float] | None]:
+    """Scores of the clip by name, and IoUs of its existing frames; nothing where no frame is annotated.
+
+    All are shares in [0, 1]. AVSS's are means over the classes labelled in each frame.
+    """
     clip, output = prediction.clip, prediction.output
     exists = clip["frame_valid"].cpu()
     annotated = clip["mask_valid"].cpu()[exists]
@@ -180,17 +231,33 @@ def _scores(prediction: ClipPrediction, *, num_classes: int) -> tuple[dict[str, 
     labels = torch.as_tensor(prediction_labels(output))
     if num_classes != 2:
         stats = semantic_stats(labels[annotated], masks, num_classes, ignore_label=IGNORE_LABEL)
-        return {"mIoU over labelled classes": clip_scores(stats)["mIoU_labelled"]}, None
-    # saved masks have no thresholds left, so that they have no M_F
+        found = clip_scores(stats)
+        scores = {"mIoU": found["mIoU_labelled"], "F": found["F_labelled"]}
+        frames, _ = labelled_frame_scores(stats)
+        return scores, _spread(frames, annotated)
+    # saved masks leave a single threshold, so that their M_F would not compare
     prob = output["sem_seg"].float().softmax(1)[:, 1] if "sem_seg" in output else labels.float()
     stats = binary_stats(prob[annotated], masks, ignore_label=IGNORE_LABEL)
     names = ("M_J", "M_F") if "sem_seg" in output else ("M_J",)
     scores = {name: clip_scores(stats)[name] for name in names}
-    per_frame = torch.full((len(annotated),), float("nan"), dtype=torch.float64)
-    per_frame[annotated] = frame_ious(stats)
-    return scores, per_frame.tolist()
+    return scores, _spread(frame_ious(stats), annotated)
 
 
-def _save_picture(path: Path, picture: np.ndarray) -> None:
+def scores_note(prediction: ClipPrediction, *, num_classes: int) -> str:
+    """What the scores of ``clip_and_frame_scores`` are."""
+    if num_classes != 2:
+        return "means over the classes labelled in each frame"
+    threshold = ", M_F at the clip's best threshold" if "sem_seg" in prediction.output else ""
+    return f"convention 'combo'{threshold}"
+
+
+def _spread(values: torch.Tensor, annotated: torch.Tensor) -> list[float]:
+    """Values of the annotated frames as those of all frames, NaN for the others."""
+    result = torch.full((len(annotated),), float("nan"), dtype=torch.float64)
+    result[annotated] = values
+    return result.tolist()
+
+
+def _save_image(path: Path, image: np.ndarray) -> None:
     with atomic_write(path) as file:
-        Image.fromarray(picture).save(file, format="PNG", optimize=True)
+        Image.fromarray(image).save(file, format="PNG", optimize=True)

@@ -254,7 +254,7 @@ def confusion_matrix(clips: Sequence[SemanticStats], num_classes: int) -> Tensor
     matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
     for clip in clips:
         if clip.confusion is None:
-            raise ValueError("A clip's pairs of classes were not counted, so that there is no confusion matrix.")
+            raise InputError("A clip's pairs of classes were not counted, so that there is no confusion matrix.")
         labelled, predicted, pixels = clip.confusion.unbind(1)
         matrix.index_put_((labelled, predicted), pixels, accumulate=True)
     return matrix

@@ -18,7 +18,7 @@ from ska_vct.utils.files import atomic_write
 from ska_vct.visualization import flow_to_image, overlay_labels, write_overlay_video
 from ska_vct.visualization.canvas import Row, draw_grid
 from ska_vct.visualization.contact_sheet import SILENCE
-from ska_vct.visualization.pictures import log_mel_picture, resize_picture, strongest_field
+from ska_vct.visualization.images import log_mel_image, resize_image, strongest_field
 
 CELL = 112
 _SOUND_HEIGHT = 40
@@ -74,14 +74,12 @@ def draw_card(records: list[dict], root: Path, *, title: str) -> np.ndarray:
     rows = []
     for record in records:
         truth = read_objects(root, record)
-        frames = [resize_picture(read_image(path), (CELL, CELL)) for path in record["image_paths"]]
+        frames = [resize_image(read_image(path), (CELL, CELL)) for path in record["image_paths"]]
         labels = object_groups(truth, truth.masks.shape[2:])
         flow = read_flow(record["flow_path"]).flow.astype(np.float32)
         log_mel = load_log_mel(record, len(frames), source="wav")[:, 0]
-        sound = [
-            log_mel_picture(patch, (_SOUND_HEIGHT, CELL), low=SILENCE, high=log_mel.max()) for patch in log_mel
-        ]
-        fields = [resize_picture(field, (CELL, CELL)) for field in flow_to_image(strongest_field(flow))]
+        sound = [log_mel_image(patch, (_SOUND_HEIGHT, CELL), low=SILENCE, high=log_mel.max()) for patch in log_mel]
+        fields = [resize_image(field, (CELL, CELL)) for field in flow_to_image(strongest_field(flow))]
         overlays = [overlay_labels(frame, label, _PALETTE) for frame, label in zip(frames, labels, strict=True)]
         rows += [
             Row("Frames", overlays, "\n".join((truth.kind, *truth.classes))),
@@ -103,4 +101,5 @@ def write_film(record: dict, root: Path, path: Path) -> None:
         audio=record["wav_path"],
         video=record["video_path"],
         palette=_PALETTE,
+        captions=False,
     )

@@ -1,7 +1,8 @@
-"""Pictures and films of clips and predictions; nothing here computes a score."""
+"""Images and videos of clips and predictions; nothing here computes a score."""
 
-from .contact_sheet import contact_sheet, index_sheet, prediction_labels
-from .pictures import flow_to_image, heat, label_palette, overlay_heat, overlay_labels
+from .colors import label_palette
+from .contact_sheet import contact_sheet, index_sheet, overview_row, prediction_labels
+from .images import flow_to_image, heat, overlay_heat, overlay_labels, overlay_outcomes
 from .video import write_overlay_video
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "label_palette",
     "overlay_heat",
     "overlay_labels",
+    "overlay_outcomes",
+    "overview_row",
     "prediction_labels",
     "write_overlay_video",
 ]

@@ -1,4 +1,4 @@
-"""A light page on which pictures are laid out in a grid with readable text."""
+"""A light page on which images are laid out in a grid with readable text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 PAPER = (255, 255, 255)
 INK = (32, 32, 36)
-FAINT = (110, 110, 118)
+FAINT = (90, 90, 98)
 MARGIN = 16
 GAP = 6
+LABEL_WIDTH = 150
+# Pages are shown about this wide; text of wider ones grows with them, so that it stays readable.
+SHOWN_WIDTH, MAX_SCALE = 1000, 1.7
 
 
 @dataclass
@@ -23,7 +26,7 @@ class Row:
         cells: uint8 (H, W, 3), all of one size; the width is the same in all rows.
         subtitle: smaller, below the title; a line break starts a new line.
         notes: one per cell, printed into its upper left corner; empty strings for none.
-        key: a small picture below the row's title: colour wheel or scale.
+        key: a small image below the row's title: colour wheel or scale.
         ticks: per cell, (share of the width, text) below the row.
     """
 
@@ -35,9 +38,36 @@ class Row:
     ticks: Sequence[Sequence[tuple[float, str]]] = ()
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """Sizes in pixels of a page whose text is ``scale`` times as large as on a page of ``SHOWN_WIDTH``."""
+
+    scale: float
+    label_width: int
+
+    def px(self, size: float) -> int:
+        return round(self.scale * size)
+
+    def font(self, size: float) -> ImageFont.FreeTypeFont:
+        return font(self.px(size))
+
+    def row_height(self, row: Row) -> int:
+        return max(row.cells[0].shape[0], self._text_height(row)) + GAP + (self.px(20) if row.ticks else 0)
+
+    def subtitle_top(self, row: Row) -> int:
+        return self.px(26 + 20 * row.title.count("\n"))
+
+    def key_top(self, row: Row) -> int:
+        lines = row.subtitle.count("\n") + 1 if row.subtitle else 0
+        return self.subtitle_top(row) + self.px(18 * lines + (6 if lines else 4))
+
+    def _text_height(self, row: Row) -> int:
+        return self.key_top(row) + (0 if row.key is None else self.px(row.key.shape[0]) + 4)
+
+
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's own font, so that pictures look the same everywhere."""
+    """Pillow's own font, so that images look the same everywhere."""
     return ImageFont.load_default(size)
 
 
@@ -48,8 +78,9 @@ def draw_grid(
     subtitle: str = "",
     headings: Sequence[str] = (),
     legend: Sequence[tuple[str, tuple[int, int, int]]] = (),
+    label_width: int = LABEL_WIDTH,
 ) -> np.ndarray:
-    """Lay rows of pictures out below a title.
+    """Lay rows of images out below a title.
 
     Args:
         rows: at least one; all have the same number of cells.
@@ -57,37 +88,41 @@ def draw_grid(
         subtitle: below it.
         headings: one per column.
         legend: names with their colours, below the grid.
+        label_width: of the left column, before the page's scale.
 
     Returns:
         uint8 (H, W, 3).
     """
     columns = len(rows[0].cells)
     width = rows[0].cells[0].shape[1]
-    label_width = 132
-    left = MARGIN + label_width
-    page_width = left + columns * (width + GAP) - GAP + MARGIN
-    top = MARGIN + 28 + (20 if subtitle else 0) + (24 if headings else 6)
-    heights = [row.cells[0].shape[0] + GAP + (18 if row.ticks else 0) for row in rows]
-    legend_lines = _wrap_legend(legend, page_width - left - MARGIN)
-    page = Image.new("RGB", (page_width, top + sum(heights) + 22 * len(legend_lines) + MARGIN - GAP), PAPER)
+    grid_width = columns * (width + GAP) - GAP
+    # The labels grow with the page, and the page with the labels.
+    scale = min(max(1.0, (grid_width + 2 * MARGIN) / (SHOWN_WIDTH - label_width)), MAX_SCALE)
+    layout = _Layout(scale=scale, label_width=round(scale * label_width))
+    left = MARGIN + layout.label_width
+    page_width = left + grid_width + MARGIN
+    px = layout.px
+    top = MARGIN + px(28) + (px(22) if subtitle else 0) + (px(24) if headings else 6)
+    heights = [layout.row_height(row) for row in rows]
+    legend_lines = _wrap_legend(legend, page_width - left - MARGIN, layout)
+    page = Image.new("RGB", (page_width, top + sum(heights) + px(24) * len(legend_lines) + MARGIN - GAP), PAPER)
     draw = ImageDraw.Draw(page)
-    draw.text((MARGIN, MARGIN), shorten(title, font(20), page_width - 2 * MARGIN), INK, font(20))
-    if subtitle:
-        draw.text((MARGIN, MARGIN + 26), shorten(subtitle, font(14), page_width - 2 * MARGIN), FAINT, font(14))
+    for text, color, size, y in ((title, INK, 20, MARGIN), (subtitle, FAINT, 15, MARGIN + px(27))):
+        draw.text((MARGIN, y), shorten(text, layout.font(size), page_width - 2 * MARGIN), color, layout.font(size))
     for column, text in enumerate(headings):
         x = left + column * (width + GAP) + width // 2
-        draw.text((x, top - 6), text, FAINT, font(13), anchor="ms")
+        draw.text((x, top - 6), shorten(text, layout.font(14), width), FAINT, layout.font(14), anchor="ms")
     y = top
     for row, row_height in zip(rows, heights, strict=True):
-        _draw_row(page, draw, row, MARGIN, left, y)
+        _draw_row(page, draw, row, left, y, layout)
         y += row_height
     for line in legend_lines:
         x = left
         for name, color in line:
-            draw.rectangle((x, y + 6, x + 12, y + 18), fill=color)
-            draw.text((x + 18, y + 12), name, INK, font(13), anchor="lm")
-            x += _legend_width(name)
-        y += 22
+            draw.rectangle((x, y + px(6), x + px(13), y + px(19)), fill=color, outline=FAINT)
+            draw.text((x + px(20), y + px(12)), name, INK, layout.font(14), anchor="lm")
+            x += _legend_width(name, layout)
+        y += px(24)
     return np.asarray(page)
 
 
@@ -103,13 +138,13 @@ def shorten(text: str, with_font: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 def scale_bar(colors: np.ndarray, low: str, high: str) -> np.ndarray:
-    """A colour scale with its ends' names; ``colors`` is uint8 (n, 3), low to high."""
-    bar = Image.fromarray(np.repeat(colors[None], 10, 0)).resize((84, 10))
-    page = Image.new("RGB", (84, 26), PAPER)
+    """A colour scale with the values at its ends; ``colors`` is uint8 (n, 3), low to high."""
+    bar = Image.fromarray(np.repeat(colors[None], 10, 0)).resize((96, 11))
+    page = Image.new("RGB", (96, 30), PAPER)
     page.paste(bar, (0, 0))
     draw = ImageDraw.Draw(page)
-    draw.text((0, 13), low, FAINT, font(11))
-    draw.text((84, 13), high, FAINT, font(11), anchor="ra")
+    draw.text((0, 13), low, FAINT, font(13))
+    draw.text((96, 13), high, FAINT, font(13), anchor="ra")
     return np.asarray(page)
 
 
@@ -119,39 +154,49 @@ def _narrow(text: str) -> str:
     return start[:-1] + "..." + end[1:]
 
 
-def _draw_row(page: Image.Image, draw: ImageDraw.ImageDraw, row: Row, x: int, left: int, y: int) -> None:
+def _draw_row(page: Image.Image, draw: ImageDraw.ImageDraw, row: Row, left: int, y: int, layout: _Layout) -> None:
     height, width = row.cells[0].shape[:2]
-    draw.text((x, y + 4), row.title, INK, font(16))
-    offset = 26 + 19 * row.title.count("\n")
+    px = layout.px
+    room = layout.label_width - px(8)
+    title = "\n".join(shorten(line, layout.font(16), room) for line in row.title.split("\n"))
+    draw.multiline_text((MARGIN, y + px(4)), title, INK, layout.font(16), spacing=px(4))
     if row.subtitle:
-        draw.multiline_text((x, y + offset), row.subtitle, FAINT, font(12), spacing=3)
-        offset += 17 * (row.subtitle.count("\n") + 1) + 2
+        lines = "\n".join(shorten(line, layout.font(13), room) for line in row.subtitle.split("\n"))
+        place = (MARGIN, y + layout.subtitle_top(row))
+        draw.multiline_text(place, lines, FAINT, layout.font(13), spacing=px(4))
     if row.key is not None:
-        page.paste(Image.fromarray(row.key), (x, y + offset + 4))
+        key = Image.fromarray(row.key)
+        page.paste(key.resize((px(key.width), px(key.height))), (MARGIN, y + layout.key_top(row)))
     for column, cell in enumerate(row.cells):
         corner = left + column * (width + GAP)
         page.paste(Image.fromarray(cell), (corner, y))
         draw.rectangle((corner, y, corner + width - 1, y + height - 1), outline=(205, 205, 210))
         if row.notes and row.notes[column]:
-            box = draw.textbbox((corner + 8, y + 6), row.notes[column], font(13))
+            place = (corner + 8, y + 6)
+            box = draw.textbbox(place, row.notes[column], layout.font(14))
             draw.rectangle((box[0] - 4, box[1] - 3, box[2] + 4, box[3] + 3), fill=PAPER)
-            draw.text((corner + 8, y + 6), row.notes[column], INK, font(13))
+            draw.text(place, row.notes[column], INK, layout.font(14))
+        free = 0.0
         for share, text in row.ticks[column] if row.ticks else ():
-            tick = corner + share * (width - 1)
+            tick, anchor = corner + share * (width - 1), "la" if share == 0 else "ma"
             draw.line((tick, y + height, tick, y + height + 3), fill=FAINT)
-            draw.text((tick, y + height + 4), text, FAINT, font(11), anchor="la" if share == 0 else "ma")
+            box = draw.textbbox((tick, y + height + 4), text, layout.font(12), anchor=anchor)
+            # a text that would touch the one before it is left out
+            if box[0] >= free and box[2] < corner + width + GAP:
+                draw.text((tick, y + height + 4), text, FAINT, layout.font(12), anchor=anchor)
+                free = box[2] + px(6)
 
 
-def _legend_width(name: str) -> float:
-    return 18 + font(13).getlength(name) + 16
+def _legend_width(name: str, layout: _Layout) -> int:
+    return layout.px(20 + 18) + round(layout.font(14).getlength(name))
 
 
-def _wrap_legend(legend: Sequence[tuple[str, tuple[int, int, int]]], width: float) -> list[list]:
+def _wrap_legend(legend: Sequence[tuple[str, tuple[int, int, int]]], width: float, layout: _Layout) -> list[list]:
     lines, used = [], width + 1
     for name, color in legend:
-        if used + _legend_width(name) > width:
+        if used + _legend_width(name, layout) > width:
             lines.append([])
             used = 0
         lines[-1].append((name, color))
-        used += _legend_width(name)
+        used += _legend_width(name, layout)
     return lines

@@ -1,4 +1,4 @@
-"""Films of predictions with the sound they were made from: H.264 and AAC in MP4, through PyAV."""
+"""Videos of predictions with the audio they were made from: H.264 and AAC in MP4, through PyAV."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,10 +12,10 @@ import soundfile
 from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.files import atomic_write
 
-from .pictures import BINARY_PALETTE, overlay_labels, resize_picture
+from .colors import BINARY_PALETTE
+from .panels import Panels
 
 HELD_FPS = 8
-MIN_SIDE = 320
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
@@ -30,66 +30,84 @@ def write_overlay_video(
     fps: float | None = None,
     palette: np.ndarray = BINARY_PALETTE,
     seconds: Sequence[int] | None = None,
+    truth: np.ndarray | None = None,
+    motion_map: np.ndarray | None = None,
+    class_names: Sequence[str] = (),
+    frame_size: tuple[int, int] | None = None,
+    captions: bool = True,
 ) -> None:
     """Write the overlay of a clip's prediction as an MP4, whole or not at all.
 
-    Each prediction is held for the second it belongs to. Where the clip's own video is given it plays below the
-    predictions; else each sampled frame is held for its second.
+    The prediction, the ground truth and the motion map stand side by side, as far as they are given, with
+    captions, the time and a legend. Each prediction is held for the second it belongs to. Where the clip's own
+    video is given it plays below them; else each sampled frame is held for its second.
 
     Args:
         path: file to write.
         frames: uint8 (T, H, W, 3), one per second.
         labels: int (T, h, w), class per pixel of any size.
-        audio: float or int16 samples, (n,) or (n, channels), a sound file, or None for a silent film.
+        audio: float or int16 samples, (n,) or (n, channels), an audio file, or None for a silent video.
         sample_rate: of ``audio`` samples, Hz.
-        video: the clip's own video file; its sound is not used.
-        fps: frames per second of the film; the video's own, or 8 for held frames, when None.
+        video: the clip's own video file; its audio is not used.
+        fps: frames per second to write; the video's own, or 8 for held frames, when None.
         palette: uint8 (K, 3), colours of the labels.
         seconds: T indices of the seconds that the rows stand for, ascending; 0 .. T - 1 when None.
+        truth: int (T, h, w), ground truth, 255 where there is none.
+        motion_map: float (T, h, w) in [0, 1].
+        class_names: K names for the legend.
+        frame_size: height and width of the clip's own frames, whose proportions held frames take; those of
+            ``frames`` when None.
+        captions: write captions, time and legend around the images.
 
     Raises:
-        ValueError: ``frames`` and ``labels`` do not fit, or a file cannot be decoded.
-        FileNotFoundError: the sound or the video does not exist.
+        ValueError: ``frames``, ``labels``, ``truth`` and ``motion_map`` do not fit, or a file cannot be decoded.
+        FileNotFoundError: the audio or the video does not exist.
     """
-    if len(frames) != len(labels) or len(frames) == 0:
-        raise InputError(f"A film needs one prediction per frame; there are {len(frames)} and {len(labels)}.")
+    for name, rows in (("predictions", labels), ("ground truth", truth), ("motion maps", motion_map)):
+        if len(frames) == 0 or (rows is not None and len(rows) != len(frames)):
+            raise InputError(
+                f"A video needs one row per frame; there are {len(frames)} frames and {len(rows)} {name}."
+            )
     seconds = np.arange(len(frames)) if seconds is None else np.asarray(seconds)
     duration = int(seconds[-1]) + 1
-    sound = None if audio is None else _load_sound(audio, sample_rate, duration)
+    loaded = None if audio is None else _load_audio(audio, sample_rate, duration)
     if video is not None:
         if not Path(video).is_file():
             raise MissingFileError(f"Video '{video}' does not exist; leave it out to hold the sampled frames.")
         rate = fps or _frame_rate(video)
-        pictures = _video_frames(video, rate, duration)
+        images = _video_frames(video, rate, duration)
     else:
         rate = fps or HELD_FPS
-        pictures = _held_frames(frames, seconds, rate, duration)
+        images = _held_frames(frames, seconds, rate, duration)
     rate = Fraction(rate).limit_denominator(1001)
+    panels = Panels(labels, truth, motion_map, palette=palette, class_names=class_names, captions=captions)
 
     with atomic_write(path) as file, av.open(file, "w", format="mp4") as container:
-        picture_stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
-        picture_stream.pix_fmt = "yuv420p"
-        sound_stream = None
-        if sound is not None:
-            samples, sample_rate = sound
-            sound_stream = container.add_stream("aac", rate=_aac_rate(sample_rate), layout=_layout(samples))
-        size = None
-        for index, (time, picture) in enumerate(pictures):
+        image_stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
+        image_stream.pix_fmt = "yuv420p"
+        audio_stream = None
+        if loaded is not None:
+            samples, sample_rate = loaded
+            audio_stream = container.add_stream("aac", rate=_aac_rate(sample_rate), layout=_layout(samples))
+        started = False
+        for index, (time, image) in enumerate(images):
             row = max(int(np.searchsorted(seconds, int(time), side="right")) - 1, 0)
-            if size is None:
-                size = _film_size(*picture.shape[:2])
-                picture_stream.height, picture_stream.width = size
-            shown = overlay_labels(resize_picture(picture, size), labels[row], palette, contour=3)
+            if not started:
+                panels.fit(image.shape[:2] if video is not None else frame_size or image.shape[:2])
+            shown = panels.draw(image, row, time)
+            if not started:
+                image_stream.height, image_stream.width = shown.shape[:2]
+                started = True
             frame = av.VideoFrame.from_ndarray(shown, format="rgb24")
             frame.pts, frame.time_base = index, 1 / rate
-            container.mux(picture_stream.encode(frame))
-        if size is None:
+            container.mux(image_stream.encode(frame))
+        if not started:
             raise InputError(f"Video '{video}' has no frame that can be decoded; leave it out or replace it.")
-        container.mux(picture_stream.encode(None))
-        if sound_stream is not None:
-            for frame in _sound_frames(samples, sample_rate):
-                container.mux(sound_stream.encode(frame))
-            container.mux(sound_stream.encode(None))
+        container.mux(image_stream.encode(None))
+        if audio_stream is not None:
+            for block in _audio_frames(samples, sample_rate):
+                container.mux(audio_stream.encode(block))
+            container.mux(audio_stream.encode(None))
 
 
 def _held_frames(
@@ -98,6 +116,17 @@ def _held_frames(
     for index in range(round(duration * fps)):
         time = index / fps
         yield time, frames[max(int(np.searchsorted(seconds, int(time), side="right")) - 1, 0)]
+
+
+def video_frame_size(video: str | Path) -> tuple[int, int]:
+    """Height and width of a video's first frame.
+
+    Raises:
+        ValueError: the video has none that can be decoded.
+    """
+    for _, image in _video_frames(video, 1, 1):
+        return image.shape[:2]
+    raise InputError(f"Video '{video}' has no frame that can be decoded; leave it out or replace it.")
 
 
 def _frame_rate(video: str | Path) -> float:
@@ -136,34 +165,34 @@ def _open(video: str | Path) -> av.container.InputContainer:
         raise InputError(f"Video '{video}' cannot be decoded ({error}); leave it out or replace it.") from None
     if not container.streams.video:
         container.close()
-        raise InputError(f"Video '{video}' has no pictures in it; leave it out or replace it.")
+        raise InputError(f"Video '{video}' has no video stream; leave it out or replace it.")
     return container
 
 
-def _load_sound(audio: np.ndarray | str | Path, sample_rate: int | None, duration: int) -> tuple[np.ndarray, int]:
+def _load_audio(audio: np.ndarray | str | Path, sample_rate: int | None, duration: int) -> tuple[np.ndarray, int]:
     """Float32 samples (channels, n) of the first ``duration`` seconds, one or two channels, and their rate."""
     if isinstance(audio, str | Path):
         if not Path(audio).is_file():
             raise MissingFileError(
-                f"Sound '{audio}' does not exist; a film needs it (audio=None makes a silent one)."
+                f"Audio file '{audio}' does not exist; the video needs it (audio=None makes a silent one)."
             )
         try:
             audio, sample_rate = soundfile.read(audio, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise InputError(f"Sound '{audio}' cannot be read ({error}); convert it to PCM wav.") from None
+            raise InputError(f"Audio file '{audio}' cannot be read ({error}); convert it to PCM wav.") from None
     if not sample_rate:
-        raise InputError("Samples of sound need their sample_rate.")
+        raise InputError("Audio samples need their sample_rate.")
     samples = np.asarray(audio)
     scale = 1 / 32768 if samples.dtype == np.int16 else 1.0
     samples = (samples.astype(np.float32) * scale).reshape(len(samples), -1)[: duration * sample_rate].T
     if samples.shape[0] > 2:
         samples = samples.mean(0, keepdims=True)
     if samples.size == 0 or not np.isfinite(samples).all():
-        raise InputError("The sound is empty or holds values that are not finite; a film cannot carry it.")
+        raise InputError("The audio is empty or holds values that are not finite; no video can carry it.")
     return np.clip(samples, -1, 1), int(sample_rate)
 
 
-def _sound_frames(samples: np.ndarray, sample_rate: int) -> Iterator[av.AudioFrame]:
+def _audio_frames(samples: np.ndarray, sample_rate: int) -> Iterator[av.AudioFrame]:
     """Blocks in the form that the AAC encoder takes, at one of its rates."""
     resampler = av.AudioResampler(
         format="fltp", layout=_layout(samples), rate=_aac_rate(sample_rate), frame_size=1024
@@ -181,9 +210,3 @@ def _aac_rate(sample_rate: int) -> int:
 
 def _layout(samples: np.ndarray) -> str:
     return "mono" if samples.shape[0] == 1 else "stereo"
-
-
-def _film_size(height: int, width: int) -> tuple[int, int]:
-    """At least ``MIN_SIDE`` pixels on the short side, and even, as yuv420p asks for."""
-    scale = max(1.0, MIN_SIDE / min(height, width))
-    return 2 * round(height * scale / 2), 2 * round(width * scale / 2)

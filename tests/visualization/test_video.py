@@ -1,4 +1,4 @@
-"""Films: reopened with PyAV, they hold the right pictures at the right time, and the sound."""
+"""Videos: reopened with PyAV, they hold the right images at the right time, and the audio."""
 
 import av
 import numpy as np
@@ -45,7 +45,7 @@ def orange_side(picture: np.ndarray) -> str:
 def test_held_frames_with_sound(tmp_path):
     frames, labels = frames_and_labels()
     path = tmp_path / "film.mp4"
-    write_overlay_video(path, frames, labels, audio=tone(3), sample_rate=RATE)
+    write_overlay_video(path, frames, labels, audio=tone(3), sample_rate=RATE, captions=False)
     pictures, sound, rate = read(path)
     assert len(pictures) == 3 * 8
     assert pictures[0][1].shape == (320, 426, 3), "enlarged, even sizes"
@@ -83,7 +83,13 @@ def test_own_video_plays_below_the_predictions(tmp_path):
         container.mux(stream.encode(None))
     frames, labels = frames_and_labels()
     write_overlay_video(
-        tmp_path / "film.mp4", frames, labels, audio=tone(3), sample_rate=RATE, video=tmp_path / "raw.mp4"
+        tmp_path / "film.mp4",
+        frames,
+        labels,
+        audio=tone(3),
+        sample_rate=RATE,
+        video=tmp_path / "raw.mp4",
+        captions=False,
     )
     pictures, _, _ = read(tmp_path / "film.mp4")
     assert len(pictures) == 36  # 3 s at 12 frames per second
@@ -92,6 +98,39 @@ def test_own_video_plays_below_the_predictions(tmp_path):
         assert side == ["left", "right", "left"][int(time + 1e-6)]
         clear = picture[:, -100:] if side == "left" else picture[:, :100]
         assert abs(clear.mean() - brightness[min(index, 29)]) < 8, "frame by frame, then the last one"
+
+
+def test_truth_and_map_stand_beside_the_prediction(tmp_path):
+    """Panels of 16:9; the truth is on the other side, and missing in the last second; the map is bright below."""
+    frames, labels = frames_and_labels()
+    truth = np.flip(labels, 2).copy()
+    truth[2] = 255
+    motion_map = np.zeros((3, 8, 8), np.float32)
+    motion_map[:, 4:] = 1
+    path = tmp_path / "a.mp4"
+    write_overlay_video(
+        path, frames, labels, audio=None, truth=truth, motion_map=motion_map, frame_size=(90, 160), fps=4
+    )
+    with av.open(str(path)) as container:
+        images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    width, gap, header, legend = 568, 6, 28, 30
+    assert images[0].shape == (header + 320 + legend, 3 * width + 2 * gap, 3)
+    panels = [[image[header:-legend, k * (width + gap) :][:, :width] for k in range(3)] for image in images]
+    assert [orange_side(prediction) for prediction, _, _ in panels[::4]] == ["left", "right", "left"]
+    assert [orange_side(panel) for _, panel, _ in panels[:8:4]] == ["right", "left"]
+    assert np.abs(panels[8][1].astype(int) - 223).max() < 25, "hatched grey"
+    for _, _, panel in panels:
+        assert panel[200:].mean() > panel[:120].mean() + 60
+    # the time is printed, and runs
+    clock = [image[:header, width - 70 : width].astype(int) for image in images]
+    assert all((one < 140).sum() > 50 for one in clock)
+    assert np.abs(clock[0] - clock[1]).max() > 60
+    captions = [image[:header, width + gap : width + 200].astype(int) for image in images]
+    assert np.abs(captions[0] - captions[4]).max() < 40 < np.abs(captions[0] - captions[8]).max(), (
+        "no ground truth"
+    )
+    patch = images[0][-legend:, :40].reshape(-1, 3).astype(int)
+    assert (np.abs(patch - (230, 159, 0)).max(1) < 30).sum() > 100, "the object's colour in the legend"
 
 
 def test_seconds_name_the_rows(tmp_path):
@@ -109,14 +148,15 @@ def test_bad_input_leaves_no_file(tmp_path):
     soundfile.write(tmp_path / "only_sound.wav", tone(1), RATE)
     good = {"audio": tone(3), "sample_rate": RATE}
     cases = [
-        ({"labels": labels[:2]} | good, ValueError, "one prediction per frame"),
+        ({"labels": labels[:2]} | good, ValueError, "one row per frame; there are 3 frames and 2 predictions"),
+        ({"truth": labels[:1]} | good, ValueError, "3 frames and 1 ground truth"),
         ({"audio": tmp_path / "none.wav"}, FileNotFoundError, r"none\.wav' does not exist"),
         ({"audio": tmp_path / "text.mp4"}, ValueError, r"text\.mp4' cannot be read"),
         ({"audio": tone(3)}, ValueError, "sample_rate"),
         ({"audio": tone(3) * np.nan, "sample_rate": RATE}, ValueError, "not finite"),
         (good | {"video": tmp_path / "none.mp4"}, FileNotFoundError, r"none\.mp4' does not exist"),
         (good | {"video": tmp_path / "text.mp4"}, ValueError, r"text\.mp4' cannot be decoded"),
-        (good | {"video": tmp_path / "only_sound.wav"}, ValueError, "has no pictures"),
+        (good | {"video": tmp_path / "only_sound.wav"}, ValueError, "has no video stream"),
     ]
     for arguments, error, message in cases:
         with pytest.raises(error, match=message):

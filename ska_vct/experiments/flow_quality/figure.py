@@ -23,7 +23,7 @@ from ska_vct.experiments.flow_quality.measure import (
 from ska_vct.synth.true_flow import TrueFlow
 from ska_vct.utils.files import atomic_write
 from ska_vct.visualization.canvas import Row, draw_grid
-from ska_vct.visualization.pictures import flow_to_image, resize_picture
+from ska_vct.visualization.images import flow_to_image, resize_image
 
 CELL = 168  # side of a picture's cells, pixels
 COLUMNS = 4
@@ -71,7 +71,7 @@ def draw_methods(records: Sequence[Mapping], methods: Sequence[FlowMethod]) -> n
         strength = np.hypot(fields[:, 0], fields[:, 1]).mean(axis=(1, 2))
         chosen.append((float(strength.max()), record["clip_id"], pairs, int(strength.argmax())))
     chosen = _spread(sorted(chosen, key=lambda item: item[:2], reverse=True))
-    frames = [resize_picture(pairs.images[pairs.first[index]], (CELL, CELL)) for _, _, pairs, index in chosen]
+    frames = [resize_image(pairs.images[pairs.first[index]], (CELL, CELL)) for _, _, pairs, index in chosen]
     rows = [Row("Picture", frames, "from the raw video")]
     fields = [[_field(pairs, method, index) for _, _, pairs, index in chosen] for method in methods]
     scales = [max(float(np.hypot(*field).max()), 1e-6) for field in fields[0]]
@@ -81,7 +81,7 @@ def draw_methods(records: Sequence[Mapping], methods: Sequence[FlowMethod]) -> n
         rows.append(
             Row(
                 method.name,
-                [resize_picture(cell, (CELL, CELL)) for cell in cells],
+                [resize_image(cell, (CELL, CELL)) for cell in cells],
                 "hue: direction,\nwhite: still",
                 notes=[""] * len(row) if method is methods[0] else [f"{error:.2f} px" for error in errors],
             )

@@ -1,4 +1,4 @@
-"""Pictures: colours mean what they say, shapes are right, what cannot be drawn is refused."""
+"""Images: colours mean what they say, shapes are right, what cannot be drawn is refused."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,19 @@ import torch
 
 from ska_vct.structures.clip import ClipError
 from ska_vct.utils.palette import voc_palette
-from ska_vct.visualization import contact_sheet, flow_to_image, heat, index_sheet, overlay_heat, overlay_labels
+from ska_vct.visualization import (
+    contact_sheet,
+    flow_to_image,
+    heat,
+    index_sheet,
+    overlay_heat,
+    overlay_labels,
+    overlay_outcomes,
+    overview_row,
+)
 from ska_vct.visualization.canvas import font, shorten
-from ska_vct.visualization.pictures import log_mel_picture, resize_labels, strongest_field
+from ska_vct.visualization.colors import BINARY_PALETTE, OUTCOME_PALETTE
+from ska_vct.visualization.images import letterbox, log_mel_image, outcome_map, resize_labels, strongest_field
 
 
 def make_clip(num_frames: int = 3, size: int = 48, num_classes: int = 2) -> tuple[dict, dict]:
@@ -91,6 +101,82 @@ def test_overlay_fills_draws_contours_and_hatches():
         overlay_labels(picture, (labels == 1) * 2, palette)
 
 
+@pytest.mark.parametrize("level", [(r, g, b) for r in (0, 128, 255) for g in (0, 128, 255) for b in (0, 128, 255)])
+def test_an_outline_stands_out_from_any_colour(level):
+    """Also from the colour that it is drawn in, where the fill cannot be seen."""
+    labels = np.zeros((40, 40), np.int64)
+    labels[10:30, 10:30] = 1
+    for color in (level, (90, 200, 40)):
+        drawn = overlay_labels(
+            np.full((40, 40, 3), level, np.uint8), labels, np.array([(0, 0, 0), color], np.uint8)
+        )
+        difference = np.abs(drawn.astype(int) - level).max(2)
+        around = difference[8:32, 8:32]
+        ends = slice(2, -2)
+        # on every side of the square, somewhere across its outline
+        for side in (around[:5].max(0), around[-5:].max(0), around[:, :5].max(1), around[:, -5:].max(1)):
+            assert side[ends].min() >= 127
+        assert difference[:7].max() == 0 and difference[:, 33:].max() == 0
+
+
+# Machado et al., A physiologically-based model for simulation of color vision deficiency, 2009; severity 1.
+DEFICIENCIES = {
+    "protanopia": [
+        (0.152286, 1.052583, -0.204868),
+        (0.114503, 0.786281, 0.099216),
+        (-0.003882, -0.048116, 1.051998),
+    ],
+    "deuteranopia": [
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.01182, 0.04294, 0.968881),
+    ],
+    "tritanopia": [
+        (1.255528, -0.076749, -0.178779),
+        (-0.078411, 0.930809, 0.147602),
+        (0.004733, 0.691367, 0.3039),
+    ],
+}
+
+
+def lab(colors: np.ndarray) -> np.ndarray:
+    """CIELAB of linear RGB in [0, 1], float (n, 3)."""
+    xyz = colors @ np.array([(0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505)]).T
+    xyz = xyz / (0.9505, 1.0, 1.089)
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)
+
+
+@pytest.mark.parametrize("name", ["none", *DEFICIENCIES])
+def test_outcomes_are_told_apart_by_all_kinds_of_vision(name):
+    linear = (OUTCOME_PALETTE[1:] / 255.0) ** 2.2
+    seen = lab(np.clip(linear @ np.array(DEFICIENCIES.get(name, np.eye(3))).T, 0, 1))
+    distance = np.linalg.norm(seen[:, None] - seen[None], axis=2)
+    # 2.3 can just be told apart side by side
+    assert distance[np.triu_indices(len(seen), 1)].min() > 20
+
+
+def test_outcomes_worked_by_hand():
+    truth = np.array([[0, 0, 1, 1, 2, 255]])
+    labels = np.array([[0, 1, 0, 1, 1, 1]])
+    assert outcome_map(labels, truth).tolist() == [[0, 2, 3, 1, 4, 255]]
+    big = np.repeat(np.repeat(np.stack([labels, truth]), 20, 1), 20, 2)
+    drawn = overlay_outcomes(np.full((20, 120, 3), (90, 30, 60), np.uint8), *big)
+    grey = drawn[10, 10].astype(int)
+    assert grey.max() - grey.min() == 0, "background is grey"
+    for cell, code in ((1, 2), (2, 3), (3, 1), (4, 4)):
+        want = grey + 0.65 * (OUTCOME_PALETTE[code].astype(int) - grey)
+        assert np.abs(drawn[10, 20 * cell + 10] - want).max() <= 1
+    assert drawn[10, 110].min() > 200, "no ground truth is hatched"
+
+
+def test_letterbox_keeps_proportions():
+    image = np.full((40, 80, 3), 10, np.uint8)
+    fitted = letterbox(image, (60, 60))
+    rows = np.flatnonzero((fitted == 10).all(2).all(1))
+    assert len(rows) == 30 and rows[0] == 15 and (fitted[:15] == 255).all()
+
+
 def test_labels_are_resized_without_new_classes():
     labels = np.zeros((8, 8), np.int64)
     labels[:, 4:] = 255
@@ -106,7 +192,7 @@ def test_heat_and_log_mel_orientation():
     assert (heat(np.array([[-5.0, 0.0]]))[0, 0] == dark).all()
     patch = np.full((96, 64), -4.6, np.float32)
     patch[:48, :8] = 2.0  # low pitch in the first half second: lower left
-    picture = log_mel_picture(patch, (64, 96), low=-4.6, high=2.0).sum(2)
+    picture = log_mel_image(patch, (64, 96), low=-4.6, high=2.0).sum(2)
     assert picture[60, 10] > 400 and picture[60, 90] < 50 and picture[4, 10] < 50
     shown = overlay_heat(np.full((32, 32, 3), 80, np.uint8), np.eye(2))
     assert shown[2, 2].sum() > shown[2, 30].sum() + 100
@@ -121,9 +207,14 @@ def test_contact_sheet_has_a_row_for_all_there_is():
     for name in ("motion_map", "boundary"):
         less = contact_sheet(clip, {key: value for key, value in prediction.items() if key != name})
         assert full.shape[0] - less.shape[0] > 160, name
-    for name in ("masks", "flow"):
+    # a row each for the flow and, against ground truth, for masks and errors; the latter's legend, too
+    for name, height in (("flow", 160), ("masks", 2 * 160)):
         less = contact_sheet(clip | {name: None}, prediction)
-        assert full.shape[0] - less.shape[0] > 100, name
+        assert height < full.shape[0] - less.shape[0] < height + 90, name
+    saved = contact_sheet(clip, {"labels": prediction["sem_seg"].argmax(1)})
+    assert full.shape[0] - saved.shape[0] > 3 * 160, "labels alone have no probability, map or boundary"
+    short = contact_sheet(clip, prediction, evidence=False)
+    assert full.shape[0] - short.shape[0] > 3 * 160
     assert not np.array_equal(full, contact_sheet(clip, prediction)), "scores are printed"
 
 
@@ -142,6 +233,28 @@ def test_contact_sheet_leaves_out_frames_that_do_not_exist():
         contact_sheet(padded, {"sem_seg": prediction["sem_seg"][:2]})
 
 
+def test_contact_sheet_restores_the_frames_proportions():
+    clip, prediction = make_clip()
+    for frame_size, want in ((None, (160, 160)), ((360, 640), (160, 284)), ((640, 360), (284, 160))):
+        grey = (contact_sheet(clip, prediction, frame_size=frame_size) == 120).all(2)
+        width = grey[grey.sum(1).argmax()].sum() / 3
+        column = np.diff(np.flatnonzero(~grey[:, grey.sum(0).argmax()]))
+        # the border of a cell has another colour
+        assert (column.max() + 1, width + 2) == pytest.approx(want, abs=1)
+
+
+def test_frames_without_ground_truth_are_said_to_have_none():
+    """The last frame is hatched where its truth and its errors would be; without any, nothing is drawn of them."""
+    clip, prediction = make_clip()
+    stripes = np.isin(contact_sheet(clip, prediction, evidence=False), (214, 232)).all(2)
+    columns = np.flatnonzero(stripes.sum(0) > 160)
+    assert 140 < len(columns) <= 160 and columns[0] > 2 * 160, "one frame of three, twice"
+    clip["mask_valid"][:] = False
+    none = contact_sheet(clip, prediction, evidence=False)
+    assert np.isin(none, (214, 232)).all(2).sum() < 100
+    assert none.shape[0] < contact_sheet(make_clip()[0], prediction, evidence=False).shape[0] - 2 * 160
+
+
 def test_contact_sheet_of_classes_names_them():
     clip, prediction = make_clip(num_classes=71)
     names = [f"name{k}" for k in range(71)]
@@ -154,12 +267,22 @@ def test_contact_sheet_of_classes_names_them():
     assert many.shape[0] > with_names.shape[0] + 22
 
 
-def test_index_sheet_holds_every_sheet():
-    sheets = {str(i): np.full((100 + i, 200, 3), 10 * i, np.uint8) for i in range(4)}
-    page = index_sheet(sheets, width=100, columns=3)
-    # two lines: 103 and 103 px high halve to 51 or 52, plus a margin of 8 above and below each
-    assert page.shape[1] == 3 * 116
-    assert [int((page == 10 * i).all(2).sum() > 4000) for i in range(4)] == [1, 1, 1, 1]
+def test_index_sheet_has_a_row_per_clip():
+    clip, prediction = make_clip()
+    rows = [
+        overview_row(clip, prediction, scores={"M_J": 0.25}),
+        overview_row(clip | {"masks": None}, prediction, frame_size=(90, 160)),
+    ]
+    assert [len(row.cells) for row in rows] == [5, 5], "three frames and two empty cells"
+    assert rows[0].title == "test\ndog\nabc" and rows[0].subtitle == "M_J 25.0 %"
+    assert rows[0].notes == ["", "", "no ground truth", "", ""]
+    assert rows[1].subtitle == "no ground truth" and not any(rows[1].notes)
+    assert (rows[1].cells[0][:30] == 255).all() and (rows[1].cells[0][60:100] != 255).any(), "16:9, letterboxed"
+    page = index_sheet(rows, title="2 clips")
+    legend = page[-40:].reshape(-1, 3)
+    for color in (*OUTCOME_PALETTE[1:4], BINARY_PALETTE[1]):
+        assert (legend == color).all(1).sum() > 50
+    assert (legend == OUTCOME_PALETTE[4]).all(1).sum() == 0, "one class cannot be the wrong one"
 
 
 def test_long_titles_are_cut_in_the_middle():
