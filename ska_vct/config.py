@@ -23,6 +23,10 @@ def get_cfg() -> CN:
 
 
 def _add_data_config(cfg: CN) -> None:
+    # Python modules of your own that register parts of the model or datasets (docs/extending.md): names of modules
+    # beside the config file, in the current folder or on PYTHONPATH, or paths of .py files.
+    cfg.IMPORTS = []
+
     # s4, ms3 or avss: the facts of the subset come from ska_vct.data.avsbench.subsets.
     cfg.DATASETS.SUBSET = "ms3"
     # Folder that holds AVSBench_object and AVSBench_semantic. Empty: $DETECTRON2_DATASETS, else "datasets".
@@ -107,6 +111,8 @@ def _add_data_config(cfg: CN) -> None:
 
 
 def _add_model_config(cfg: CN) -> None:
+    # Settings of parts of your own; any keys, e.g. {"BANDS": 8}.
+    cfg.MODEL.EXTRA = CN(new_allowed=True)
     cfg.MODEL.META_ARCHITECTURE = "SKAVCT"
     cfg.MODEL.NUM_CLASSES = 2  # background included
     cfg.MODEL.HIDDEN_DIM = 256
@@ -152,6 +158,8 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.PRE_MASK.WEIGHTS = ""
 
     cfg.MODEL.AUDIO = CN()
+    # Class of AUDIO_ENCODER_REGISTRY; the other keys are VGGishEncoder's, WEIGHTS and FREEZE any encoder's.
+    cfg.MODEL.AUDIO.NAME = "VGGishEncoder"
     # Output channels of VGGish's six convolutions.
     cfg.MODEL.AUDIO.CHANNELS = [64, 128, 256, 256, 512, 512]
     # Hidden widths of the per-cell MLP.
@@ -233,6 +241,8 @@ def _add_model_config(cfg: CN) -> None:
 
 
 def _add_criterion_config(cfg: CN) -> None:
+    # Further losses: classes of LOSS_REGISTRY.
+    cfg.MODEL.LOSSES = []
     cfg.MODEL.CRITERION = CN()
     cfg.MODEL.CRITERION.CLASS_WEIGHT = 2.0
     cfg.MODEL.CRITERION.MASK_WEIGHT = 5.0

@@ -22,7 +22,7 @@ _DERIVED = re.compile(r".*\.(relative_position_index|num_batches_tracked)$")
 # Segmentation networks have a norm per stage of Swin, classifiers have none; it starts at the identity.
 _STAGE_NORMS = re.compile(r".*backbone\.network\.norm\d\.(weight|bias)$")
 # What only losses read.
-TRAINING_ONLY = ("prototype_alignment.", "criterion.")
+TRAINING_ONLY = ("prototype_alignment.", "criterion.", "losses.")
 _BOUNDARY = "brm."
 
 

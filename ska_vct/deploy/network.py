@@ -64,12 +64,7 @@ class InferenceNetwork(nn.Module):
             lengths=[],
             image_sizes=[size],
         )
-        features = model.extract_features(batch)
-        audio_grid = model.audio_encoder(log_mel)
-        mask_features, scales = model.pixel_decoder(features)
-        prompt = model.ska(audio_grid, log_mel, flow) if model.ska is not None else None
-        queries = model.mpqg(mask_features, prompt)
-        predictions = model.decoder(queries, audio_grid, scales, mask_features, all_layers=False)
+        predictions = model.predict(batch).predictions
         return segment(
             predictions.logits[-1],
             model.final_masks(predictions),

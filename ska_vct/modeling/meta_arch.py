@@ -13,15 +13,17 @@ from torch import Tensor, nn
 
 from ska_vct.structures import IGNORE_LABEL, UNKNOWN_CATEGORY
 
-from .audio.vggish import AudioEncoder
+from .audio.registry import build_audio_encoder
 from .batch import FrameBatch, collate_clips
 from .brm import BRM, build_brm
 from .inference import segment
 from .layers import without_autocast
+from .losses.auxiliary import LossInputs, add_losses, build_losses
 from .losses.criterion import SetCriterion
 from .losses.prototypes import PrototypeAlignment
 from .losses.targets import Targets
 from .motion.ska import MotionPrompt, build_ska
+from .outputs import FrameOutputs
 from .pixel_decoder import MSDeformAttnPixelDecoder
 from .pre_mask_encoder import PreMaskEncoder
 from .predictions import Predictions
@@ -42,7 +44,7 @@ class SKAVCT(nn.Module):
         *,
         backbone: Backbone,
         pre_mask_encoder: PreMaskEncoder | None,
-        audio_encoder: AudioEncoder,
+        audio_encoder: nn.Module,
         pixel_decoder: MSDeformAttnPixelDecoder,
         ska: nn.Module | None,
         mpqg: MPQG,
@@ -54,6 +56,7 @@ class SKAVCT(nn.Module):
         boundary_weight: float,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
+        losses: nn.ModuleDict | None = None,
         return_extras: bool = False,
         compile: bool = False,
     ):
@@ -71,6 +74,7 @@ class SKAVCT(nn.Module):
             criterion: set criterion.
             prototype_weight, boundary_weight: weights of these losses.
             pixel_mean, pixel_std: of RGB in 0..255.
+            losses: further losses by name, see ``LOSS_REGISTRY``.
             return_extras: whether inference also returns ``motion_map`` and ``boundary``.
             compile: see ``compile_parts``.
         """
@@ -87,6 +91,7 @@ class SKAVCT(nn.Module):
         self.criterion = criterion
         self.prototype_weight = prototype_weight
         self.boundary_weight = boundary_weight
+        self.losses = nn.ModuleDict() if losses is None else losses
         self.return_extras = return_extras
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
@@ -103,7 +108,7 @@ class SKAVCT(nn.Module):
         return {
             "backbone": backbone,
             "pre_mask_encoder": pre_mask_encoder,
-            "audio_encoder": AudioEncoder(cfg),
+            "audio_encoder": build_audio_encoder(cfg),
             "pixel_decoder": MSDeformAttnPixelDecoder(cfg, backbone.output_shape()),
             # A motion map that nothing reads would leave parameters without a gradient.
             "ska": build_ska(cfg) if cfg.MODEL.MPQG.MOTION else None,
@@ -116,6 +121,7 @@ class SKAVCT(nn.Module):
             "boundary_weight": cfg.MODEL.BRM.LOSS_WEIGHT,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            "losses": build_losses(cfg),
             "return_extras": cfg.TEST.RETURN_EXTRAS,
             "compile": cfg.MODEL.COMPILE,
         }
@@ -164,17 +170,73 @@ class SKAVCT(nn.Module):
             with_pre_masks=self.pre_mask_encoder is not None,
             share_pictures=not self.training,
         )
-        features = self.extract_features(batch)
-        audio_grid = self.audio_encoder(batch.log_mel)
-        mask_features, scales = self.pixel_decoder(features)
-        if batch.picture_rows is not None:
-            mask_features, scales = mask_features[batch.picture_rows], [x[batch.picture_rows] for x in scales]
-        prompt = self.ska(audio_grid, batch.log_mel, batch.flow) if self.ska is not None else None
-        queries = self.mpqg(mask_features, prompt)
-        predictions = self.decoder(queries, audio_grid, scales, mask_features, all_layers=self.training)
+        outputs = self.predict(batch, all_layers=self.training)
         if self.training:
-            return self._losses(clips, batch, predictions, audio_grid, mask_features)
-        return self._results(clips, batch, predictions, prompt, mask_features)
+            return self._losses(clips, batch, outputs)
+        return self._results(clips, batch, outputs)
+
+    def predict(self, batch: FrameBatch, *, all_layers: bool = False) -> FrameOutputs:
+        """Run every stage on a block of frames: what training, inference and export share.
+
+        Args:
+            batch: N frames.
+            all_layers: keep the predictions of every decoder layer, which the losses read, else the last alone.
+        """
+        features = self.extract_features(batch)
+        mask_features, scales = self.decode_pixels(features, batch)
+        audio_grid = self.encode_audio(batch)
+        prompt = self.motion_prompt(audio_grid, batch)
+        predictions = self.decode(audio_grid, mask_features, scales, prompt, all_layers=all_layers)
+        return FrameOutputs(
+            features=features,
+            audio_grid=audio_grid,
+            mask_features=mask_features,
+            scales=scales,
+            prompt=prompt,
+            predictions=predictions,
+        )
+
+    def extract_features(self, batch: FrameBatch) -> dict[str, Tensor]:
+        """Visual features res2..res5 of the M images, with what the segment images add."""
+        features = self.backbone(batch.images)
+        if self.pre_mask_encoder is not None:
+            features = self.pre_mask_encoder(batch.pre_masks, features)
+        return features
+
+    def decode_pixels(self, features: Mapping[str, Tensor], batch: FrameBatch) -> tuple[Tensor, list[Tensor]]:
+        """Mask features (N, mask_dim, h, w) and three scales (N, C, ., .), coarse to fine, of the N frames."""
+        mask_features, scales = self.pixel_decoder(features)
+        rows = batch.picture_rows
+        return (mask_features, scales) if rows is None else (mask_features[rows], [x[rows] for x in scales])
+
+    def encode_audio(self, batch: FrameBatch) -> Tensor:
+        """Audio grid (N, C, a, b)."""
+        return self.audio_encoder(batch.log_mel)
+
+    def motion_prompt(self, audio_grid: Tensor, batch: FrameBatch) -> MotionPrompt | None:
+        """What the motion module finds in the N frames; None without one."""
+        return None if self.ska is None else self.ska(audio_grid, batch.log_mel, batch.flow)
+
+    def decode(
+        self,
+        audio_grid: Tensor,
+        mask_features: Tensor,
+        scales: list[Tensor],
+        prompt: MotionPrompt | None,
+        *,
+        all_layers: bool,
+    ) -> Predictions:
+        """Make queries from features and prompt, and predict from them.
+
+        Args:
+            audio_grid: (N, C, a, b).
+            mask_features: (N, mask_dim, h, w).
+            scales: three of (N, C, ., .), coarse to fine.
+            prompt: of the motion module, or None.
+            all_layers: see :meth:`predict`.
+        """
+        queries = self.mpqg(mask_features, prompt)
+        return self.decoder(queries, audio_grid, scales, mask_features, all_layers=all_layers)
 
     @property
     def reads_boundary(self) -> bool:
@@ -186,43 +248,27 @@ class SKAVCT(nn.Module):
         masks = predictions.masks(-1)
         return masks if self.brm is None else self.brm.sharpen(masks, predictions.mask_features)
 
-    def extract_features(self, batch: FrameBatch) -> dict[str, Tensor]:
-        """Visual features res2..res5, with what the segment pictures add."""
-        features = self.backbone(batch.images)
-        if self.pre_mask_encoder is not None:
-            features = self.pre_mask_encoder(batch.pre_masks, features)
-        return features
-
-    def _losses(
-        self,
-        clips: Sequence[Mapping],
-        batch: FrameBatch,
-        predictions: Predictions,
-        audio_grid: Tensor,
-        mask_features: Tensor,
-    ) -> dict[str, Tensor]:
+    def _losses(self, clips: Sequence[Mapping], batch: FrameBatch, outputs: FrameOutputs) -> dict[str, Tensor]:
         targets = Targets.from_label_maps(batch.labels, ignore_label=IGNORE_LABEL, device=self.device)
-        losses = self.criterion.weigh(self.criterion(predictions, targets))
+        losses = self.criterion.weigh(self.criterion(outputs.predictions, targets))
         if self.prototype_alignment is not None:
-            audio, prototypes = self.prototype_alignment.embed(audio_grid, self.mpqg.prototypes.weight)
+            audio, prototypes = self.prototype_alignment.embed(outputs.audio_grid, self.mpqg.prototypes.weight)
             sounding = sounding_classes(
                 clips, batch, num_classes=self.criterion.num_classes, num_prototypes=len(prototypes)
             ).to(self.device)
             loss = self.prototype_alignment.loss(audio, prototypes, sounding)
             losses["loss_proto"] = self.prototype_weight * loss
         if self.brm is not None:
-            loss = self.brm.loss(self.brm(mask_features), targets.labels, IGNORE_LABEL)
+            loss = self.brm.loss(self.brm(outputs.predictions.mask_features), targets.labels, IGNORE_LABEL)
             losses["loss_boundary"] = self.boundary_weight * loss
+        inputs = LossInputs(clips=clips, batch=batch, targets=targets, outputs=outputs)
+        add_losses(losses, self.losses, inputs)
         return losses
 
     def _results(
-        self,
-        clips: Sequence[Mapping],
-        batch: FrameBatch,
-        predictions: Predictions,
-        prompt: MotionPrompt | None,
-        mask_features: Tensor,
+        self, clips: Sequence[Mapping], batch: FrameBatch, outputs: FrameOutputs
     ) -> list[dict[str, Tensor]]:
+        predictions = outputs.predictions
         logits = predictions.logits[-1].split(batch.lengths)
         masks = self.final_masks(predictions).split(batch.lengths)
         results = []
@@ -239,17 +285,17 @@ class SKAVCT(nn.Module):
                 )
             results.append({"sem_seg": sem_seg})
         if self.return_extras:
-            self._add_extras(results, batch, prompt, mask_features)
+            self._add_extras(results, batch, outputs)
         return results
 
-    def _add_extras(
-        self, results: list[dict], batch: FrameBatch, prompt: MotionPrompt | None, mask_features: Tensor
-    ) -> None:
-        if prompt is not None:
-            for result, motion_map in zip(results, prompt.motion_map[:, 0].split(batch.lengths), strict=True):
+    def _add_extras(self, results: list[dict], batch: FrameBatch, outputs: FrameOutputs) -> None:
+        if outputs.prompt is not None:
+            for result, motion_map in zip(
+                results, outputs.prompt.motion_map[:, 0].split(batch.lengths), strict=True
+            ):
                 result["motion_map"] = motion_map
         if self.brm is not None:
-            boundary = self.brm(mask_features).sigmoid().split(batch.lengths)
+            boundary = self.brm(outputs.predictions.mask_features).sigmoid().split(batch.lengths)
             for result, picture, size in zip(results, boundary, batch.image_sizes, strict=True):
                 height, width = (
                     -(-side * cells // padded)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from ska_vct.modeling.audio.vggish import AudioEncoder
+from ska_vct.modeling.audio.vggish import VGGishEncoder
 from ska_vct.modeling.losses.prototypes import PrototypeAlignment
 from ska_vct.modeling.pixel_decoder import MSDeformAttnPixelDecoder
 from ska_vct.modeling.queries.mpqg import MPQG
@@ -50,7 +50,7 @@ def build_head_parts(
     audio_dims = [len(state[f"audio_encoder.mlp.{i}.bias"]) for i in (0, 2)]
     mask_dim = len(state["pixel_decoder.mask_features.bias"])
     parts: dict[str, nn.Module] = {
-        "audio_encoder": AudioEncoder(
+        "audio_encoder": VGGishEncoder(
             channels=[64, 128, 256, 256, 512, 512], mlp_dims=audio_dims, dim=dim, freeze=True
         ),
         "pixel_decoder": build_pixel_decoder(below(state, "pixel_decoder."), heads=heads, channels=channels),

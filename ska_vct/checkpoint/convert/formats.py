@@ -16,7 +16,7 @@ PRE_MASK = "pre_mask_encoder.backbone.network."
 AUDIO = "audio_encoder.backbone."
 OUR_PARTS = (
     *(f"{name}." for name in ("backbone", "pre_mask_encoder", "audio_encoder", "pixel_decoder", "ska", "mpqg")),
-    *(f"{name}." for name in ("decoder", "brm", "prototype_alignment", "criterion")),
+    *(f"{name}." for name in ("decoder", "brm", "prototype_alignment", "criterion", "losses")),
 )
 _MOTION = ("ska.", "mpqg.motion_gate", "mpqg.retrieved_proj.", "brm.")
 _QUERIES = ("pre_proj", "query_mixer", "prototype", "grouping")

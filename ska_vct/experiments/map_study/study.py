@@ -20,7 +20,7 @@ from tqdm import trange
 
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.engine.setup import load_cfg
-from ska_vct.modeling.audio.vggish import AudioEncoder
+from ska_vct.modeling.audio.registry import build_audio_encoder
 from ska_vct.modeling.motion.ska import build_ska, resize_map
 from ska_vct.utils.files import write_json
 from ska_vct.utils.folders import make_folder
@@ -69,7 +69,7 @@ class MapNetwork(nn.Module):
         if self.ska is None:
             raise AblationError("A map-only study needs MODEL.SKA.ENABLED True.")
         self.dim = cfg.MODEL.HIDDEN_DIM
-        self.audio_encoder = AudioEncoder(cfg) if self.ska.reads_audio_grid else None
+        self.audio_encoder = build_audio_encoder(cfg) if self.ska.reads_audio_grid else None
         if self.audio_encoder is not None and cfg.MODEL.AUDIO.FREEZE:
             raise AblationError("A map-only study trains the audio encoder: set MODEL.AUDIO.FREEZE False.")
 

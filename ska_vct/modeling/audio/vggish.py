@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ska_vct.utils.errors import InputError
 
 from ..layers import MLP
+from .registry import AUDIO_ENCODER_REGISTRY
 
 # Convolutions after which VGGish pools.
 _POOL_AFTER = (0, 1, 3, 5)
@@ -52,7 +53,8 @@ class VGGishBackbone(nn.Sequential):
         self.to(memory_format=torch.channels_last)
 
 
-class AudioEncoder(nn.Module):
+@AUDIO_ENCODER_REGISTRY.register()
+class VGGishEncoder(nn.Module):
     """One second of sound -> a grid of audio features."""
 
     @configurable

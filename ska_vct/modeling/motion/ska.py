@@ -14,6 +14,7 @@ from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
 from ska_vct.utils.errors import InputError
+from ska_vct.utils.registry import find_registered
 
 from ..layers import at_least_float32
 
@@ -244,4 +245,4 @@ def build_ska(cfg) -> nn.Module | None:
     """The motion module of the configuration, or None where it is off."""
     if not cfg.MODEL.SKA.ENABLED:
         return None
-    return SKA_REGISTRY.get(cfg.MODEL.SKA.NAME)(cfg)
+    return find_registered(SKA_REGISTRY, cfg.MODEL.SKA.NAME, key="MODEL.SKA.NAME")(cfg)

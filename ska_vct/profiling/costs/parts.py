@@ -20,6 +20,7 @@ PARTS = {
     "brm": "BRM",
     "prototype_alignment": "prototypes",
     "criterion": "criterion",
+    "losses": "further losses",
 }
 
 
@@ -43,12 +44,13 @@ class PartTracker:
         """Within the block, every public method of the model's parts says that its part is at work."""
         followed = []
         for child, part in PARTS.items():
-            module = getattr(model, child, None)
-            if module is None:
-                continue
-            for name in _own_methods(type(module)):
-                setattr(module, name, self._say(part, getattr(module, name)))
-                followed.append((module, name))
+            child = getattr(model, child, None)
+            # A container's entries do its work.
+            modules = child.values() if isinstance(child, nn.ModuleDict) else [child]
+            for module in modules:
+                for name in _own_methods(type(module)):
+                    setattr(module, name, self._say(part, getattr(module, name)))
+                    followed.append((module, name))
         try:
             yield
         finally:
@@ -71,7 +73,7 @@ def _own_methods(kind: type) -> set[str]:
     return {
         name
         for base in kind.__mro__
-        if base.__module__.startswith("ska_vct.")
+        if issubclass(base, nn.Module) and base is not nn.Module
         for name, value in vars(base).items()
         if isinstance(value, FunctionType) and not name.startswith("_")
     }
