@@ -1,7 +1,26 @@
+"""The model and the registries of its exchangeable parts (docs/extending.md)."""
+
+from .audio.registry import AUDIO_ENCODER_REGISTRY
+from .audio.vggish import VGGishEncoder
 from .backbones import build_swin_backbone, build_timm_backbone
+from .losses.auxiliary import LOSS_REGISTRY, LossInputs
 from .meta_arch import SKAVCT
 from .motion.flow_magnitude import FlowMagnitude
-from .motion.ska import SKA_REGISTRY
+from .motion.ska import SKA_REGISTRY, MotionPrompt
 from .motion.temporal_ska import TemporalSKA
+from .outputs import FrameOutputs
 
-__all__ = ["SKAVCT", "FlowMagnitude", "SKA_REGISTRY", "TemporalSKA", "build_swin_backbone", "build_timm_backbone"]
+__all__ = [
+    "AUDIO_ENCODER_REGISTRY",
+    "FlowMagnitude",
+    "FrameOutputs",
+    "LOSS_REGISTRY",
+    "LossInputs",
+    "MotionPrompt",
+    "SKAVCT",
+    "SKA_REGISTRY",
+    "TemporalSKA",
+    "VGGishEncoder",
+    "build_swin_backbone",
+    "build_timm_backbone",
+]
