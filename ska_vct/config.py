@@ -290,5 +290,7 @@ def _add_solver_config(cfg: CN) -> None:
     # How scores are averaged: combo, tpavi, dataset or pooled (docs/scores.md); all are reported, this one is the
     # headline and chooses the best checkpoint.
     cfg.TEST.CONVENTION = "combo"
+    # Clips of each validation set whose predictions TensorBoard shows after every evaluation; 0: none.
+    cfg.TEST.IMAGES = 4
     # Write predictions as pictures in AVSBench's layout and as COCO's run lengths; tools/score.py scores both.
     cfg.TEST.SAVE_PREDICTIONS = False

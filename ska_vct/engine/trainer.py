@@ -23,7 +23,7 @@ from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import JSONWriter, TensorboardXWriter
+from detectron2.utils.events import JSONWriter
 from torch import nn
 
 from ska_vct.checkpoint.checkpointer import StrictCheckpointer
@@ -36,6 +36,7 @@ from .data_check import check_datasets
 from .hooks import BEST_NAME, BestCheckpointer, ProgressPrinter, StepStatistics
 from .optim import apply_schedule, build_lr_scheduler, build_optimizer
 from .setup import prepare_run, setup_cfg
+from .tensorboard import TensorBoardWriter, ValidationImages, spread_records
 from .weights import load_options, load_part_weights
 
 _LOGGER = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ class Trainer(DefaultTrainer):
                 hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=keep)
             )
         if cfg.DATASETS.VAL:
-            result.append(hooks.EvalHook(period, lambda: self.test(cfg, self.model, cfg.DATASETS.VAL)))
+            result.append(hooks.EvalHook(period, lambda: self.test(cfg, self.model, cfg.DATASETS.VAL, draw=True)))
             if comm.is_main_process():
                 self._best_hook = BestCheckpointer(
                     checkpointer=self.checkpointer, metric=METRIC, period=period, unit=self._score_unit
@@ -144,7 +145,7 @@ class Trainer(DefaultTrainer):
         return [
             ProgressPrinter(max_iter=self.max_iter),
             JSONWriter(os.path.join(folder, "metrics.json")),
-            TensorboardXWriter(folder),
+            TensorBoardWriter(folder, config=self.cfg.dump()),
         ]
 
     def train(self) -> None:
@@ -244,13 +245,16 @@ class Trainer(DefaultTrainer):
         )
 
     @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module, names: tuple[str, ...] | None = None) -> dict:
+    def test(
+        cls, cfg: CfgNode, model: nn.Module, names: tuple[str, ...] | None = None, *, draw: bool = False
+    ) -> dict:
         """Score ``model``.
 
         Args:
             cfg: the config.
             model: the model with its weights; left in the mode it was in.
             names: data sets; None for ``DATASETS.TEST``.
+            draw: also put images of the evaluation into the event storage, see ``ValidationImages``.
 
         Returns:
             the evaluator's results, e.g. ``{"sem_seg": {"mIoU": ...}}``; a dict of those by data set when there
@@ -259,9 +263,14 @@ class Trainer(DefaultTrainer):
         _share_buffers(model)
         results = OrderedDict()
         for name in cfg.DATASETS.TEST if names is None else names:
-            results[name] = inference_on_dataset(
-                model, cls.build_test_loader(cfg, name), cls.build_evaluator(cfg, name)
-            )
+            records = get_detection_dataset_dicts([name], filter_empty=False)
+            evaluator = cls.build_evaluator(cfg, name)
+            if draw and cfg.TEST.IMAGES:
+                evaluator = ValidationImages(
+                    evaluator, dataset_name=name, records=spread_records(records, cfg.TEST.IMAGES)
+                )
+            loader = cls.build_test_loader(cfg, name, records=records)
+            results[name] = inference_on_dataset(model, loader, evaluator)
         return next(iter(results.values())) if len(results) == 1 else results
 
 

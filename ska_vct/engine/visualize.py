@@ -123,8 +123,8 @@ def draw_predictions(
     return [index, *files]
 
 
-def draw_sheet(prediction: ClipPrediction, *, class_names: Sequence[str], evidence: bool = True) -> np.ndarray:
-    """A clip's contact sheet with its scores, uint8 (H, W, 3); see ``visualization.contact_sheet``."""
+def draw_sheet(prediction: ClipPrediction, *, class_names: Sequence[str], **options) -> np.ndarray:
+    """A clip's contact sheet with its scores, uint8 (H, W, 3); ``options`` are those of ``contact_sheet``."""
     scores, per_frame = clip_and_frame_scores(prediction, num_classes=len(class_names))
     return contact_sheet(
         prediction.clip,
@@ -134,7 +134,7 @@ def draw_sheet(prediction: ClipPrediction, *, class_names: Sequence[str], eviden
         frame_scores=per_frame,
         class_names=class_names,
         frame_size=own_frame_size(prediction),
-        evidence=evidence,
+        **options,
     )
 
 

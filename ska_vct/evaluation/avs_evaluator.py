@@ -33,6 +33,10 @@ class AVSEvaluator(DatasetEvaluator):
 
     Only frames that exist and are annotated count. Statistics are kept per clip, on the CPU; a clip that several
     ranks have seen counts once, so that a score depends neither on ranks nor on batches.
+
+    Attributes:
+        class_names: K names, background included; indices where the dataset names none.
+        last_report: what ``evaluate`` reported last; None before, and on ranks other than the first.
     """
 
     @configurable
@@ -80,12 +84,13 @@ class AVSEvaluator(DatasetEvaluator):
         self._dataset_name = dataset_name
         self._num_classes = num_classes
         self._binary = binary
-        self._class_names = tuple(class_names) or tuple(str(i) for i in range(num_classes))
+        self.class_names = tuple(class_names) or tuple(str(i) for i in range(num_classes))
         self._convention = convention
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._save_predictions = save_predictions
         self._boundary = boundary
         self._distributed = distributed
+        self.last_report: ScoreReport | None = None
         self.reset()
 
     @classmethod
@@ -151,6 +156,7 @@ class AVSEvaluator(DatasetEvaluator):
         if reported is None:
             return None
         report, clips = reported
+        self.last_report = report
         logger.info(describe(report))
         if self._output_dir is not None:
             write_report(report, clips, self._output_dir)
@@ -175,9 +181,9 @@ class AVSEvaluator(DatasetEvaluator):
             )
         if self._save_predictions:
             frames = itertools.chain.from_iterable(encoded[name] for name in clips)
-            write_coco(self._output_dir / "predictions_coco.json", frames, self._class_names)
+            write_coco(self._output_dir / "predictions_coco.json", frames, self.class_names)
         report = ScoreReport.of(
-            clips, dataset=self._dataset_name, convention=self._convention, class_names=self._class_names
+            clips, dataset=self._dataset_name, convention=self._convention, class_names=self.class_names
         )
         return report, clips
 

@@ -41,6 +41,7 @@ def contact_sheet(
     class_names: Sequence[str] = (),
     frame_size: tuple[int, int] | None = None,
     evidence: bool = True,
+    max_side: int = MAX_SIDE,
 ) -> np.ndarray:
     """Draw a clip's contact sheet; columns are frames, rows what is known of them.
 
@@ -58,6 +59,7 @@ def contact_sheet(
         frame_size: height and width of the clip's own frames, whose proportions are restored; those of
             ``images``, which may have been squeezed for the network, when None.
         evidence: also draw what the prediction was made from: flow, motion map, boundary and log-mel.
+        max_side: largest short side of a frame, pixels.
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -67,7 +69,7 @@ def contact_sheet(
     """
     kept = clip["frame_valid"].cpu().numpy()
     labels = _rows(prediction_labels(prediction), kept, clip, "prediction")
-    frames = _frames(clip, kept, frame_size)
+    frames = _frames(clip, kept, frame_size, max_side)
     binary = _is_binary(clip, labels)
     palette = BINARY_PALETTE if binary else voc_palette(256)
     truth, annotated = _truth(clip, kept)
@@ -206,12 +208,14 @@ def _evidence_rows(
     return rows
 
 
-def _frames(clip: Mapping, kept: np.ndarray, frame_size: tuple[int, int] | None) -> list[np.ndarray]:
+def _frames(
+    clip: Mapping, kept: np.ndarray, frame_size: tuple[int, int] | None, max_side: int = MAX_SIDE
+) -> list[np.ndarray]:
     """The frames that exist, in the proportions of ``frame_size``, at the size of a cell."""
     images = clip["images"].cpu().numpy()[kept].transpose(0, 2, 3, 1)
     height, width = frame_size or images.shape[1:3]
     short = min(height, width)
-    scale = min(max(min(images.shape[1:3]), MIN_SIDE), MAX_SIDE) / short
+    scale = min(max(min(images.shape[1:3]), MIN_SIDE), max_side) / short
     size = round(height * scale), round(width * scale)
     return [resize_image(np.ascontiguousarray(image), size) for image in images]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.events import EventStorage
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ska_vct.engine.trainer as trainer_module
 from ska_vct.checkpoint.checkpointer import CheckpointError, StrictCheckpointer
@@ -28,7 +29,7 @@ def cfg(tiny_cfg, make_clip, tmp_path, monkeypatch):
             return make_clip(seed=record["seed"], frames=1 + record["seed"] % 2, eval_side=self.eval_side)
 
     monkeypatch.setattr(trainer_module, "ClipMapper", Mapper)
-    DatasetCatalog.register(NAME, lambda: [{"seed": seed} for seed in range(5)])
+    DatasetCatalog.register(NAME, lambda: [{"seed": seed, "clip_id": f"test/clip{seed}"} for seed in range(5)])
     tiny_cfg.DATASETS.TRAIN = tiny_cfg.DATASETS.VAL = tiny_cfg.DATASETS.TEST = (NAME,)
     tiny_cfg.OUTPUT_DIR = str(tmp_path / "run")
     tiny_cfg.SOLVER.MAX_ITER = 4
@@ -74,6 +75,43 @@ def test_a_run_leaves_logs_and_checkpoints_and_resumes_longer(cfg, tmp_path):
     state = torch.load(folder / "model_best.pth", weights_only=False)
     assert state["iteration"] == second.best[1]
     assert second.best[0] >= state["trainer"]["hooks"]["BestCheckpointer"]["best"][0] - 1e-9
+
+
+def read_events(folder) -> EventAccumulator:
+    events = EventAccumulator(str(folder), size_guidance={"images": 0, "tensors": 0})
+    events.Reload()
+    return events
+
+
+def test_tensorboard_shows_clips_the_curve_and_the_config_after_each_evaluation(cfg, tmp_path):
+    cfg.TEST.IMAGES = 2
+    train(cfg)
+    events = read_events(tmp_path / "run")
+    names = [f"clips/{NAME}/test/clip0", f"clips/{NAME}/test/clip4", f"curves/{NAME}/precision_recall"]
+    assert sorted(events.Tags()["images"]) == names
+    for name in names:
+        images = events.Images(name)
+        assert [image.step for image in images] == [1, 4], "after two and after all four iterations"
+        assert images[0].width > 300 and images[0].encoded_image_string[:4] == b"\x89PNG"
+    (text,) = events.Tensors("config/text_summary")
+    assert b"NUM_QUERIES: 6" in text.tensor_proto.string_val[0]
+    scalars = set(events.Tags()["scalars"])
+    assert {"sem_seg/mIoU", "combo_percent/M_J", "dataset_percent/M_F", "pooled_percent/M_J"} <= scalars
+    assert [e.value for e in events.Scalars("combo_percent/M_J")] == [e.value for e in events.Scalars(METRIC)]
+
+
+def test_tensorboard_shows_the_confusion_of_classes_and_nothing_where_none_is_wanted(cfg, make_clip, tmp_path):
+    """Labels of the random clips are 0 and 1, so that they fit any number of classes."""
+    cfg.MODEL.NUM_CLASSES = 5
+    cfg.SOLVER.MAX_ITER = 1
+    train(cfg)
+    images = read_events(tmp_path / "run").Tags()["images"]
+    assert f"curves/{NAME}/confusion" in images and len(images) == 5
+    for path in (tmp_path / "run").glob("events*"):
+        path.unlink()
+    cfg.TEST.IMAGES = 0
+    train(cfg)
+    assert read_events(tmp_path / "run").Tags()["images"] == []
 
 
 def test_every_parameter_that_trains_moves(cfg):
