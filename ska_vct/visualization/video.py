@@ -119,13 +119,14 @@ def _held_frames(
 
 
 def video_frame_size(video: str | Path) -> tuple[int, int]:
-    """Height and width of a video's first frame.
+    """Height and width of a video's first frame, as it is shown.
 
     Raises:
         ValueError: the video has none that can be decoded.
     """
-    for _, image in _video_frames(video, 1, 1):
-        return image.shape[:2]
+    with _open(video) as container:
+        for _, image in _decoded(container, video):
+            return image.shape[:2]
     raise InputError(f"Video '{video}' has no frame that can be decoded; leave it out or replace it.")
 
 
@@ -135,27 +136,35 @@ def _frame_rate(video: str | Path) -> float:
 
 
 def _video_frames(video: str | Path, fps: float, duration: int) -> Iterator[tuple[float, np.ndarray]]:
-    """The video at a steady rate: at each tick the last frame that has begun; the last one is held to the end."""
+    """The video at a steady rate: at each tick the last frame that has begun; the first and last one are held."""
     ticks = iter(range(math.ceil(duration * fps - 1e-6)))
     tick = next(ticks, None)
-    last, start = None, None
+    last = None
     with _open(video) as container:
-        try:
-            for frame in container.decode(video=0):
-                time = float(frame.time or 0)
-                start = time if start is None else start
-                # half a tick of tolerance: time stamps are rounded
-                while last is not None and tick is not None and tick / fps < time - start - 0.5 / fps:
-                    yield tick / fps, last
-                    tick = next(ticks, None)
-                if tick is None:
-                    return
-                last = frame.to_ndarray(format="rgb24")
-        except av.FFmpegError as error:
-            raise InputError(f"Video '{video}' cannot be decoded ({error}); leave it out or replace it.") from None
+        for time, image in _decoded(container, video):
+            last = image if last is None else last
+            # half a tick of tolerance: time stamps are rounded
+            while tick is not None and tick / fps < time - 0.5 / fps:
+                yield tick / fps, last
+                tick = next(ticks, None)
+            if tick is None:
+                return
+            last = image
     while last is not None and tick is not None:
         yield tick / fps, last
         tick = next(ticks, None)
+
+
+def _decoded(container: av.container.InputContainer, video: str | Path) -> Iterator[tuple[float, np.ndarray]]:
+    """Seconds from the container's start, where the audio may begin earlier, and upright RGB images."""
+    start = (container.start_time or 0) / av.time_base
+    try:
+        for frame in container.decode(video=0):
+            image = frame.to_ndarray(format="rgb24")
+            # the file's display matrix, counterclockwise; phones store upright videos lying down
+            yield float(frame.time or 0) - start, np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+    except av.FFmpegError as error:
+        raise InputError(f"Video '{video}' cannot be decoded ({error}); leave it out or replace it.") from None
 
 
 def _open(video: str | Path) -> av.container.InputContainer:

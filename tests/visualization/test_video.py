@@ -1,11 +1,15 @@
 """Videos: reopened with PyAV, they hold the right images at the right time, and the audio."""
 
+import struct
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
 import soundfile
 
 from ska_vct.visualization import write_overlay_video
+from ska_vct.visualization.video import video_frame_size
 
 RATE = 16000
 
@@ -131,6 +135,59 @@ def test_truth_and_map_stand_beside_the_prediction(tmp_path):
     )
     patch = images[0][-legend:, :40].reshape(-1, 3).astype(int)
     assert (np.abs(patch - (230, 159, 0)).max(1) < 30).sum() > 100, "the object's colour in the legend"
+
+
+def write_video(path, images, *, audio=None, delay: float = 0.0) -> None:
+    """10 frames per second that begin ``delay`` seconds after the audio."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "5"})
+        stream.height, stream.width, stream.pix_fmt = *images[0].shape[:2], "yuv420p"
+        sound = None if audio is None else container.add_stream("aac", rate=RATE, layout="mono")
+        for index, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = index + round(10 * delay), Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if sound is not None:
+            frame = av.AudioFrame.from_ndarray(audio.T.copy(), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = RATE, 0
+            container.mux(sound.encode(frame))
+            container.mux(sound.encode(None))
+
+
+def test_a_video_stored_lying_down_is_shown_upright(tmp_path):
+    """A quarter turn in the track header's matrix, as phones write it: the left half, red, is shown on top."""
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[:, :48, 0] = image[:, 48:, 2] = 200
+    path = tmp_path / "phone.mp4"
+    write_video(path, [image] * 10)
+    assert video_frame_size(path) == (64, 96)
+    data = bytearray(path.read_bytes())
+    # version 0 of the header has 40 bytes before its matrix, 16.16 fixed point
+    matrix = data.index(b"tkhd") + 4 + 40
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 64 << 16, 0, 1 << 30)
+    path.write_bytes(data)
+    assert video_frame_size(path) == (96, 64)
+    frames, labels = frames_and_labels(1)
+    write_overlay_video(tmp_path / "a.mp4", frames, labels * 0, audio=None, video=path, captions=False)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        shown = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+    assert shown.shape == (480, 320, 3)
+    top, bottom = shown[:200].mean((0, 1)), shown[-200:].mean((0, 1))
+    assert top[0] > top[2] + 100 and bottom[2] > bottom[0] + 100
+
+
+def test_a_video_that_starts_after_its_audio_is_shown_at_its_time(tmp_path):
+    """0.8 s late, each frame lighter by 8: second 1 shows the frame of 0.2 s; until 0.8 s the first one is held."""
+    images = [np.full((64, 96, 3), 40 + 8 * index, np.uint8) for index in range(20)]
+    path = tmp_path / "late.mp4"
+    write_video(path, images, audio=tone(3), delay=0.8)
+    frames, labels = frames_and_labels(2)
+    write_overlay_video(tmp_path / "a.mp4", frames, labels * 0, audio=None, video=path, fps=10, captions=False)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        levels = [frame.to_ndarray(format="rgb24").mean() for frame in container.decode(video=0)]
+    want = [40 + 8 * max(0, index - 8) for index in range(20)]
+    np.testing.assert_allclose(levels, want, atol=5)
 
 
 def test_seconds_name_the_rows(tmp_path):
