@@ -1,4 +1,4 @@
-"""Draw what a model sees and finds: a contact sheet and a film with sound per clip, and an index page.
+"""Draw inputs and predictions of a model: a contact sheet and a video with audio per clip, and an index page.
 
 Examples:
     python tools/visualize.py --config configs/synth/quickstart.yaml \\
@@ -30,12 +30,10 @@ def parse_args() -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--weights", metavar="FILE", help="checkpoint; default: MODEL.WEIGHTS of the config")
     source.add_argument("--predictions", metavar="DIR", help="draw saved predictions instead of running the model")
-    parser.add_argument("--dataset", metavar="NAME", help="data set; default: the first of DATASETS.TEST")
-    parser.add_argument(
-        "--num", type=int, default=8, help="clips, spread over the data set (default: %(default)s)"
-    )
+    parser.add_argument("--dataset", metavar="NAME", help="dataset; default: the first of DATASETS.TEST")
+    parser.add_argument("--num", type=int, default=8, help="clips, spread over the dataset (default: %(default)s)")
     parser.add_argument("--clips", nargs="+", default=[], metavar="ID", help="these clips instead")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the pictures")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the images")
     parser.add_argument("--no-video", action="store_true", help="contact sheets only")
     parser.add_argument("--num-gpus", type=int, default=None, help="0: CPU; default: a GPU if there is one")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')

@@ -38,7 +38,7 @@ INDEX_CLIPS = 24
 
 
 def visualize(args: argparse.Namespace) -> list[Path]:
-    """Draw clips of a data set with the predictions of a model, or with predictions on disk.
+    """Draw clips of a dataset with the predictions of a model, or with predictions on disk.
 
     Args:
         args: ``config_file``, ``opts`` and ``num_gpus`` as for training; ``weights`` or ``predictions``, else the
@@ -53,7 +53,7 @@ def visualize(args: argparse.Namespace) -> list[Path]:
     make_folder(args.out)
     cfg = _load_cfg(args)
     if not cfg.DATASETS.TEST:
-        raise InputError("DATASETS.TEST is empty; name a data set with --dataset, e.g. avsbench_ms3_test.")
+        raise InputError("DATASETS.TEST is empty; name a dataset with --dataset, e.g. avsbench_ms3_test.")
     dataset = cfg.DATASETS.TEST[0]
     subset = subset_of(dataset)
     if cfg.MODEL.NUM_CLASSES != subset.num_classes:
@@ -197,7 +197,7 @@ def _truth(clip: dict) -> np.ndarray | None:
 
 
 def _load_cfg(args: argparse.Namespace) -> CfgNode:
-    """The configuration for scoring the same model on the same data set; saved predictions need no weights."""
+    """The configuration for scoring the same model on the same dataset; saved predictions need no weights."""
     opts = [*args.opts, "TEST.RETURN_EXTRAS", "True"]
     if args.dataset:
         opts += ["DATASETS.TEST", repr((args.dataset,))]
@@ -235,7 +235,7 @@ def clip_and_frame_scores(
         scores = {"mIoU": found["mIoU_labelled"], "F": found["F_labelled"]}
         frames, _ = labelled_frame_scores(stats)
         return scores, _spread(frames, annotated)
-    # saved masks leave a single threshold, so that their M_F would not compare
+    # saved masks have a single threshold, so their M_F would be misleading
     prob = output["sem_seg"].float().softmax(1)[:, 1] if "sem_seg" in output else labels.float()
     stats = binary_stats(prob[annotated], masks, ignore_label=IGNORE_LABEL)
     names = ("M_J", "M_F") if "sem_seg" in output else ("M_J",)

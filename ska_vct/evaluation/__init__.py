@@ -1,4 +1,4 @@
-"""Scores: pure functions (metrics, boundary, conventions) and the evaluator that accumulates and reports."""
+"""Scores: pure functions (metrics, boundary, conventions), and the evaluator that accumulates and reports them."""
 
 from .avs_evaluator import AVSEvaluator
 from .boundary import boundary_f

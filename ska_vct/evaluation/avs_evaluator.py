@@ -1,4 +1,4 @@
-"""Scores a model on S4, MS3 or AVSS (spec: metrics.md): accumulate, gather, report."""
+"""Scores a model on S4, MS3 or AVSS (docs/scores.md): accumulate, gather, report."""
 
 import itertools
 import logging
@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 class AVSEvaluator(DatasetEvaluator):
     """One evaluator for the three subsets: binary masks (S4, MS3) and class maps (AVSS).
 
-    Only frames that exist and are annotated count. Statistics are kept per clip, on the CPU; a clip that several
-    ranks have seen counts once, so that a score depends neither on ranks nor on batches.
+    Only existing, annotated frames count. Statistics are kept per clip on the CPU, and a clip processed by several
+    ranks counts once, so that scores depend neither on ranks nor on batches.
 
     Attributes:
         class_names: K names, background included; indices where the dataset names none.
@@ -55,20 +55,20 @@ class AVSEvaluator(DatasetEvaluator):
     ) -> None:
         """
         Args:
-            dataset_name: for tables and files.
+            dataset_name: printed in tables and files.
             num_classes: K, background included.
             binary: masks are 0 / 1 and K is 2; scores are M_J and M_F.
-            class_names: K names for the table of classes, or nothing.
-            convention: ``combo``, ``tpavi``, ``dataset`` or ``pooled``: whose scores are returned; reports hold
-                all of them.
+            class_names: K names for the table of classes; indices when empty.
+            convention: ``combo``, ``tpavi``, ``dataset`` or ``pooled``: the one whose scores are returned; reports
+                hold all of them.
             output_dir: where the files of ``report_files.py`` and predictions go; nothing is written when None.
-            save_predictions: also write predictions, as pictures in AVSBench's layout to
+            save_predictions: also write predictions, as PNG files in AVSBench's layout to
                 ``{output_dir}/predictions`` and as COCO's run lengths to ``{output_dir}/predictions_coco.json``.
             boundary: also measure boundary F (binary masks only).
             distributed: gather over ranks.
 
         Raises:
-            ValueError: arguments contradict each other.
+            InputError: arguments contradict each other.
         """
         check_convention(convention)
         if binary and num_classes != 2:
@@ -103,7 +103,7 @@ class AVSEvaluator(DatasetEvaluator):
         binary: bool | None = None,
         output_dir: str | Path | None = None,
     ) -> dict:
-        """Arguments from a configuration and from the data set's metadata, which the caller looks up."""
+        """Arguments from a config and from the dataset's metadata, which the caller looks up."""
         return {
             "dataset_name": dataset_name,
             "num_classes": cfg.MODEL.NUM_CLASSES,
@@ -124,12 +124,12 @@ class AVSEvaluator(DatasetEvaluator):
 
         Args:
             inputs: clips as ``structures/clip.py`` describes them, with ``masks`` (T, H, W).
-            outputs: one dict per clip with ``sem_seg``, float (T, K, H, W) or only the rows of the frames that
-                exist, scores as inference gives them: binary probability is channel 1 of their softmax, class maps
-                are their argmax; or, for saved predictions, with ``labels``, integers (T, H, W).
+            outputs: one dict per clip with ``sem_seg``, the scores of inference, float (T, K, H, W) or only the
+                rows of existing frames: their softmax's channel 1 is the binary probability, their argmax the
+                class map; or, for saved predictions, with ``labels``, integers (T, H, W).
 
         Raises:
-            ValueError: naming the clip whose prediction or masks do not fit.
+            InputError: a prediction or mask does not fit; names the clip.
         """
         if len(inputs) != len(outputs):
             raise ValueError(f"The model returned {len(outputs)} results for {len(inputs)} clips.")
@@ -141,7 +141,7 @@ class AVSEvaluator(DatasetEvaluator):
                 raise InputError(f"Clip '{name}' of '{self._dataset_name}': {error}") from error
 
     def evaluate(self) -> OrderedDict | None:
-        """Scores in percent, the same whatever the number of ranks; None on ranks other than the first.
+        """Scores in percent, independent of the number of ranks; None on ranks other than the first.
 
         Returns:
             ``sem_seg``: scores in the chosen convention; for binary masks ``mIoU`` (also called ``M_J``), ``F``
@@ -195,7 +195,7 @@ class AVSEvaluator(DatasetEvaluator):
             self._save(clip, prediction, exists)
 
         if not bool(annotated.any()):
-            raise InputError("no frame is annotated, so that there is nothing to score.")
+            raise InputError("no frame is annotated; there is nothing to score.")
         masks = _rows(masks, annotated).to(prediction.device)
         low, high = masks.aminmax()
         if high >= self._num_classes:
@@ -220,7 +220,7 @@ class AVSEvaluator(DatasetEvaluator):
         )
 
     def _prediction(self, output: Mapping, exists: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-        """Class per pixel, and the foreground's probability of binary masks; (T, H, W), of frames that exist."""
+        """Class per pixel and, for binary masks, foreground probability; (T, H, W), existing frames only."""
         is_saved = "sem_seg" not in output
         values = torch.as_tensor(output["labels"]) if is_saved else output["sem_seg"].detach()
         if len(values) == len(exists):
@@ -228,12 +228,12 @@ class AVSEvaluator(DatasetEvaluator):
         expected = (int(exists.sum()), *(() if is_saved else (self._num_classes,)), *size)
         if tuple(values.shape) != expected:
             raise InputError(
-                f"the prediction has shape {tuple(values.shape)}, the masks ask for {expected} "
+                f"the prediction has shape {tuple(values.shape)}, the masks require {expected} "
                 f"(frames, {'' if is_saved else 'classes, '}height, width)."
             )
         if is_saved:
             return values, values.float() if self._binary else None
-        # Not a number comes through aminmax.
+        # aminmax propagates NaN.
         if not bool(torch.isfinite(torch.stack(values.aminmax())).all()):
             raise InputError("the prediction holds values that are not finite; the model has diverged.")
         if not self._binary:
@@ -248,7 +248,7 @@ class AVSEvaluator(DatasetEvaluator):
         self._encoded[name] = encode_frames(name, labels, frames, binary=self._binary)
 
     def _gather(self) -> tuple[OrderedDict, dict] | None:
-        """Every rank's clips and predictions, in rank order, each once; None on ranks other than the first."""
+        """Clips and predictions of all ranks, in rank order, each once; None on ranks other than the first."""
         if not self._distributed or comm.get_world_size() == 1:
             return self._clips, self._encoded
         comm.synchronize()
@@ -276,5 +276,5 @@ def _frame_index(clip: Mapping) -> Tensor:
 
 
 def _rows(values: Tensor, keep: Tensor) -> Tensor:
-    """``values[keep]``, without a copy where that is all of them; ``keep`` is on the CPU."""
+    """``values[keep]``, without a copy when all are kept; ``keep`` is on the CPU."""
     return values if bool(keep.all()) else values[keep.to(values.device)]

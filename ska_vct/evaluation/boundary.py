@@ -1,4 +1,4 @@
-"""Boundary F: how well contours agree, within a tolerance (Perazzi et al., DAVIS, CVPR 2016; spec: metrics.md)."""
+"""Boundary F: agreement of contours within a tolerance (Perazzi et al., DAVIS, CVPR 2016, section 4)."""
 
 import math
 
@@ -9,7 +9,7 @@ TOLERANCE = 0.008  # share of the diagonal
 
 
 def contour(mask: Tensor) -> Tensor:
-    """Pixels that differ from their right, lower or lower right neighbour; the picture's own rim is no contour.
+    """Pixels that differ from their right, lower or lower right neighbour; the image's border does not count.
 
     Args:
         mask: bool (T, H, W).
@@ -44,7 +44,7 @@ def boundary_f(prediction: Tensor, mask: Tensor, *, tolerance: float = TOLERANCE
     found = (ours & _dilate(theirs, radius)).count_nonzero((1, 2)).double()
     covered = (theirs & _dilate(ours, radius)).count_nonzero((1, 2)).double()
     num_ours, num_theirs = ours.count_nonzero((1, 2)), theirs.count_nonzero((1, 2))
-    # nothing predicted is nothing wrong, nothing labelled is nothing missed
+    # without a predicted contour nothing is false, without a labelled one nothing is missed
     precision = torch.where(num_ours == 0, torch.ones_like(found), found / num_ours.clamp(min=1))
     recall = torch.where(num_theirs == 0, torch.ones_like(found), covered / num_theirs.clamp(min=1))
     return torch.nan_to_num(2 * precision * recall / (precision + recall), nan=0.0)
@@ -68,7 +68,7 @@ def _dilate(mask: Tensor, radius: int) -> Tensor:
 
 
 def _add_shifted(target: Tensor, mask: Tensor, step: int, *, axis: int) -> None:
-    """``target`` |= ``mask`` moved by ``step`` along ``axis``, in place; what leaves the picture is lost."""
+    """``target`` |= ``mask`` moved by ``step`` along ``axis``, in place; what leaves the image is lost."""
     length = mask.shape[axis] - abs(step)
     if length > 0:
         to, start = max(step, 0), max(-step, 0)

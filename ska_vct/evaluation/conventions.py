@@ -52,12 +52,12 @@ THRESHOLDS = {
 }
 SINGLE_THRESHOLD = "single, saved masks"
 TPAVI_BATCH = 4
-# Frames that AVSBench's script pads AVSS clips to.
+# AVSBench's script pads AVSS clips to this many frames.
 TPAVI_FRAMES = 10
 
 
 def check_convention(convention: str) -> None:
-    """Raise a ``ValueError`` with the choices when ``convention`` does not exist."""
+    """Raise an ``InputError`` that lists the choices when ``convention`` does not exist."""
     if convention not in CONVENTIONS:
         raise InputError(f"TEST.CONVENTION '{convention}' does not exist; choose one of {', '.join(CONVENTIONS)}.")
 
@@ -66,7 +66,7 @@ def m_f_threshold(convention: str, *, from_masks: bool = False) -> str:
     """Which threshold M_F is taken at, for tables.
 
     Args:
-        convention: see the module's head.
+        convention: see the module docstring.
         from_masks: the predictions are masks without probabilities.
     """
     return SINGLE_THRESHOLD if from_masks and convention != "dataset" else THRESHOLDS[convention]
@@ -88,12 +88,12 @@ def reduce_binary(clips: Sequence[BinaryStats], convention: str = "combo") -> di
     """Scores of a dataset with binary masks.
 
     Args:
-        clips: one per clip; their order matters to ``tpavi`` only, which pools neighbours.
-        convention: see the module's head.
+        clips: one per clip; only ``tpavi``, which pools consecutive clips, depends on their order.
+        convention: see the module docstring.
 
     Returns:
-        ``M_J``, ``M_F``, ``false_positive_share`` and, where measured, ``boundary_F``. The last two are means over
-        clips of means over frames in every convention.
+        ``M_J``, ``M_F``, ``false_positive_share`` and, where measured, ``boundary_F``. In every convention the
+        last two are means over clips of means over frames.
     """
     check_convention(convention)
     if convention == "dataset":
@@ -135,8 +135,8 @@ def reduce_semantic(
     else:
         iou_sum, f_sum, count = (sum(values) for values in zip(*map(class_sums, clips), strict=True))
         if convention == "tpavi":
-            # A blank frame is labelled background, and the script silences the network on it: of equal logits the
-            # first, background, is taken. Each adds 1 to background's IoU, F and count, whatever the model.
+            # Blank frames are labelled background, and the script masks the network there, so that all logits are
+            # equal and their argmax is background, too. Each adds 1 to background's IoU, F and count.
             for total in (iou_sum, f_sum, count):
                 total[0] += sum(clip.blank for clip in clips)
         iou, f = iou_sum / count.clamp(min=1), f_sum / count.clamp(min=1)
@@ -156,7 +156,7 @@ def class_sums(stats: SemanticStats) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def merge(clips: Sequence[BinaryStats]) -> BinaryStats:
-    """Several clips as one that holds the frames of all."""
+    """Concatenate the frames of several clips into one clip."""
     parts: dict[str, Any] = {"from_masks": any(clip.from_masks for clip in clips)}
     for field in fields(BinaryStats):
         if field.name in parts:

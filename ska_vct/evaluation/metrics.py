@@ -7,7 +7,7 @@ Shape legend
     K     semantic classes, background (index 0) included
 
 Every score is computed from counts (``BinaryStats``, ``SemanticStats``), which ``conventions.py`` reduces over a
-data set in other ways as well. Counts are exact integers; quotients are taken in float64.
+dataset by each convention. Counts are exact integers; quotients are computed in float64.
 """
 
 from collections.abc import Sequence
@@ -43,16 +43,16 @@ class FMeasure(NamedTuple):
 
 @dataclass
 class BinaryStats:
-    """What every binary score of a clip is made of. All counts are int64 pixels.
+    """Counts of a clip from which every binary score is computed; int64 pixels.
 
     Attributes:
         predicted: (T, N) pixels with p >= threshold.
-        true_positive: (T, N) those of them inside the mask.
+        true_positive: (T, N) those inside the mask.
         labelled: (T,) pixels of the mask.
         pixels: (T,) pixels that are compared.
         positive: (T,) pixels with p > 0.5.
-        intersection: (T,) those of them inside the mask.
-        boundary: float64 (T,) boundary F, or None when it is not wanted.
+        intersection: (T,) those inside the mask.
+        boundary: float64 (T,) boundary F; None when not measured.
         objects: (T, 3, 2), see ``objects.count_objects``; None where objects are not known.
         frame_index: (T,) the frames' seconds in the video; None for 0 .. T - 1.
         from_masks: the prediction had no probabilities, so that every threshold gives the same mask.
@@ -75,11 +75,11 @@ class SemanticStats:
     """Per frame and class, int64 (T, K): pixels predicted and labelled so, predicted so, labelled so.
 
     Attributes:
-        blank: frames that the clip lacks to the length of the longest ones; only ``tpavi`` counts them.
+        blank: frames missing up to the 10 of the longest clips; only ``tpavi`` counts them.
         objects: int64 (T, 3, 2), see ``objects.count_objects``; None where objects are not known.
         frame_index: int64 (T,) the frames' seconds in the video; None for 0 .. T - 1.
         confusion: int64 (n, 3), the pairs of a labelled and a predicted class that occur in the clip, and their
-            pixels; None when it is not wanted.
+            pixels; None when not counted.
     """
 
     true_positive: Tensor
@@ -108,7 +108,7 @@ def binary_stats(prob: Tensor, mask: Tensor, *, ignore_label: int | None = None)
         Counts on ``prob``'s device.
 
     Raises:
-        ValueError: shapes differ, or a probability is not a number in [0, 1].
+        ValueError: shapes differ, or a probability is outside [0, 1] or NaN.
     """
     if prob.shape != mask.shape or prob.ndim != 3:
         raise InputError(
@@ -117,15 +117,15 @@ def binary_stats(prob: Tensor, mask: Tensor, *, ignore_label: int | None = None)
         )
     prob = prob.detach().float().flatten(1)
     mask = mask.to(prob.device).flatten(1)
-    # Not a number is neither; aminmax hands it on.
+    # aminmax propagates NaN, which fails the comparison.
     low, high = prob.aminmax() if prob.numel() else (prob.new_zeros(()), prob.new_zeros(()))
     if not bool((low >= 0) & (high <= 1)):
-        raise InputError("Foreground probabilities must lie in [0, 1]; some do not, or are not numbers.")
+        raise InputError("Foreground probabilities must lie in [0, 1]; some do not, or are NaN.")
     num_frames = prob.shape[0]
     valid = torch.ones_like(mask, dtype=torch.bool) if ignore_label is None else mask != ignore_label
     foreground = (mask == 1) & valid
 
-    # Frame, side of the mask and bucket as one number, so that one histogram counts everything.
+    # One index from frame, mask value and bucket, so that a single histogram counts everything.
     bins = NUM_THRESHOLDS + 1
     place = _bucket(prob)
     place += (2 * torch.arange(num_frames, device=prob.device, dtype=torch.int32)[:, None] + foreground) * bins
@@ -150,16 +150,16 @@ def semantic_stats(
 
     Args:
         prediction: int (T, H, W), classes 0 .. K - 1.
-        labels: int (T, H, W); values that are no class (255) belong to none.
+        labels: int (T, H, W); values outside the classes (255) count for no class.
         num_classes: K.
-        ignore_label: pixels of this label are left out altogether. Published code knows no such label and counts
-            predictions there as false; released AVSS label maps hold classes only, so that both agree on them.
+        ignore_label: pixels of this label are excluded. Published code has no such label and counts predictions
+            there as false; the released AVSS label maps hold classes only, so that both agree on them.
 
     Returns:
         Counts on ``prediction``'s device.
 
     Raises:
-        ValueError: shapes differ, or ``prediction`` holds a value that is no class.
+        ValueError: shapes differ, or ``prediction`` holds a value outside the classes.
     """
     if prediction.shape != labels.shape or prediction.ndim != 3:
         raise InputError(
@@ -319,7 +319,7 @@ def labelled_frame_scores(stats: SemanticStats) -> tuple[Tensor, Tensor]:
 def hit_frame_ious(stats: SemanticStats) -> Tensor:
     """Mean IoU over the classes with at least one right pixel per frame, float64 (T,); NaN when there is none.
 
-    The published code's per-frame figure, which leaves missed classes out: for comparison with it, not for tables.
+    The published code's per-frame figure, which ignores missed classes: only for comparison with that code.
     """
     return class_scores(stats)[0].sum(1) / (stats.true_positive > 0).sum(1)
 
@@ -327,7 +327,7 @@ def hit_frame_ious(stats: SemanticStats) -> Tensor:
 def _bucket(prob: Tensor) -> Tensor:
     """How many thresholds are <= p, int32; a tie p == t counts as p >= t. Equal to ``bucketize``, but faster."""
     steps = thresholds().to(prob.device)
-    # Evenly spaced as they are, only the nearest one can fall on either side of p by rounding.
+    # Thresholds are evenly spaced, so rounding can only misplace p relative to the nearest one.
     nearest = (prob * (NUM_THRESHOLDS - 1) + 0.5).int()
     return nearest + (steps.index_select(0, nearest.flatten()).view_as(prob) <= prob)
 

@@ -1,7 +1,7 @@
-"""What is segmented of sounding and of silent objects, where every object is known (spec: metrics.md, Robustness).
+"""Which share of sounding and of silent objects is segmented, where every object is known (docs/scores.md).
 
-Whether an object sounds is said frame by frame: one that sounds elsewhere in its clip but rests in this second is
-silent and still here, just as it is no foreground of the ground truth.
+Sounding and silent are decided frame by frame: an object that sounds elsewhere in its clip but rests in this
+second is silent and still here, and does not belong to the ground truth's foreground.
 
 Shape legend
     T     frames that are scored
@@ -22,7 +22,7 @@ _CODES = [SOUNDING, SILENT_STILL, SILENT_MOVING]
 
 
 def count_objects(segmented: Tensor, groups: Tensor) -> Tensor:
-    """Pixels of each group of objects, and how many of them are segmented.
+    """Count the pixels of each group of objects, and those of them that are segmented.
 
     Args:
         segmented: bool (T, H, W).
@@ -32,18 +32,18 @@ def count_objects(segmented: Tensor, groups: Tensor) -> Tensor:
         int64 (T, G, 2): pixels, and segmented ones.
 
     Raises:
-        ValueError: shapes differ, or ``groups`` holds a value that has no meaning.
+        ValueError: shapes differ, or ``groups`` holds an unknown value.
     """
     if segmented.shape != groups.shape or segmented.ndim != 3:
         raise InputError(
-            f"What is segmented has shape {tuple(segmented.shape)}, the groups of objects {tuple(groups.shape)}; "
+            f"The segmented pixels have shape {tuple(segmented.shape)}, the object groups {tuple(groups.shape)}; "
             "both must be (frames, height, width)."
         )
     codes = len(_CODES) + 1
     num_frames = len(groups)
     groups = groups.to(segmented.device).flatten(1).int()
     if num_frames and int(groups.max()) >= codes:
-        raise InputError(f"Groups of objects hold the value {int(groups.max())}; they go from 0 to {codes - 1}.")
+        raise InputError(f"Object groups hold the value {int(groups.max())}; they range from 0 to {codes - 1}.")
     frame = torch.arange(num_frames, device=segmented.device, dtype=torch.int32)[:, None]
     place = ((frame * codes + groups) * 2 + segmented.flatten(1)).flatten()
     counts = torch.bincount(place, minlength=num_frames * codes * 2).view(num_frames, codes, 2)[:, _CODES]
@@ -51,19 +51,19 @@ def count_objects(segmented: Tensor, groups: Tensor) -> Tensor:
 
 
 def object_scores(clips: Sequence[Tensor]) -> dict[str, float | int | None]:
-    """Scores of some clips from their counts, all of which are summed.
+    """Scores of several clips from their counts, summed over all of them.
 
     Args:
         clips: one result of ``count_objects`` per clip.
 
     Returns:
-        shares in [0, 1], None where there is nothing to take a share of:
+        shares in [0, 1], None where there is nothing to measure:
             ``silent_still``, ``silent_moving``, ``silent``: pixels of silent objects that are segmented;
-            ``missed``: pixels of sounding objects that are not;
-            ``right``: of the frames with a sounding and a silent object in view, those where more than half of the
-            pixels that sound and less than half of those that do not are segmented; ``wrong``: the reverse;
+            ``missed``: pixels of sounding objects that are not segmented;
+            ``right``: among frames with both a sounding and a silent object, those where more than half of the
+            sounding and less than half of the silent pixels are segmented; ``wrong``: the reverse;
             ``right_minus_wrong``;
-        and ``silent_frames``, the number of the frames that ``right`` and ``wrong`` are shares of.
+        and ``silent_frames``, the number of frames that ``right`` and ``wrong`` are shares of.
     """
     counts = torch.cat(list(clips)) if clips else torch.zeros(0, len(GROUPS), 2, dtype=torch.int64)
     (sounding, heard), (still, still_found), (moving, moving_found) = counts.sum(0).tolist()
@@ -81,10 +81,10 @@ def object_scores(clips: Sequence[Tensor]) -> dict[str, float | int | None]:
 
 
 def judge_frames(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Which frames are right, which are wrong, and which have a sounding and a silent object; bool (T,) each."""
+    """Right frames, wrong frames, and frames with both a sounding and a silent object; bool (T,) each."""
     sounding, silent = counts[:, 0], counts[:, 1:].sum(1)
     both = (sounding[:, 0] > 0) & (silent[:, 0] > 0)
-    # Whole numbers: exactly half is neither more nor less.
+    # Integers, so that exactly half is neither more nor less.
     sounding_found, silent_found = (2 * group[:, 1] - group[:, 0] for group in (sounding, silent))
     right = both & (sounding_found > 0) & (silent_found < 0)
     wrong = both & (sounding_found < 0) & (silent_found > 0)

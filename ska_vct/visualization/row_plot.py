@@ -1,4 +1,4 @@
-"""Named rows side by side: their values as dots, their means as bars."""
+"""A plot of named rows: values as dots, means as bars."""
 
 import os
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Panel:
     Attributes:
         title: above the panel.
         axis: name and unit of the values.
-        values: per row its values; empty where there are none. Panels of one ``axis`` share its scale.
+        values: the values of each row, or an empty list. Panels with the same ``axis`` share its scale.
     """
 
     title: str
@@ -28,12 +28,12 @@ class Panel:
 
 
 def plot_rows(labels: Sequence[str], panels: Sequence[Panel], path: str | os.PathLike) -> None:
-    """Write a PNG with one panel beside the other, rows from top to bottom.
+    """Write a PNG with panels side by side and rows from top to bottom.
 
     Args:
         labels: one per row.
         panels: at least one.
-        path: of the picture, replaced as a whole.
+        path: of the file, which is replaced atomically.
     """
     figure = Figure(figsize=(2.2 + 3.0 * len(panels), 1.1 + 0.42 * len(labels)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -54,7 +54,7 @@ def plot_rows(labels: Sequence[str], panels: Sequence[Panel], path: str | os.Pat
         axis.set_axisbelow(True)
         axis.margins(x=0.16)
         axis.spines[["top", "right"]].set_visible(False)
-    # Panels of one quantity are compared: one scale.
+    # Panels of the same quantity are compared, so they share a scale.
     for name in {panel.axis for panel in panels}:
         same = [axis for axis, panel in zip(axes, panels, strict=True) if panel.axis == name]
         limits = [limit for axis in same for limit in axis.get_xlim()]

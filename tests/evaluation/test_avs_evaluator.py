@@ -148,10 +148,10 @@ def test_saved_predictions_come_back(tmp_path, num_classes):
     got = load_prediction(tmp_path / "predictions", "test/clip3", [0, 1, 2], binary=binary, size=(12, 12))
     np.testing.assert_array_equal(got, output["sem_seg"].argmax(1))
     name = "clip3_1.png" if binary else "labels_semantic/0.png"
-    with Image.open(tmp_path / "predictions/test/clip3" / name) as picture:
-        assert picture.mode == ("L" if binary else "P")
+    with Image.open(tmp_path / "predictions/test/clip3" / name) as image:
+        assert image.mode == ("L" if binary else "P")
         if not binary:
-            assert picture.getpalette()[3:6] == [128, 0, 0]
+            assert image.getpalette()[3:6] == [128, 0, 0]
 
 
 def test_bad_predictions_on_disk_are_named(tmp_path):
@@ -163,7 +163,7 @@ def test_bad_predictions_on_disk_are_named(tmp_path):
     Image.fromarray(np.full((4, 4), 3, np.uint8)).save(tmp_path / "a/b/b_1.png")
     with pytest.raises(ValueError, match="besides 0 and 255"):
         load_prediction(tmp_path, "a/b", [0], binary=True)
-    (tmp_path / "a/b/b_1.png").write_bytes(b"no picture")
+    (tmp_path / "a/b/b_1.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"b_1\.png.*cannot be read"):
         load_prediction(tmp_path, "a/b", [0], binary=True)
     for name in ("/etc/a", "../a", ""):

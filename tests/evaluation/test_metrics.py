@@ -223,7 +223,7 @@ def test_boundary_f_against_distances():
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 3, 5, 30])
 def test_a_disk_reaches_what_is_within_its_radius(radius):
-    """Sparse points, some on the rim, against explicit distances; the last disk is larger than the picture."""
+    """Sparse points, some on the rim, against explicit distances; the last disk is larger than the image."""
     generator = torch.Generator().manual_seed(4)
     mask = torch.rand(3, 24, 17, generator=generator) < 0.01
     mask[0, 0, 0] = mask[1, 23, 16] = True
@@ -246,5 +246,5 @@ def test_boundary_f_tolerance_and_empty_frames():
     assert math.ceil(0.008 * math.hypot(224, 224)) == 3
     near, far, empty, spurious = boundary_f(prediction, mask).tolist()
     assert near > 0.97 and far < 0.1 and empty == 1 and spurious == 0
-    # a mask that fills the picture has no contour: the picture's rim is none
+    # a mask that fills the image has no contour: the image's rim is none
     assert not contour(torch.ones(1, 6, 6, dtype=torch.bool)).any()

@@ -7,16 +7,14 @@ from ska_vct.evaluation.objects import count_objects, judge_frames, object_score
 from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING
 
 
-def picture(*rows: str) -> torch.Tensor:
+def image(*rows: str) -> torch.Tensor:
     return torch.tensor([[int(cell) for cell in row] for row in rows], dtype=torch.uint8)
 
 
 # 1 sounds, 2 is silent and still, 3 silent and moving
-GROUPS = torch.stack(
-    [picture("1111", "2222", "0000"), picture("1100", "3333", "2200"), picture("0000", "2222", "0000")]
-)
+GROUPS = torch.stack([image("1111", "2222", "0000"), image("1100", "3333", "2200"), image("0000", "2222", "0000")])
 FOUND = torch.stack(
-    [picture("1110", "1000", "1111"), picture("0000", "1110", "1100"), picture("1111", "1100", "0000")]
+    [image("1110", "1000", "1111"), image("0000", "1110", "1100"), image("1111", "1100", "0000")]
 ).bool()
 
 
@@ -83,5 +81,5 @@ def test_without_objects_there_are_no_scores():
 def test_errors_say_what_does_not_fit():
     with pytest.raises(ValueError, match=r"shape \(3, 3, 4\).*\(3, 2, 4\)"):
         count_objects(FOUND, GROUPS[:, :2])
-    with pytest.raises(ValueError, match="value 4; they go from 0 to 3"):
+    with pytest.raises(ValueError, match="value 4; they range from 0 to 3"):
         count_objects(FOUND, GROUPS + 1)

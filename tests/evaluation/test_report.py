@@ -204,8 +204,8 @@ def test_pycocotools_reads_the_predictions(tmp_path, num_classes, capsys):
             inside = coco.annToMask(annotation).astype(bool)
             assert inside.sum() == annotation["area"]
             labels[inside] = annotation["category_id"]
-        picture = np.asarray(Image.open(tmp_path / "predictions" / image["file_name"])).astype(int)
-        np.testing.assert_array_equal(labels, picture // 255 if num_classes == 2 else picture)
+        saved = np.asarray(Image.open(tmp_path / "predictions" / image["file_name"])).astype(int)
+        np.testing.assert_array_equal(labels, saved // 255 if num_classes == 2 else saved)
 
 
 def test_bad_prediction_files_are_named(tmp_path):

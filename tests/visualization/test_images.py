@@ -85,20 +85,20 @@ def test_strongest_field_shows_what_swings():
 
 
 def test_overlay_fills_draws_contours_and_hatches():
-    picture = np.full((40, 40, 3), 100, np.uint8)
+    image = np.full((40, 40, 3), 100, np.uint8)
     labels = np.zeros((40, 40), np.int64)
     labels[10:30, 10:30] = 1
     labels[:, 36:] = 255
     palette = np.array([[0, 0, 0], [200, 0, 0]], np.uint8)
-    drawn = overlay_labels(picture, labels, palette)
+    drawn = overlay_labels(image, labels, palette)
     assert (drawn[:8, :8] == 100).all(), "background stays"
     assert drawn[20, 20].tolist() == [145, 55, 55], "100 + 0.45 * (200 - 100), 100 - 0.45 * 100"
     assert drawn[10, 20].tolist() == [200, 0, 0], "the contour has the full colour"
     assert (drawn[:, 36:] > 200).all(), "not annotated is light grey"
-    assert picture.min() == picture.max() == 100, "the input is left alone"
-    assert overlay_labels(picture, np.zeros((8, 8), int), palette).tolist() == picture.tolist()
+    assert image.min() == image.max() == 100, "the input is left alone"
+    assert overlay_labels(image, np.zeros((8, 8), int), palette).tolist() == image.tolist()
     with pytest.raises(ValueError, match="Label 2 has no colour"):
-        overlay_labels(picture, (labels == 1) * 2, palette)
+        overlay_labels(image, (labels == 1) * 2, palette)
 
 
 @pytest.mark.parametrize("level", [(r, g, b) for r in (0, 128, 255) for g in (0, 128, 255) for b in (0, 128, 255)])
@@ -192,8 +192,8 @@ def test_heat_and_log_mel_orientation():
     assert (heat(np.array([[-5.0, 0.0]]))[0, 0] == dark).all()
     patch = np.full((96, 64), -4.6, np.float32)
     patch[:48, :8] = 2.0  # low pitch in the first half second: lower left
-    picture = log_mel_image(patch, (64, 96), low=-4.6, high=2.0).sum(2)
-    assert picture[60, 10] > 400 and picture[60, 90] < 50 and picture[4, 10] < 50
+    image = log_mel_image(patch, (64, 96), low=-4.6, high=2.0).sum(2)
+    assert image[60, 10] > 400 and image[60, 90] < 50 and image[4, 10] < 50
     shown = overlay_heat(np.full((32, 32, 3), 80, np.uint8), np.eye(2))
     assert shown[2, 2].sum() > shown[2, 30].sum() + 100
 

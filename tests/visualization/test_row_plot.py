@@ -10,8 +10,8 @@ BAR = (201, 215, 232)
 
 def bars(path) -> list[tuple[int, int]]:
     """First and last column of each run of rows that hold a bar's colour."""
-    picture = np.asarray(Image.open(path).convert("RGB"))
-    rows = (picture == BAR).all(-1)
+    image = np.asarray(Image.open(path).convert("RGB"))
+    rows = (image == BAR).all(-1)
     found, inside = [], False
     for row in rows:
         if row.any() and not inside:
@@ -36,8 +36,8 @@ def test_panels_of_one_quantity_share_its_scale(tmp_path):
     for axis in ("same", "other"):
         panels = [Panel(title="A", axis="same", values=[[50.0]]), Panel(title="B", axis=axis, values=[[5.0]])]
         plot_rows(["row"], panels, tmp_path / "figure.png")
-        picture = np.asarray(Image.open(tmp_path / "figure.png").convert("RGB"))
-        columns = np.flatnonzero((picture == BAR).all(-1).any(0))
+        image = np.asarray(Image.open(tmp_path / "figure.png").convert("RGB"))
+        columns = np.flatnonzero((image == BAR).all(-1).any(0))
         # The second panel's bar begins after the widest gap.
         start = int(np.argmax(np.diff(columns))) + 1
         lengths.append(columns[-1] - columns[start])

@@ -1,4 +1,4 @@
-"""tools/visualize.py and what it runs: from a checkpoint, or from saved predictions, to pictures and films."""
+"""tools/visualize.py and what it runs: from a checkpoint, or from saved predictions, to images and videos."""
 
 import argparse
 import subprocess
@@ -32,9 +32,9 @@ def make_release(root: Path) -> None:
         for k in range(5):
             mask = np.zeros((32, 32), np.uint8)
             mask[8:20, 2 + 4 * k : 14 + 4 * k] = 255
-            picture = np.full((32, 32, 3), 60, np.uint8)
-            picture[mask > 0] = (200, 180, 90)
-            cv2.imwrite(str(base / f"ms3_data/visual_frames/{name}/{name}.mp4_{k + 1}.png"), picture)
+            image = np.full((32, 32, 3), 60, np.uint8)
+            image[mask > 0] = (200, 180, 90)
+            cv2.imwrite(str(base / f"ms3_data/visual_frames/{name}/{name}.mp4_{k + 1}.png"), image)
             cv2.imwrite(str(base / f"ms3_data/gt_masks/test/{name}/{name}_{k + 1}.png"), mask)
         tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(5 * 16000) / 16000)
         soundfile.write(base / f"ms3_data/audio_wav/test/{name}.wav", tone, 16000)
@@ -63,7 +63,7 @@ def arguments(tmp_path, tiny_cfg) -> argparse.Namespace:
     )
 
 
-def test_sheets_and_films_from_a_checkpoint(arguments):
+def test_sheets_and_videos_from_a_checkpoint(arguments):
     files = visualize(arguments)
     names = ["index.png", "test__one.png", "test__one.mp4", "test__four.png", "test__four.mp4"]
     assert [file.name for file in files] == names, "two clips, spread over the split"
@@ -72,9 +72,9 @@ def test_sheets_and_films_from_a_checkpoint(arguments):
         # frames, truth, prediction, flow, map, boundary of 160 px, and the log-mel
         assert sheet.width > 5 * 160 and sheet.height > 6 * 160
         assert index.width < 2 * sheet.width
-    with av.open(str(files[2])) as film:
-        assert {stream.type for stream in film.streams} == {"video", "audio"}
-        assert float(film.streams.video[0].duration * film.streams.video[0].time_base) == pytest.approx(5)
+    with av.open(str(files[2])) as video:
+        assert {stream.type for stream in video.streams} == {"video", "audio"}
+        assert float(video.streams.video[0].duration * video.streams.video[0].time_base) == pytest.approx(5)
 
 
 def test_sheets_of_saved_predictions(arguments, tmp_path):

@@ -30,17 +30,17 @@ def frames_and_labels(num_frames: int = 3) -> tuple[np.ndarray, np.ndarray]:
 
 def read(path) -> tuple[list[tuple[float, np.ndarray]], np.ndarray, int]:
     with av.open(str(path)) as container:
-        pictures = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+        images = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
     with av.open(str(path)) as container:
         rate = container.streams.audio[0].rate
-        sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
-    return pictures, sound, rate
+        audio = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+    return images, audio, rate
 
 
-def orange_side(picture: np.ndarray) -> str:
+def orange_side(image: np.ndarray) -> str:
     """Where the overlay is: red over blue."""
-    difference = picture[..., 0].astype(int) - picture[..., 2]
-    half = picture.shape[1] // 2
+    difference = image[..., 0].astype(int) - image[..., 2]
+    half = image.shape[1] // 2
     left, right = difference[:, 10 : half - 10].mean(), difference[:, half + 10 : -10].mean()
     assert abs(left - right) > 40
     return "left" if left > right else "right"
@@ -48,31 +48,31 @@ def orange_side(picture: np.ndarray) -> str:
 
 def test_held_frames_with_sound(tmp_path):
     frames, labels = frames_and_labels()
-    path = tmp_path / "film.mp4"
+    path = tmp_path / "video.mp4"
     write_overlay_video(path, frames, labels, audio=tone(3), sample_rate=RATE, captions=False)
-    pictures, sound, rate = read(path)
-    assert len(pictures) == 3 * 8
-    assert pictures[0][1].shape == (320, 426, 3), "enlarged, even sizes"
-    for time, picture in pictures:
-        assert orange_side(picture) == ["left", "right", "left"][int(time)]
-        clear = picture[:, -100:] if int(time) != 1 else picture[:, :100]
+    images, audio, rate = read(path)
+    assert len(images) == 3 * 8
+    assert images[0][1].shape == (320, 426, 3), "enlarged, even sizes"
+    for time, image in images:
+        assert orange_side(image) == ["left", "right", "left"][int(time)]
+        clear = image[:, -100:] if int(time) != 1 else image[:, :100]
         assert abs(clear.mean() - (60 + 50 * int(time))) < 6, "the frame of that second"
-    assert rate == RATE and abs(sound.shape[1] / rate - 3) < 0.15  # AAC adds up to two blocks
+    assert rate == RATE and abs(audio.shape[1] / rate - 3) < 0.15  # AAC adds up to two blocks
     # 440 Hz is the strongest frequency
-    spectrum = np.abs(np.fft.rfft(sound[0, RATE : 2 * RATE]))
-    assert abs(int(spectrum.argmax()) - 440) <= 1 and np.abs(sound).max() == pytest.approx(0.4, abs=0.1)
-    assert [file.name for file in tmp_path.iterdir()] == ["film.mp4"]
+    spectrum = np.abs(np.fft.rfft(audio[0, RATE : 2 * RATE]))
+    assert abs(int(spectrum.argmax()) - 440) <= 1 and np.abs(audio).max() == pytest.approx(0.4, abs=0.1)
+    assert [file.name for file in tmp_path.iterdir()] == ["video.mp4"]
 
 
 @pytest.mark.parametrize("channels, rate", [(2, 44100), (6, 22000), (1, 96000)])
 def test_sound_of_any_kind(tmp_path, channels, rate):
     frames, labels = frames_and_labels(1)
     soundfile.write(tmp_path / "sound.wav", tone(1.5, channels=channels, rate=rate), rate)
-    write_overlay_video(tmp_path / "film.mp4", frames, labels, audio=tmp_path / "sound.wav")
-    _, sound, film_rate = read(tmp_path / "film.mp4")
-    assert sound.shape[0] == (channels if channels <= 2 else 1), "more than two channels are mixed to one"
-    assert abs(sound.shape[1] / film_rate - 1) < 0.15, "no longer than the pictures"
-    assert np.abs(sound).max() > 0.3
+    write_overlay_video(tmp_path / "video.mp4", frames, labels, audio=tmp_path / "sound.wav")
+    _, audio, video_rate = read(tmp_path / "video.mp4")
+    assert audio.shape[0] == (channels if channels <= 2 else 1), "more than two channels are mixed to one"
+    assert abs(audio.shape[1] / video_rate - 1) < 0.15, "no longer than the images"
+    assert np.abs(audio).max() > 0.3
 
 
 def test_own_video_plays_below_the_predictions(tmp_path):
@@ -82,12 +82,12 @@ def test_own_video_plays_below_the_predictions(tmp_path):
         stream = container.add_stream("libx264", rate=12, options={"crf": "10"})
         stream.height, stream.width, stream.pix_fmt = 90, 120, "yuv420p"
         for value in brightness:
-            picture = np.full((90, 120, 3), value, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            image = np.full((90, 120, 3), value, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
     frames, labels = frames_and_labels()
     write_overlay_video(
-        tmp_path / "film.mp4",
+        tmp_path / "video.mp4",
         frames,
         labels,
         audio=tone(3),
@@ -95,12 +95,12 @@ def test_own_video_plays_below_the_predictions(tmp_path):
         video=tmp_path / "raw.mp4",
         captions=False,
     )
-    pictures, _, _ = read(tmp_path / "film.mp4")
-    assert len(pictures) == 36  # 3 s at 12 frames per second
-    for index, (time, picture) in enumerate(pictures):
-        side = orange_side(picture)
+    images, _, _ = read(tmp_path / "video.mp4")
+    assert len(images) == 36  # 3 s at 12 frames per second
+    for index, (time, image) in enumerate(images):
+        side = orange_side(image)
         assert side == ["left", "right", "left"][int(time + 1e-6)]
-        clear = picture[:, -100:] if side == "left" else picture[:, :100]
+        clear = image[:, -100:] if side == "left" else image[:, :100]
         assert abs(clear.mean() - brightness[min(index, 29)]) < 8, "frame by frame, then the last one"
 
 
@@ -142,17 +142,17 @@ def write_video(path, images, *, audio=None, delay: float = 0.0) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10, options={"crf": "5"})
         stream.height, stream.width, stream.pix_fmt = *images[0].shape[:2], "yuv420p"
-        sound = None if audio is None else container.add_stream("aac", rate=RATE, layout="mono")
+        track = None if audio is None else container.add_stream("aac", rate=RATE, layout="mono")
         for index, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = index + round(10 * delay), Fraction(1, 10)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-        if sound is not None:
+        if audio is not None:
             frame = av.AudioFrame.from_ndarray(audio.T.copy(), format="fltp", layout="mono")
             frame.sample_rate, frame.pts = RATE, 0
-            container.mux(sound.encode(frame))
-            container.mux(sound.encode(None))
+            container.mux(track.encode(frame))
+            container.mux(track.encode(None))
 
 
 def test_a_video_stored_lying_down_is_shown_upright(tmp_path):
@@ -178,7 +178,7 @@ def test_a_video_stored_lying_down_is_shown_upright(tmp_path):
 
 
 def test_a_video_that_starts_after_its_audio_is_shown_at_its_time(tmp_path):
-    """0.8 s late, each frame lighter by 8: second 1 shows the frame of 0.2 s; until 0.8 s the first one is held."""
+    """0.8 s late, each frame lighter by 8: second 1 shows that of 0.2 s; until 0.8 s the first is held."""
     images = [np.full((64, 96, 3), 40 + 8 * index, np.uint8) for index in range(20)]
     path = tmp_path / "late.mp4"
     write_video(path, images, audio=tone(3), delay=0.8)
@@ -194,13 +194,13 @@ def test_seconds_name_the_rows(tmp_path):
     """Rows for seconds 0 and 2 only: the first lasts two seconds."""
     frames, labels = frames_and_labels(2)
     write_overlay_video(tmp_path / "a.mp4", frames, labels, audio=tone(3), sample_rate=RATE, seconds=[0, 2])
-    pictures, _, _ = read(tmp_path / "a.mp4")
-    assert [orange_side(picture) for _, picture in pictures[4::8]] == ["left", "left", "right"]
+    images, _, _ = read(tmp_path / "a.mp4")
+    assert [orange_side(image) for _, image in images[4::8]] == ["left", "left", "right"]
 
 
 def test_bad_input_leaves_no_file(tmp_path):
     frames, labels = frames_and_labels()
-    path = tmp_path / "out" / "film.mp4"
+    path = tmp_path / "out" / "video.mp4"
     (tmp_path / "text.mp4").write_text("no video")
     soundfile.write(tmp_path / "only_sound.wav", tone(1), RATE)
     good = {"audio": tone(3), "sample_rate": RATE}
