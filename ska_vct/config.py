@@ -70,6 +70,11 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.AUDIO.SOURCE = "auto"
     # Training: gain drawn uniformly from +- this many decibels; 0 = off.
     cfg.INPUT.AUDIO.GAIN_DB = 0.0
+    # Training: probability that a clip's audio is replaced and its masks are emptied; 0 = off.
+    cfg.INPUT.AUDIO.NEGATIVES = 0.0
+    # By what: silence, noise (white, at a level drawn anew) and other (a clip of other classes, where classes are
+    # known; elsewhere the others take its share).
+    cfg.INPUT.AUDIO.NEGATIVE_KINDS = ["silence", "noise", "other"]
 
     cfg.INPUT.FLOW = CN()
     # Folder of the flow files; empty: <dataset root>/flow.
@@ -206,6 +211,22 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.SKA.CENTRED = True
     # TemporalSKA: steps of the second at which they are compared; 0 = as many as flow fields.
     cfg.MODEL.SKA.STEPS = 0
+    # TemporalSKA: second (the 100 log-mel hops of exactly the frame's second) or patch (VGGish's patch, which for
+    # frame k begins at 0.96 k seconds: out of step with the flow by 0.04 s more in every frame).
+    cfg.MODEL.SKA.AUDIO = "second"
+    # TemporalSKA: speed at which a location counts half, as a share of the image's diagonal per second; needs
+    # INPUT.FLOW.NORM diagonal, other units have no absolute meaning. 0 = no floor.
+    cfg.MODEL.SKA.SPEED_FLOOR = 0.01
+    # TemporalSKA: scale the map by a learnt confidence that something is heard and moves.
+    cfg.MODEL.SKA.CONFIDENCE = True
+    # Norms of SKA's flow encoder: BN as published, or GN, which does not depend on the batch.
+    cfg.MODEL.SKA.NORM = "BN"
+    # The map also marks the mask features and the keys of the decoder's visual memories, each by a learnt vector.
+    cfg.MODEL.SKA.MAP_AS_FEATURE = False
+    # Weight of the cross-entropy of the map against the mask where the foreground moves; 0 = off.
+    cfg.MODEL.SKA.MAP_LOSS = 0.0
+    # TemporalSKA: weight of the contrast between a clip's own and other clips' audio; 0 = off.
+    cfg.MODEL.SKA.CONTRAST = 0.0
 
     cfg.MODEL.MPQG = CN()
     # Whether the motion map reweights the features queries are made from; off it is VCT's PPQG.
@@ -214,6 +235,8 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.MPQG.GATE_INIT = 1.0
     # KEVA: so many queries start as the features where the motion map is highest; 0 = off.
     cfg.MODEL.MPQG.ANCHORS = 0
+    # Features that anchors are taken from: modulated (by the motion map) or plain.
+    cfg.MODEL.MPQG.ANCHOR_FEATURES = "modulated"
     cfg.MODEL.MPQG.PRE_DIM = 256
     cfg.MODEL.MPQG.MIXER_DIM = 256
     # Height and width of the query mixer's grid; (0, 0) = INPUT.SIZE / 4. Other features are resized to it.
@@ -236,6 +259,8 @@ def _add_model_config(cfg: CN) -> None:
     # KEVA: how much contours sharpen the masks in inference; 0 = not at all, as published.
     cfg.MODEL.BRM.FUSION = 0.0
     cfg.MODEL.BRM.DIM = 128
+    # BN as published, or GN, which does not depend on the batch.
+    cfg.MODEL.BRM.NORM = "BN"
     cfg.MODEL.BRM.POS_WEIGHT = 5.0
     cfg.MODEL.BRM.LOSS_WEIGHT = 0.5
 

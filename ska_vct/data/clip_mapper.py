@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 
-from ska_vct.data.audio.files import load_log_mel
+from ska_vct.data.audio.files import ClipAudio, load_audio
 from ska_vct.data.audio.log_mel import AudioError, apply_gain
 from ska_vct.data.augmentation import ClipAugmentation, ClipGeometry
 from ska_vct.data.avsbench.subsets import S4_CATEGORIES, get_subset
@@ -181,10 +181,12 @@ class ClipMapper:
             geometry, label_geometry = ClipGeometry.resize(self.size), ClipGeometry.resize(self.eval_size)
             color = None
         masks, mask_valid = self._masks(record, rows, (height, width), label_geometry)
+        audio = self._audio(record, rows)
         category = record["category"]
         clip = {
             "images": _channels_first(geometry.apply_images(frames, color)),
-            "log_mel": torch.from_numpy(self._log_mel(record, rows)),
+            "log_mel": torch.from_numpy(audio.log_mel),
+            "audio_second": torch.from_numpy(audio.seconds),
             "frame_valid": torch.ones(len(rows), dtype=torch.bool),
             "mask_valid": torch.from_numpy(mask_valid),
             "masks": torch.from_numpy(masks),
@@ -243,11 +245,13 @@ class ClipMapper:
             masks[index] = geometry.apply_labels(mask[None])[0]
         return masks, valid
 
-    def _log_mel(self, record: Mapping, rows: np.ndarray) -> np.ndarray:
-        log_mel = load_log_mel(record, len(record["image_paths"]), self.audio_source)[rows]
+    def _audio(self, record: Mapping, rows: np.ndarray) -> ClipAudio:
+        audio = load_audio(record, len(record["image_paths"]), self.audio_source)
+        audio = ClipAudio(*(part[rows] for part in audio))
         if self.is_train and self.gain_db > 0:
-            log_mel = apply_gain(log_mel, np.random.uniform(-self.gain_db, self.gain_db))
-        return log_mel
+            decibels = np.random.uniform(-self.gain_db, self.gain_db)
+            audio = ClipAudio(*(apply_gain(part, decibels) for part in audio))
+        return audio
 
     def _flow(self, record: Mapping, rows: np.ndarray, geometry: ClipGeometry) -> np.ndarray:
         options, path = self.flow, record["flow_path"]

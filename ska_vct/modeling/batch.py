@@ -20,6 +20,7 @@ class FrameBatch:
     Attributes:
         images: float32 (M, 3, H, W), normalised; padding is 0.
         log_mel: float32 (N, 1, 96, 64).
+        audio_second: float32 (N, 1, 100, 64), NaN in unknown hops, or None.
         flow: float32 (N, S, 2, h, w) or None.
         pre_masks: float32 (M, 3, H, W), normalised, or None.
         labels: int64 (N, H, W) on the host, or None outside training.
@@ -30,6 +31,7 @@ class FrameBatch:
 
     images: Tensor
     log_mel: Tensor
+    audio_second: Tensor | None
     flow: Tensor | None
     pre_masks: Tensor | None
     labels: Tensor | None
@@ -52,6 +54,7 @@ def collate_clips(
     annotated_only: bool,
     with_flow: bool,
     with_pre_masks: bool,
+    with_audio_second: bool = False,
     share_pictures: bool = False,
 ) -> FrameBatch:
     """Put the frames that matter of all clips into one block on the device of ``pixel_mean``.
@@ -63,14 +66,18 @@ def collate_clips(
         pixel_mean, pixel_std: (3, 1, 1).
         divisibility: H and W become multiples of this.
         annotated_only: take frames that carry ground truth and return ``labels``; else every frame that exists.
-        with_flow, with_pre_masks: whether these are wanted.
+        with_flow, with_pre_masks, with_audio_second: whether these are wanted.
         share_pictures: put the pictures of clips that hold the very same tensors (one clip under several
             conditions) into the block once.
 
     Raises:
         ClipError: where a clip lacks a field, or no frame remains.
     """
-    needs = [name for name, on in (("flow", with_flow), ("pre_masks", with_pre_masks)) if on]
+    needs = [
+        name
+        for name, on in (("flow", with_flow), ("pre_masks", with_pre_masks), ("audio_second", with_audio_second))
+        if on
+    ]
     needs += ["masks"] if annotated_only else []
     chosen = []
     for clip in clips:
@@ -115,6 +122,7 @@ def collate_clips(
     return FrameBatch(
         images=pictures("images"),
         log_mel=gather("log_mel").to(device, non_blocking=True),
+        audio_second=gather("audio_second").to(device, non_blocking=True) if with_audio_second else None,
         flow=gather("flow").to(device, non_blocking=True) if with_flow else None,
         pre_masks=pictures("pre_masks") if with_pre_masks else None,
         labels=labels,

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from ska_vct.utils.errors import InputError
 
+from .layers import small_batch_norm
+
 # Beyond every class index, so that ignored pixels never win a maximum or a minimum.
 _BELOW, _ABOVE = -1.0, 1e4
 # Side, in cells of the mask features, of what a local average covers.
@@ -56,6 +58,7 @@ class BRM(nn.Module):
         pos_weight: float,
         high_frequency: bool = False,
         fusion: float = 0.0,
+        norm: str = "BN",
     ):
         """
         Args:
@@ -64,9 +67,10 @@ class BRM(nn.Module):
             pos_weight: weight of boundary cells in the loss.
             high_frequency: whether the head reads the features less their local average.
             fusion: weight of contours in the masks, see ``sharpen``.
+            norm: ``BN`` as published, or ``GN``, which does not depend on the batch.
 
         Raises:
-            ValueError: for a negative ``fusion``.
+            ValueError: a negative ``fusion``, another ``norm``.
         """
         super().__init__()
         if fusion < 0:
@@ -75,7 +79,7 @@ class BRM(nn.Module):
         self.fusion = fusion
         self.head = nn.Sequential(
             nn.Conv2d(mask_dim, dim, 3, padding=1),
-            nn.BatchNorm2d(dim),
+            small_batch_norm(norm, dim, key="MODEL.BRM.NORM"),
             nn.ReLU(inplace=True),
             nn.Conv2d(dim, 1, 1),
         )
@@ -89,6 +93,7 @@ class BRM(nn.Module):
             "pos_weight": cfg.MODEL.BRM.POS_WEIGHT,
             "high_frequency": cfg.MODEL.BRM.HIGH_FREQUENCY,
             "fusion": cfg.MODEL.BRM.FUSION,
+            "norm": cfg.MODEL.BRM.NORM,
         }
 
     def forward(self, mask_features: Tensor) -> Tensor:

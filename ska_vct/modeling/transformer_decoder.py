@@ -99,7 +99,14 @@ class MaskedTransformerDecoder(nn.Module):
         }
 
     def forward(
-        self, queries: Tensor, audio_grid: Tensor, scales: list[Tensor], mask_features: Tensor, *, all_layers: bool
+        self,
+        queries: Tensor,
+        audio_grid: Tensor,
+        scales: list[Tensor],
+        mask_features: Tensor,
+        *,
+        all_layers: bool,
+        key_offsets: list[Tensor | None] | None = None,
     ) -> Predictions:
         """Decode.
 
@@ -109,6 +116,7 @@ class MaskedTransformerDecoder(nn.Module):
             scales: three of (N, C, ., .), coarse to fine.
             mask_features: (N, mask_dim, h, w).
             all_layers: keep every layer's predictions (for the losses), else the last alone.
+            key_offsets: for each scale what is added to its keys, (N, C, ., .) or None; None for nothing.
         """
         sources = [audio_grid, *scales]
         shapes = [tuple(source.shape[-2:]) for source in sources]
@@ -117,6 +125,10 @@ class MaskedTransformerDecoder(nn.Module):
             memories.append(source.flatten(2).transpose(1, 2) + embed)
             position = sine_position_embedding(*shape, self.dim, source.device)
             positions.append(position.flatten(2).transpose(1, 2).to(source.dtype))
+        for index, offset in enumerate(key_offsets or ()):
+            if offset is not None:
+                # Keys are memory + position; values stay as they are.
+                positions[index + 1] = positions[index + 1] + offset.flatten(2).transpose(1, 2)
         query_pos = self.query_embed.weight.expand(queries.shape[0], -1, -1)
         # Resizing commutes with the product that makes a mask, so masks for attention are made small at once.
         small_features = [

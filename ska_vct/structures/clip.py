@@ -14,6 +14,8 @@ field            dtype    shape            meaning
 ===============  =======  ===============  ============================================================
 images           uint8    (T, 3, H, W)     RGB, 0..255
 log_mel          float32  (T, 1, 96, 64)   ln(mel + 0.01) of the frame's second: 96 steps of 10 ms, 64 bands
+audio_second     float32  (T, 1, 100, 64)  optional; the same of exactly the frame's second, hop m from m / 100 s;
+                                           NaN in hops that the clip's file does not hold
 frame_valid      bool     (T,)             False: a padding frame that does not exist in the clip
 mask_valid       bool     (T,)             True: the frame is annotated
 masks            int64    (T, E, F)        class index per pixel; 255 is ignored; rows without
@@ -51,6 +53,7 @@ TRUE_CONDITION = "true"
 CLIP_FIELDS = {
     "images": ((torch.uint8,), 4, True),
     "log_mel": ((torch.float32,), 4, True),
+    "audio_second": ((torch.float32,), 4, False),
     "frame_valid": ((torch.bool,), 1, True),
     "mask_valid": ((torch.bool,), 1, True),
     "frame_index": ((torch.int64,), 1, False),
@@ -58,6 +61,15 @@ CLIP_FIELDS = {
     "flow": ((torch.float32,), 5, False),
     "pre_masks": ((torch.uint8,), 4, False),
     "object_groups": ((torch.uint8,), 3, False),
+}
+
+
+# field -> sizes after the first axis
+_TRAILING_SHAPES = {
+    "images": (3,),
+    "log_mel": (1, 96, 64),
+    "audio_second": (1, 100, 64),
+    "pre_masks": (3,),
 }
 
 
@@ -97,7 +109,12 @@ def validate_clip(clip: Mapping, *, needs: tuple[str, ...] = ()) -> None:
             )
     if num_frames == 0:
         raise ClipError(f"Clip '{name}' has no frames.")
-    for field, want in (("images", (3,)), ("log_mel", (1, 96, 64)), ("pre_masks", (3,))):
+    for field, want in (
+        ("images", (3,)),
+        ("log_mel", (1, 96, 64)),
+        ("audio_second", (1, 100, 64)),
+        ("pre_masks", (3,)),
+    ):
         value = clip.get(field)
         if value is not None and tuple(value.shape[1 : 1 + len(want)]) != want:
             raise ClipError(

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,15 +11,64 @@ import torch
 from ska_vct.data.audio.log_mel import (
     MIN_SAMPLES,
     SAMPLE_RATE,
+    WINDOW,
     AudioError,
+    log_mel_spectrogram,
     resample_to_16k,
     to_mono,
-    waveform_to_log_mel,
+    to_patches,
 )
 from ska_vct.data.audio.safe_pickle import UnsafePickleError, load_tensor_pickle
+from ska_vct.data.audio.time_line import patches_to_spectrogram, seconds
 from ska_vct.data.avsbench.subsets import get_subset
 
 AUDIO_SOURCES = ("auto", "pickle", "npy", "wav")
+
+
+class ClipAudio(NamedTuple):
+    """A clip's audio as the model reads it.
+
+    Attributes:
+        log_mel: float32 (T, 1, 96, 64), VGGish's patches, patch k from 0.96 k seconds.
+        seconds: float32 (T, 1, 100, 64), the hops of exactly second k; NaN where the file holds none.
+    """
+
+    log_mel: np.ndarray
+    seconds: np.ndarray
+
+
+def load_audio(record: Mapping, num_seconds: int, source: str = "auto") -> ClipAudio:
+    """Audio of a clip, as patches and as seconds.
+
+    Args, Raises: see :func:`load_log_mel`.
+    """
+    name, path = choose_audio(record, source)
+    if name in ("pickle", "npy"):
+        patches = _checked(path, _READERS[name])
+        spectrogram = patches_to_spectrogram(patches)
+    else:
+        samples, rate = read_wav(path) if name == "wav" else read_video_audio(path)
+        try:
+            wave = _usable_16k(samples, rate)
+        except AudioError as error:
+            raise AudioError(f"Sound file {path} {error}; unpack or make it again.") from None
+        spectrogram = log_mel_spectrogram(wave)
+        patches = to_patches(log_mel_spectrogram(_at_least_one_patch(wave)))
+    fill = get_subset(record["subset"]).audio_fill
+    return ClipAudio(_fit(patches, num_seconds, fill), seconds(spectrogram, num_seconds))
+
+
+def samples_to_audio(samples: np.ndarray, sample_rate: int, num_seconds: int) -> ClipAudio:
+    """Audio of (N,) or (N, ch) samples that begin with the clip, padded with silence where they are short.
+
+    Raises:
+        AudioError: there is no sample, or one is not finite.
+    """
+    wave = _usable_16k(samples, sample_rate)
+    # The last windows reach beyond the clip's end.
+    wave = np.pad(wave, (0, max(0, num_seconds * SAMPLE_RATE + WINDOW - len(wave))))
+    spectrogram = log_mel_spectrogram(wave)
+    return ClipAudio(to_patches(spectrogram)[:num_seconds], seconds(spectrogram, num_seconds))
 
 
 def load_log_mel(record: Mapping, num_seconds: int, source: str = "auto") -> np.ndarray:
@@ -36,8 +86,7 @@ def load_log_mel(record: Mapping, num_seconds: int, source: str = "auto") -> np.
     Raises:
         AudioError: the clip has no sound of that source, or the file is unusable; names the clip or file.
     """
-    name, path = choose_audio(record, source)
-    return _fit(_checked(path, _READERS[name]), num_seconds, get_subset(record["subset"]).audio_fill)
+    return load_audio(record, num_seconds, source).log_mel
 
 
 def choose_audio(record: Mapping, source: str = "auto") -> tuple[str, str]:
@@ -139,10 +188,15 @@ def samples_to_log_mel(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     Raises:
         AudioError: there is no sample, or one is not finite.
     """
-    wave = resample_to_16k(_usable(samples), sample_rate)
-    if len(wave) < MIN_SAMPLES:
-        wave = np.pad(wave, (0, MIN_SAMPLES - len(wave)))
-    return waveform_to_log_mel(wave, SAMPLE_RATE)
+    return to_patches(log_mel_spectrogram(_at_least_one_patch(_usable_16k(samples, sample_rate))))
+
+
+def _usable_16k(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    return resample_to_16k(_usable(samples), sample_rate)
+
+
+def _at_least_one_patch(wave: np.ndarray) -> np.ndarray:
+    return np.pad(wave, (0, max(0, MIN_SAMPLES - len(wave))))
 
 
 def _usable(samples: np.ndarray) -> np.ndarray:

@@ -90,7 +90,11 @@ def waveform_to_log_mel(wave: np.ndarray, sample_rate: int) -> np.ndarray:
     Returns:
         float32 (P, 1, 96, 64); what does not fill a patch at the end is left out.
     """
-    spectrogram = log_mel_spectrogram(resample_to_16k(np.asarray(wave), sample_rate))
+    return to_patches(log_mel_spectrogram(resample_to_16k(np.asarray(wave), sample_rate)))
+
+
+def to_patches(spectrogram: np.ndarray) -> np.ndarray:
+    """Spectrogram (M, 64) -> VGGish's patches, float32 (P, 1, 96, 64); what does not fill one is left out."""
     patches = len(spectrogram) // PATCH_FRAMES
     spectrogram = spectrogram[: patches * PATCH_FRAMES].astype(np.float32)
     return spectrogram.reshape(patches, 1, PATCH_FRAMES, NUM_BANDS)

@@ -7,7 +7,7 @@ from detectron2.config import configurable
 from torch import Tensor, nn
 
 from ..layers import at_least_float32
-from .ska import SKA_REGISTRY, MotionPrompt, is_still, make_prompt, reduce_flow, resize_map
+from .ska import SKA_REGISTRY, MotionPrompt, make_prompt, reduce_flow, resize_map
 
 
 @SKA_REGISTRY.register()
@@ -40,4 +40,4 @@ class FlowMagnitude(nn.Module):
         """
         picture = resize_map(reduce_flow(at_least_float32(flow), "magnitude"), self.grid)
         retrieved = audio_grid.new_zeros(audio_grid.shape[:2])
-        return make_prompt(picture.flatten(2), retrieved, ~is_still(picture), self.grid)
+        return make_prompt(picture.flatten(2), retrieved, picture)

@@ -1,10 +1,11 @@
-"""Spectral-Kinematic Alignment: sound queries the flow field, so that only motion that goes with it lights up.
+"""Spectral-Kinematic Alignment: audio queries the flow field, so that only motion that goes with it lights up.
 
-Paper: "Listening to the Motion: Probing Physical Consistency for Audio-Visual Segmentation" (spec: model.md, SKA).
+Paper: "Listening to the Motion: Probing Physical Consistency for Audio-Visual Segmentation", SKA; docs/method.md.
 
 Shape legend: N frames, C width, S flow fields per second, g x g flow grid.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,13 +17,14 @@ from torch import Tensor, nn
 from ska_vct.utils.errors import InputError
 from ska_vct.utils.registry import find_registered
 
-from ..layers import at_least_float32
+from ..layers import at_least_float32, small_batch_norm
 
 SKA_REGISTRY = Registry("SKA")
 SKA_REGISTRY.__doc__ = """Modules that map (audio grid, log-mel, flow) to a MotionPrompt; chosen by MODEL.SKA.NAME.
 
 Each says in ``retrieves`` whether it fills ``MotionPrompt.retrieved``: what reads it is built only then;
-and in ``reads_audio_grid`` whether it needs the audio encoder."""
+in ``reads_audio_grid`` whether it needs the audio encoder; and, where it does not read VGGish's patches, in
+``reads_audio_second`` that its second argument is the log-mel of exactly the frame's second instead."""
 
 _FLOW_CHANNELS = {"magnitude": 1, "uvm": 3}
 # A field whose values differ by less than this share of the largest is still, or moves as a whole.
@@ -31,6 +33,8 @@ _STILL_SHARE = 1e-4
 _ENERGY_FLOOR = 0.03
 # Attention that differs by less than this share of the uniform value is rounding noise.
 _NOISE_SHARE = 1e-4
+# Without an absolute speed floor a location moves that has this share of the largest speed of its frame.
+_MOVING_SHARE = 0.1
 
 
 _ENERGY_PRIORS = ("auto", "on", "off")
@@ -42,12 +46,17 @@ class MotionPrompt:
 
     Attributes:
         motion_map: (N, 1, g, g) in [0, 1]; exactly zero for frames whose flow is the same everywhere.
-        retrieved: (N, C) values the sound attended to; zero for the same frames, and always where the module does
+        retrieved: (N, C) values the audio attended to; zero for the same frames, and always where the module does
             not retrieve.
+        moving: (N, 1, g, g) in [0, 1], how surely a location moves at all, whatever is heard; None: not known.
+        region_match: given regions (N, g*g), rows that sum to 1, the match (N, N) in [-1, 1] of region n's motion
+            with the audio of frame m; None where the module does not compare motion and audio over time.
     """
 
     motion_map: Tensor
     retrieved: Tensor
+    moving: Tensor | None = None
+    region_match: Callable[[Tensor], Tensor] | None = None
 
 
 def energy_start(cfg: CfgNode, *, default: bool) -> float | None:
@@ -137,19 +146,50 @@ def min_max(attention: Tensor) -> Tensor:
     return torch.where(spread > noise, (attention - low) / spread.clamp(min=torch.finfo(spread.dtype).tiny), 0.0)
 
 
-def make_prompt(attention: Tensor, retrieved: Tensor, moving: Tensor, grid: tuple[int, int]) -> MotionPrompt:
-    """What every form of SKA returns: the mean over heads, stretched, and nothing for still frames.
+def soft_gate(x: Tensor, floor: float | Tensor) -> Tensor:
+    """Rises from 0 at 0 over 1/2 at ``floor`` to 1: x^2 / (x^2 + floor^2)."""
+    square = x.square()
+    return square / (square + floor**2).clamp(min=torch.finfo(x.dtype).tiny)
+
+
+def make_prompt(
+    attention: Tensor,
+    retrieved: Tensor,
+    picture: Tensor,
+    *,
+    speed_floor: float = 0.0,
+    confidence: Tensor | None = None,
+    region_match: Callable[[Tensor], Tensor] | None = None,
+) -> MotionPrompt:
+    """The prompt of every form of SKA: attention averaged over heads and stretched, dark where nothing moves.
 
     Args:
-        attention: (N, heads, L) over the g*g places.
+        attention: (N, heads, L) over the g*g locations.
         retrieved: (N, C).
-        moving: bool (N,).
-        grid: (g, g).
+        picture: (N, c, g, g), the flow that was attended to; its last channel is the magnitude.
+        speed_floor: speed at which a location counts half, in the units of the flow; 0: only frames whose flow is
+            the same everywhere count as still, and ``moving`` is relative to the frame's fastest location.
+        confidence: (N,) in [0, 1], whether the map says anything at all; None: it does.
+        region_match: see :class:`MotionPrompt`.
     """
-    motion_map = min_max(attention.mean(1)).unflatten(-1, grid)[:, None]
+    still = is_still(picture)[:, None]
+    motion_map = min_max(attention.mean(1))
+    speed = picture[:, -1].flatten(1)
+    if speed_floor > 0:
+        moving = soft_gate(speed, speed_floor)
+        motion_map = motion_map * moving
+    else:
+        moving = soft_gate(speed, _MOVING_SHARE * speed.amax(1, keepdim=True))
+    if confidence is not None:
+        motion_map, retrieved = (x * confidence[:, None] for x in (motion_map, retrieved))
+    motion_map, moving = (
+        torch.where(still, 0.0, x).unflatten(-1, picture.shape[-2:])[:, None] for x in (motion_map, moving)
+    )
     return MotionPrompt(
-        motion_map=torch.where(moving[:, None, None, None], motion_map, 0.0),
-        retrieved=torch.where(moving[:, None], retrieved, 0.0),
+        motion_map=motion_map,
+        retrieved=torch.where(still, 0.0, retrieved),
+        moving=moving,
+        region_match=region_match,
     )
 
 
@@ -170,6 +210,7 @@ class SKA(nn.Module):
         channels: str,
         num_heads: int,
         energy_init: float | None = None,
+        norm: str = "BN",
     ):
         """
         Args:
@@ -179,9 +220,10 @@ class SKA(nn.Module):
             channels: ``magnitude`` or ``uvm``.
             num_heads: attention heads.
             energy_init: start of the learnt weight of the log energy; None for no such prior, as published.
+            norm: of the flow encoder: ``BN`` as published, or ``GN``, which does not depend on the batch.
 
         Raises:
-            ValueError: for other ``channels``, or a width that the heads do not divide.
+            ValueError: for other ``channels`` or ``norm``, or a width that the heads do not divide.
         """
         super().__init__()
         width = channel_count(channels)
@@ -192,16 +234,18 @@ class SKA(nn.Module):
         self.num_heads = num_heads
         self.flow_encoder = nn.Sequential(
             nn.Conv2d(width, flow_dim, 3, padding=1),
-            nn.BatchNorm2d(flow_dim),
+            small_batch_norm(norm, flow_dim, key="MODEL.SKA.NORM"),
             nn.ReLU(inplace=True),
             nn.Conv2d(flow_dim, dim, 1),
-            nn.BatchNorm2d(dim),
+            small_batch_norm(norm, dim, key="MODEL.SKA.NORM"),
         )
         self.audio_proj = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim))
         self.q_proj = nn.Linear(dim, dim, bias=False)
         self.k_proj = nn.Linear(dim, dim, bias=False)
         self.v_proj = nn.Linear(dim, dim, bias=False)
-        self.temperature = nn.Parameter(torch.ones(()))
+        # The logarithm, so that the temperature stays positive; it starts at 1.
+        self.log_temperature = nn.Parameter(torch.zeros(()))
+        self.register_load_state_dict_pre_hook(_read_temperature)
         self.energy_weight = energy_parameter(energy_init)
 
     @classmethod
@@ -214,6 +258,7 @@ class SKA(nn.Module):
             "channels": node.CHANNELS,
             "num_heads": node.NUM_HEADS,
             "energy_init": energy_start(cfg, default=False),
+            "norm": node.NORM,
         }
 
     def forward(self, audio_grid: Tensor, log_mel: Tensor, flow: Tensor) -> MotionPrompt:
@@ -225,7 +270,6 @@ class SKA(nn.Module):
             flow: (N, S, 2, h', w'), in the units of ``INPUT.FLOW.NORM``.
         """
         picture = resize_map(reduce_flow(flow, self.channels), self.grid)
-        moving = ~is_still(picture)
         tokens = self.flow_encoder(picture).flatten(2).transpose(1, 2)  # N, L, C
         audio = self.audio_proj(audio_grid.mean((2, 3)))  # N, C
 
@@ -233,12 +277,35 @@ class SKA(nn.Module):
         q = self.q_proj(audio).unflatten(-1, heads)
         k = self.k_proj(tokens).unflatten(-1, heads)
         v = self.v_proj(tokens).unflatten(-1, heads)
-        logits = torch.einsum("nhd,nlhd->nhl", q, k) / (q.shape[-1] ** 0.5 * self.temperature)
+        logits = torch.einsum("nhd,nlhd->nhl", q, k) / (q.shape[-1] ** 0.5 * self.log_temperature.exp())
         # The magnitude is the last channel of either picture.
         logits = add_energy(at_least_float32(logits), picture[:, -1].flatten(1), self.energy_weight)
         attention = logits.softmax(-1)
         retrieved = torch.einsum("nhl,nlhd->nhd", attention.to(v.dtype), v).flatten(1)
-        return make_prompt(attention, retrieved, moving, self.grid)
+        return self._prompt(attention, retrieved, picture)
+
+    def _prompt(self, attention: Tensor, retrieved: Tensor, picture: Tensor) -> MotionPrompt:
+        return make_prompt(attention, retrieved, picture)
+
+
+@SKA_REGISTRY.register()
+class FlowGatedSKA(SKA):
+    """The affinity times the motion itself (the authors' later notes, KEVA): what stands still cannot light up.
+
+    Nothing in the published form ties "attended" to "moving", so its map may come out inverted; this one cannot.
+    """
+
+    def _prompt(self, attention: Tensor, retrieved: Tensor, picture: Tensor) -> MotionPrompt:
+        speed = picture[:, -1].flatten(1)
+        affinity = min_max(attention.mean(1)) * min_max(speed)
+        return make_prompt(affinity[:, None], retrieved, picture)
+
+
+def _read_temperature(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
+    """Checkpoints from before 0.2 hold the temperature itself."""
+    old = state_dict.pop(f"{prefix}temperature", None)
+    if old is not None:
+        state_dict[f"{prefix}log_temperature"] = old.abs().clamp(min=1e-4).log()
 
 
 def build_ska(cfg) -> nn.Module | None:

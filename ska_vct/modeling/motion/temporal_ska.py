@@ -1,12 +1,17 @@
-"""Temporal SKA: motion in step with the sound lights up (spec: model.md, Temporal SKA; evidence.md).
+"""Temporal SKA: motion in step with the audio lights up (ours; docs/method.md, Temporal SKA).
 
-One pooled audio vector and one flow picture have no time left in them. Here the S flow fields of a frame's second
-are matched, place by place, with the sound of the same second as it unfolds; how much moves at all is the prior
-that ties "attended" to "moving".
+One pooled audio vector and one flow field have no time left in them. Here the S flow fields of a frame's second
+are matched, location by location, with the audio of exactly the same second as it unfolds. How much moves at all
+is the prior that ties "attended" to "moving"; whether anything is heard and moves is a confidence beside the
+softmax, which only says where.
 
 Shape legend: N frames, C width, S flow fields of a second, c channels of a field, B steps at which motion and
-sound are compared (S unless chosen), H heads, D width of a head, L = g*g places.
+audio are compared (S unless chosen), H heads, D width of a head, L = g*g locations, t log-mel hops of the audio.
 """
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,19 +29,38 @@ from .ska import (
     energy_parameter,
     energy_start,
     flow_channels,
-    is_still,
     make_prompt,
     resize_map,
+    soft_gate,
 )
 
+AUDIO_CHOICES = ("second", "patch")
 _MEL_BANDS = 64
-# Motion that changes by less than this over the second goes with no sound; in the units of the flow.
+# Log-mel of digital silence, ln(0.01).
+_SILENCE = math.log(0.01)
+# Mean log-mel above silence at which audio counts half as heard; a room's noise floor lies at tenths.
+_LEVEL_FLOOR = 0.05
+# Motion that changes by less than this over the second goes with no audio; in the units of the flow.
 _STEADY = 1e-3
+
+
+class _Audio(NamedTuple):
+    """What is compared with motion.
+
+    Attributes:
+        embedded: (N, H, D, B), the audio side of the cosine: normalised, centred if chosen, times the weights.
+        weight: (N, B) in [0, 1], how much of a step is known.
+        level: (N,), mean log-mel above silence; None where it does not matter.
+    """
+
+    embedded: Tensor
+    weight: Tensor
+    level: Tensor | None
 
 
 @SKA_REGISTRY.register()
 class TemporalSKA(nn.Module):
-    """Cosine of motion and sound over the second, and the motion's energy, decide where to attend."""
+    """Cosine of motion and audio over the second, and the motion's energy, decide where to attend."""
 
     retrieves = True
     reads_audio_grid = False
@@ -54,6 +78,9 @@ class TemporalSKA(nn.Module):
         channels: str = "magnitude",
         centred: bool = True,
         steps: int = 0,
+        audio: str = "second",
+        speed_floor: float = 0.0,
+        confidence: bool = True,
     ):
         """
         Args:
@@ -64,35 +91,49 @@ class TemporalSKA(nn.Module):
             match_scale: weight of the cosine in the logits.
             energy_init: start of the learnt weight of the log energy; None for no such prior.
             channels: what is matched, ``magnitude`` or ``uvm``; the energy is the magnitude's either way.
-            centred: whether motion and sound lose their mean over the second before they are compared.
+            centred: whether motion and audio lose their mean over the second before they are compared.
             steps: B at which they are compared; 0 for as many as there are flow fields.
+            audio: ``second``: the 100 log-mel hops of exactly the frame's second; ``patch``: VGGish's patch, which
+                for frame k begins at 0.96 k seconds and runs ahead of the flow by up to 0.4 s in ten seconds.
+            speed_floor: speed at which a location counts half, in the units of the flow; 0 for no floor.
+            confidence: whether the map is scaled by a learnt confidence that something sounds and moves; silence
+                then gives an exactly zero map.
 
         Raises:
-            ValueError: for other ``channels``, or a number of steps in which nothing unfolds.
+            ValueError: another ``channels`` or ``audio``, or a number of steps in which nothing unfolds.
         """
         super().__init__()
         if steps < 0 or steps == 1:
             raise InputError(f"MODEL.SKA.STEPS is {steps}; choose 2 or more, or 0 for as many as flow fields.")
+        if audio not in AUDIO_CHOICES:
+            raise InputError(f"MODEL.SKA.AUDIO is '{audio}'; choose {' or '.join(AUDIO_CHOICES)}.")
         self.grid = tuple(grid)
         self.num_heads = num_heads
         self.match_scale = match_scale
         self.channels = channels
         self.centred = centred
         self.steps = steps
+        self.reads_audio_second = audio == "second"
+        self.speed_floor = speed_floor
         width = num_heads * series_dim
         # Without a bias: what is added to a whole series is centred away.
         self.motion_encoder = nn.Conv1d(channel_count(channels), width, 3, padding=1, bias=False)
+        # Zeros beside the second would be a click: silence is -4.6.
+        padding = "replicate" if self.reads_audio_second else "zeros"
         self.audio_encoder = nn.Sequential(
-            nn.Conv1d(_MEL_BANDS, width, 5, padding=2),
+            nn.Conv1d(_MEL_BANDS, width, 5, padding=2, padding_mode=padding),
             nn.ReLU(inplace=True),
-            nn.Conv1d(width, width, 5, padding=2),
+            nn.Conv1d(width, width, 5, padding=2, padding_mode=padding),
         )
         self.energy_weight = energy_parameter(energy_init)
+        self.confidence = _Confidence() if confidence else None
         self.v_proj = nn.Linear(width, dim, bias=False)
 
     @classmethod
     def from_config(cls, cfg):
         node = cfg.MODEL.SKA
+        # Only this unit has a physical meaning.
+        absolute = cfg.INPUT.FLOW.NORM == "diagonal"
         return {
             "dim": cfg.MODEL.HIDDEN_DIM,
             "grid": node.GRID,
@@ -103,18 +144,22 @@ class TemporalSKA(nn.Module):
             "channels": node.CHANNELS,
             "centred": node.CENTRED,
             "steps": node.STEPS,
+            "audio": node.AUDIO,
+            "speed_floor": node.SPEED_FLOOR / cfg.INPUT.FLOW.DIAGONAL_SHARE if absolute else 0.0,
+            "confidence": node.CONFIDENCE,
         }
 
-    def forward(self, audio_grid: Tensor, log_mel: Tensor, flow: Tensor) -> MotionPrompt:
-        """Find the motion in step with the sound.
+    def forward(self, audio_grid: Tensor, audio: Tensor, flow: Tensor) -> MotionPrompt:
+        """Find the motion in step with the audio.
 
         Args:
             audio_grid: (N, C, a, b); not read: no time is left in it.
-            log_mel: (N, 1, 96, 64).
+            audio: log-mel, (N, 1, 100, 64) of exactly the frame's second, NaN in hops that no file holds; with
+                ``audio="patch"`` (N, 1, 96, 64).
             flow: (N, S, 2, h', w') with S > 1, in the units of ``INPUT.FLOW.NORM``.
 
         Raises:
-            ValueError: if S is 1.
+            ValueError: S is 1.
         """
         if flow.shape[1] < 2:
             raise InputError(
@@ -124,48 +169,124 @@ class TemporalSKA(nn.Module):
         picture = resize_map(fields.flatten(1, 2), self.grid)  # N, S*c, g, g
         series = picture.flatten(2)  # N, S*c, L
         steps = self.steps or flow.shape[1]
-        sound = _resample(self.audio_encoder(log_mel[:, 0].transpose(1, 2)), steps)  # N, H*D, B
+        heard = self._hear(audio, steps)
+        response = self._response(series, steps)
 
-        logits = self.match_scale * self._match(series, sound)  # N, H, L
-        magnitude = series[:, fields.shape[2] - 1 :: fields.shape[2]].mean(1)
-        attention = add_energy(logits, magnitude, self.energy_weight).softmax(-1)
+        cosine = self._match(response, series[:, None], heard)  # N, H, L
+        per_field = series.unflatten(1, (-1, fields.shape[2]))[:, :, -1]
+        logits = add_energy(self.match_scale * cosine, per_field.mean(1), self.energy_weight)
+        attention = logits.softmax(-1)
 
-        # The encoder is linear, so that attending before it gives the same at a place's cost.
+        # The encoder is linear, so that attending before it gives the same at the cost of one location.
         attended = attention @ series.transpose(1, 2)  # N, H, S*c
         motion = self._encode(attended.flatten(0, 1), steps).unflatten(0, (-1, self.num_heads))
         own = motion.unflatten(2, (self.num_heads, -1)).diagonal(dim1=1, dim2=2)  # N, D, B, H
         retrieved = self.v_proj(own.abs().mean(2).transpose(1, 2).flatten(1))
-        return make_prompt(attention, retrieved, ~is_still(picture), self.grid)
+
+        speed = per_field.mean(1)
+        return make_prompt(
+            attention,
+            retrieved,
+            torch.cat((picture, speed.unflatten(-1, self.grid)[:, None]), 1),
+            speed_floor=self.speed_floor,
+            confidence=self._confident(attention, cosine, speed, heard.level),
+            region_match=self._region_match(response, series, heard),
+        )
+
+    def _hear(self, audio: Tensor, steps: int) -> _Audio:
+        log_mel = at_least_float32(audio[:, 0]).transpose(1, 2)  # N, 64, t
+        if self.reads_audio_second:
+            known = ~log_mel[:, 0].isnan()  # N, t
+            # Unknown hops repeat the last known one, so that the edge is no event; none known is silence.
+            hops = torch.arange(known.shape[1], device=known.device)
+            last = torch.where(known, hops, 0).cummax(1).values
+            log_mel = torch.where(log_mel.isnan(), _SILENCE, log_mel) - _SILENCE
+            log_mel = log_mel.gather(2, last[:, None].expand_as(log_mel))
+            share = known.to(log_mel.dtype)
+            level = (log_mel.mean(1).clamp(min=0) * share).sum(1) / share.sum(1).clamp(min=1)
+            weight = _resample(share[:, None], steps)[:, 0]
+        else:
+            level = (log_mel - _SILENCE).mean((1, 2)).clamp(min=0)
+            weight = log_mel.new_ones(len(log_mel), steps)
+        embedded = _resample(self.audio_encoder(log_mel), steps).unflatten(1, (self.num_heads, -1))  # N, H, D, B
+        weights = weight[:, None, None]
+        if self.centred:
+            embedded = embedded - (embedded * weights).sum(-1, keepdim=True) / _sum(weights)
+        embedded = F.normalize((embedded * weights.sqrt()).flatten(2), dim=2).view_as(embedded) * weights.sqrt()
+        return _Audio(embedded, weight, level)
 
     def _encode(self, series: Tensor, steps: int) -> Tensor:
-        """Series (M, S*c) of M places -> (M, H*D, B)."""
+        """Series (M, S*c) of M locations -> (M, H*D, B)."""
         fields = series.unflatten(1, (-1, self.motion_encoder.in_channels)).transpose(1, 2)
         return self.motion_encoder(_resample(fields, steps))
 
-    def _match(self, series: Tensor, sound: Tensor) -> Tensor:
-        """Cosine over time and width of encoded motion and sound, both centred over time if chosen.
+    def _response(self, series: Tensor, steps: int) -> Tensor:
+        """The motion encoder's answer to unit impulses: (S*c, H, D, B)."""
+        impulses = torch.eye(series.shape[1], device=series.device, dtype=series.dtype)
+        return self._encode(impulses, steps).unflatten(1, (self.num_heads, -1))
+
+    def _match(self, response: Tensor, series: Tensor, heard: _Audio) -> Tensor:
+        """Cosine over time and width of encoded motion and audio, both centred over time if chosen.
 
         The motion encoder is linear in a series x of S*c numbers: with its response A to unit impulses, the
-        product with the sound s is (A's)'x and the motion's norm x'(A'A)x: no place needs H*D*B numbers.
+        product with the audio s is (A's)'x and the motion's squared norm x'(A'A)x, so that no location needs
+        H*D*B numbers.
 
         Args:
-            series: (N, S*c, L).
-            sound: (N, H*D, B).
+            response: (S*c, H, D, B).
+            series: (N or 1, 1 or N, S*c, L), broadcast against the audio's frames and heads.
+            heard: of N frames.
 
         Returns:
             (N, H, L).
         """
-        heads = (self.num_heads, -1)
-        impulses = torch.eye(series.shape[1], device=series.device, dtype=series.dtype)
-        response = self._encode(impulses, sound.shape[-1])  # S*c, H*D, B
+        # The audio side is centred, so that the motion's mean drops out of the product by itself.
+        product = torch.einsum("shdb,nhdb->nhs", response, heard.embedded)
+        gram = torch.einsum("shdb,thdb,nb->nhst", response, response, heard.weight)
         if self.centred:
-            response, sound = (x - x.mean(-1, keepdim=True) for x in (response, sound))
-        response = response.unflatten(1, heads).flatten(2)  # S*c, H, D*B
-        sound = F.normalize(sound.unflatten(1, heads).flatten(2), dim=2)  # N, H, D*B
-        product = torch.einsum("shx,nhx->nhs", response, sound) @ series
-        gram = torch.einsum("shx,thx->hst", response, response)
-        norm = (series[:, None] * (gram @ series[:, None])).sum(2).clamp(min=0)
-        return product / (norm + _STEADY**2).sqrt()
+            mean = torch.einsum("shdb,nb->nhsd", response, heard.weight)
+            gram = gram - mean @ mean.mT / _sum(heard.weight)[..., None, None]
+        norm = (series * (gram @ series)).sum(-2).clamp(min=0)
+        return (product[:, :, None] @ series)[:, :, 0] / (norm + _STEADY**2).sqrt()
+
+    def _region_match(self, response: Tensor, series: Tensor, heard: _Audio) -> Callable[[Tensor], Tensor]:
+        def match(regions: Tensor) -> Tensor:
+            pooled = series @ at_least_float32(regions)[..., None]  # N, S*c, 1
+            # Regions take the place of locations: every region with every frame's audio.
+            columns = pooled[..., 0].T[None, None]  # 1, 1, S*c, N
+            return self._match(response, columns, heard).mean(1).T
+
+        return match
+
+    def _confident(self, attention: Tensor, cosine: Tensor, speed: Tensor, level: Tensor) -> Tensor | None:
+        if self.confidence is None:
+            return None
+        best = (attention * cosine).sum(-1).mean(1)
+        moving = soft_gate(speed, self.speed_floor) if self.speed_floor > 0 else torch.ones_like(speed)
+        attended = (attention.mean(1) * moving).sum(-1)
+        return self.confidence(torch.stack((best, level.log1p(), attended), -1)) * soft_gate(level, _LEVEL_FLOOR)
+
+
+class _Confidence(nn.Module):
+    """Logistic regression on (match attended to, loudness, whether what is attended to moves)."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 1)
+        # Starts out sure, and surer of a better match.
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.tensor([[4.0, 0.0, 0.0]]))
+            self.linear.bias.fill_(2.0)
+
+    def forward(self, facts: Tensor) -> Tensor:
+        """(N, 3) -> (N,) in (0, 1)."""
+        return at_least_float32(self.linear(facts))[:, 0].sigmoid()
+
+
+def _sum(weight: Tensor) -> Tensor:
+    """Total weight over the last axis, kept; never zero."""
+    total = weight.sum(-1, keepdim=True)
+    return total.clamp(min=1e-6)
 
 
 def _resample(x: Tensor, steps: int) -> Tensor:

@@ -133,6 +133,7 @@ class MPQG(nn.Module):
         gate_init: float,
         retrieves: bool = True,
         anchors: int = 0,
+        plain_anchors: bool = False,
     ):
         """
         Args:
@@ -149,6 +150,7 @@ class MPQG(nn.Module):
             gate_init: start of the learnt weight of the motion map.
             retrieves: whether prompts hold retrieved motion, so that the queries get it.
             anchors: queries that start as the features at the best places of the motion map; 0 for none.
+            plain_anchors: whether those features are taken before the motion map reweights them.
 
         Raises:
             ValueError: for anchors without motion, or more than there are queries.
@@ -161,6 +163,7 @@ class MPQG(nn.Module):
         if not 0 <= anchors <= num_queries:
             raise InputError(f"MODEL.MPQG.ANCHORS is {anchors}, but there are {num_queries} queries.")
         self.anchors = anchors
+        self.plain_anchors = plain_anchors
         self.mixer_grid = tuple(mixer_grid)
         self.pre_proj = nn.Sequential(
             nn.Conv2d(mask_dim, pre_dim, 1),
@@ -207,6 +210,7 @@ class MPQG(nn.Module):
             "motion": motion,
             "gate_init": node.GATE_INIT,
             "anchors": node.ANCHORS,
+            "plain_anchors": _plain_anchors(node.ANCHOR_FEATURES),
             # A projection that reads zeros would leave parameters without a gradient.
             "retrieves": motion and SKA_REGISTRY.get(cfg.MODEL.SKA.NAME).retrieves,
         }
@@ -221,7 +225,7 @@ class MPQG(nn.Module):
         Returns:
             (N, Q, C).
         """
-        pixels = self._pixels(mask_features, prompt)
+        plain, pixels = self._pixels(mask_features, prompt)
         mixed, size = pixels, pixels.hidden.shape[-2:]
         # An exported graph for any size always resizes: to the same size it changes nothing.
         if isinstance(size[-1], torch.SymInt) or size != self.mixer_grid:
@@ -233,7 +237,8 @@ class MPQG(nn.Module):
         queries = queries.transpose(1, 2)
         if prompt is not None and self.anchors:
             places, found = best_places(prompt.motion_map, self.anchors)
-            queries = seed_queries(queries, pixels.at(places, prompt.motion_map.shape[-2:]), found)
+            source = plain if self.plain_anchors else pixels
+            queries = seed_queries(queries, source.at(places, prompt.motion_map.shape[-2:]), found)
         if prompt is not None and self.retrieved_proj is not None:
             queries = queries + self.retrieved_proj(prompt.retrieved)[:, None]
         if self.prototypes is not None:
@@ -241,12 +246,21 @@ class MPQG(nn.Module):
             queries = self.prototype_attention(queries, memory)
         return self.grouping(queries, pixels) + self.query_feat.weight
 
-    def _pixels(self, mask_features: Tensor, prompt: MotionPrompt | None) -> Pixels:
+    def _pixels(self, mask_features: Tensor, prompt: MotionPrompt | None) -> tuple[Pixels, Pixels]:
+        """Pixels before and after the motion map reweights them."""
         hidden, last = self.pre_proj[:-1](mask_features), self.pre_proj[-1]
-        scale = torch.ones_like(hidden[:, :1])
-        if prompt is not None and self.motion:
-            size = hidden.shape[-2:]
-            motion_map = F.interpolate(prompt.motion_map, size=size, mode="bilinear", align_corners=False)
-            scale = 1 + self.motion_gate * motion_map
-            hidden = hidden * scale
-        return Pixels(hidden=hidden, scale=scale, weight=last.weight.flatten(1), bias=last.bias)
+        plain = Pixels(
+            hidden=hidden, scale=torch.ones_like(hidden[:, :1]), weight=last.weight.flatten(1), bias=last.bias
+        )
+        if prompt is None or not self.motion:
+            return plain, plain
+        size = hidden.shape[-2:]
+        motion_map = F.interpolate(prompt.motion_map, size=size, mode="bilinear", align_corners=False)
+        scale = 1 + self.motion_gate * motion_map
+        return plain, replace(plain, hidden=hidden * scale, scale=scale)
+
+
+def _plain_anchors(name: str) -> bool:
+    if name not in ("modulated", "plain"):
+        raise ValueError(f"MODEL.MPQG.ANCHOR_FEATURES is '{name}'; choose modulated or plain.")
+    return name == "plain"

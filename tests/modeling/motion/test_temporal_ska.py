@@ -1,5 +1,7 @@
 """Temporal SKA: time matters, stillness is dark, everything trains."""
 
+import math
+
 import pytest
 import torch
 
@@ -8,7 +10,9 @@ from ska_vct.modeling.motion.temporal_ska import TemporalSKA
 
 def make_ska(**options):
     torch.manual_seed(0)
-    defaults = dict(dim=32, grid=(12, 12), num_heads=4, series_dim=8, match_scale=6.0, energy_init=1.0)
+    defaults = dict(
+        dim=32, grid=(12, 12), num_heads=4, series_dim=8, match_scale=6.0, energy_init=1.0, confidence=False
+    )
     return TemporalSKA(**defaults | options)
 
 
@@ -29,8 +33,8 @@ def two_movers():
 
 def sound_at(steps):
     """Log-mel that is loud at ``steps`` of ten only."""
-    envelope = pulses(steps).repeat_interleave(10)[:96]
-    return -4.6 + 4 * envelope[None, None, :, None].expand(1, 1, 96, 64)
+    envelope = pulses(steps).repeat_interleave(10)
+    return -4.6 + 4 * envelope[None, None, :, None].expand(1, 1, 100, 64)
 
 
 def sides(ska, steps):
@@ -67,13 +71,13 @@ def test_without_the_prior_energy_decides_nothing():
 
 def test_still_scenes_give_an_exactly_zero_map():
     flow = torch.cat((torch.zeros(1, 10, 2, 24, 24), torch.full((1, 10, 2, 24, 24), 0.3)))
-    prompt = make_ska()(torch.zeros(2, 32, 6, 4), torch.randn(2, 1, 96, 64), flow)
+    prompt = make_ska()(torch.zeros(2, 32, 6, 4), torch.randn(2, 1, 100, 64), flow)
     assert prompt.motion_map.eq(0).all() and prompt.retrieved.eq(0).all()
 
 
 def test_every_parameter_trains():
     ska = make_ska()
-    prompt = ska(torch.zeros(1, 32, 6, 4), torch.randn(1, 1, 96, 64), two_movers())
+    prompt = ska(torch.zeros(1, 32, 6, 4), torch.randn(1, 1, 100, 64), two_movers())
     (prompt.motion_map.square().sum() + prompt.retrieved.sum()).backward()
     # What is added to a whole series is centred away again.
     constant = {"audio_encoder.2.bias"}
@@ -83,28 +87,135 @@ def test_every_parameter_trains():
 
 def test_one_field_per_second_is_no_series():
     with pytest.raises(ValueError, match="INPUT.FLOW.SERIES"):
-        make_ska()(torch.zeros(1, 32, 6, 4), torch.zeros(1, 1, 96, 64), torch.zeros(1, 1, 2, 24, 24))
+        make_ska()(torch.zeros(1, 32, 6, 4), torch.zeros(1, 1, 100, 64), torch.zeros(1, 1, 2, 24, 24))
+
+
+def slow_cosine(ska, series, audio, steps):
+    """Cosine of every location's motion with the audio, the long way: (N, H, L).
+
+    Args:
+        series: (N, S*c, L).
+        audio: (N, 1, 100, 64), NaN where it is unknown.
+    """
+    count = ska.motion_encoder.in_channels
+    cosines = torch.zeros(len(series), 4, series.shape[2])
+    for n, (locations, sound) in enumerate(zip(series, audio[:, 0], strict=True)):
+        known = ~sound[:, 0].isnan()
+        last = 0
+        sound = sound.clone() + 4.605170185988091
+        for hop in range(100):
+            last = hop if known[hop] else last
+            sound[hop] = sound[last]
+        heard = resample(ska.audio_encoder(sound.T[None]), steps).view(4, 8, steps)
+        weight = resample(known.float()[None, None], steps)[0, 0]
+        for index, location in enumerate(locations.T):
+            motion = ska.motion_encoder(resample(location.view(1, -1, count).transpose(1, 2), steps)).view(
+                4, 8, steps
+            )
+            for head in range(4):
+                a, b = motion[head], heard[head]
+                if ska.centred:
+                    a, b = (x - (x * weight).sum(-1, keepdim=True) / weight.sum() for x in (a, b))
+                norms = ((a * a * weight).sum() * (b * b * weight).sum()).sqrt()
+                cosines[n, head, index] = (a * b * weight).sum() / norms
+    return cosines
+
+
+def resample(x, steps):
+    if steps <= x.shape[-1]:
+        return torch.nn.functional.adaptive_avg_pool1d(x, steps)
+    return torch.nn.functional.interpolate(x, size=steps, mode="linear")
 
 
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("channels", ["magnitude", "uvm"])
-@pytest.mark.parametrize("steps", [0, 4, 10, 25])
+@pytest.mark.parametrize("steps", [0, 4, 25])
+@torch.no_grad()
 def test_the_match_is_the_cosine_of_what_the_encoders_give(centred, channels, steps):
     ska = make_ska(centred=centred, channels=channels, steps=steps)
-    count, steps = {"magnitude": 1, "uvm": 3}[channels], steps or 10
-    series, sound = torch.rand(2, 10 * count, 144), torch.randn(2, 32, steps)
-    # As long as it can be: every place through resampling and encoder, normalised by torch.
-    fields = series.view(2, 10, count, 144).permute(0, 3, 2, 1).reshape(-1, count, 10)
-    if steps < 10:
-        fields = torch.nn.functional.adaptive_avg_pool1d(fields, steps)
-    elif steps > 10:
-        fields = torch.nn.functional.interpolate(fields, size=steps, mode="linear")
-    motion, heard = ska.motion_encoder(fields).view(2, 144, 4, 8, steps), sound.view(2, 1, 4, 8, steps)
-    if centred:
-        motion, heard = (x - x.mean(-1, keepdim=True) for x in (motion, heard))
-    wanted = torch.nn.functional.cosine_similarity(motion.flatten(3), heard.flatten(3), dim=-1)
+    steps = steps or 10
+    series = torch.rand(2, 10 * ska.motion_encoder.in_channels, 6)
+    audio = torch.randn(2, 1, 100, 64)
+    audio[1, :, 83:] = torch.nan
+    heard = ska._hear(audio, steps)
+    found = ska._match(ska._response(series, steps), series[:, None], heard)
     # Both are float32; the floor under the norm changes a cosine by less than 1e-5 of itself here.
-    torch.testing.assert_close(ska._match(series, sound), wanted.transpose(1, 2), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, slow_cosine(ska, series, audio, steps), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_regions_are_compared_with_the_audio_of_every_frame():
+    ska = make_ska()
+    flow, audio = torch.rand(3, 10, 2, 12, 12), torch.randn(3, 1, 100, 64)
+    audio[2, :, 60:] = torch.nan
+    regions = torch.rand(3, 144)
+    regions = regions / regions.sum(1, keepdim=True)
+    found = ska(torch.zeros(3, 32, 6, 4), audio, flow).region_match(regions)
+    pooled = flow.square().sum(2).sqrt().flatten(2) @ regions[..., None]  # N, S, 1
+    for m in range(3):
+        wanted = slow_cosine(ska, pooled, audio[m : m + 1].expand(3, -1, -1, -1), 10).mean(1)[:, 0]
+        torch.testing.assert_close(found[:, m], wanted, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_unknown_hops_count_nothing():
+    ska = make_ska()
+    audio = sound_at({1, 2, 6})
+    shorter = audio.clone()
+    shorter[:, :, 70:] = torch.nan
+    flow = two_movers()
+    flow[0, 7:, 0, 8:16, 2:8] = 5.0  # what the left one does then is not judged
+    calm = flow.clone()
+    calm[0, 7:, 0, 8:16, 2:8] = 0.0
+    heard = ska._hear(shorter, 10)
+    assert heard.weight[0].tolist() == [1.0] * 7 + [0.0] * 3
+    series = [f.square().sum(2).sqrt().flatten(2)[:, None] for f in (flow, calm)]
+    response = ska._response(series[0][:, 0], 10)
+    # The motion encoder looks one step ahead, so that only its last known step differs.
+    first, second = (ska._match(response, x, heard) for x in series)
+    assert (first - second).abs().max() < (
+        ska._match(response, series[0], ska._hear(audio, 10)) - second
+    ).abs().max()
+    nothing = ska(torch.zeros(1, 32, 6, 4), torch.full((1, 1, 100, 64), torch.nan), flow)
+    assert nothing.motion_map.isfinite().all() and nothing.retrieved.isfinite().all()
+
+
+@torch.no_grad()
+def test_confidence_makes_silence_dark_and_leaves_where_alone():
+    ska = make_ska(confidence=True)
+    plain = make_ska()
+    plain.load_state_dict({k: v for k, v in ska.state_dict().items() if not k.startswith("confidence.")})
+    audio, flow = sound_at({1, 2, 6}), two_movers()
+    silence = torch.full((1, 1, 100, 64), math.log(0.01))
+    grid = torch.zeros(1, 32, 6, 4)
+    where, both = plain(grid, audio, flow), ska(grid, audio, flow)
+    share = both.motion_map / where.motion_map.clamp(min=1e-9)
+    assert 0.5 < share.max() < 1 and share[where.motion_map > 0].std() < 1e-5
+    dark = ska(grid, silence, flow)
+    assert dark.motion_map.eq(0).all() and dark.retrieved.eq(0).all()
+    assert plain(grid, silence, flow).motion_map.max() == 1
+
+
+@torch.no_grad()
+def test_noise_below_the_speed_floor_is_dark_and_motion_above_it_is_not():
+    ska = make_ska(speed_floor=0.04)
+    noise = 1e-4 * torch.randn(1, 10, 2, 24, 24, generator=torch.Generator().manual_seed(0))
+    grid, audio = torch.zeros(1, 32, 6, 4), sound_at({1, 2, 6})
+    still, moving = ska(grid, audio, noise), ska(grid, audio, noise + two_movers())
+    assert still.motion_map.max() < 1e-4 and moving.motion_map.max() > 0.9
+    # The relative rule alone stretches noise to full range.
+    assert make_ska()(grid, audio, noise).motion_map.max() == 1
+    assert moving.moving[0, 0, 5, 2] > 0.9 and moving.moving[0, 0, 0, 0] < 1e-4
+
+
+def test_silence_beside_the_second_is_no_click():
+    """A steady tone has no event; zeros beside it would be one."""
+    ska, old = make_ska(), make_ska(audio="patch")
+    steady = torch.full((1, 1, 100, 64), -2.0)
+    embedded = resample(ska.audio_encoder(steady[:, 0].transpose(1, 2) + 4.6), 10)
+    assert embedded.std(-1).max() < 1e-6
+    clicked = resample(old.audio_encoder(steady[:, 0].transpose(1, 2)), 10)
+    assert clicked.std(-1).max() > 0.01
 
 
 def test_direction_counts_with_uvm_and_energy_stays_the_magnitude():

@@ -1,0 +1,92 @@
+"""Losses on the motion map and on the match behind it (ours; docs/method.md, How the map reaches the masks).
+
+Shape legend: N frames, g x g motion map, H x W label maps.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..motion.ska import MotionPrompt
+
+# Keeps the cross-entropy of a stretched map, which holds exact zeros and ones, finite.
+_EDGE = 1e-3
+# A frame is learnt from if at least this share of its foreground moves.
+_MOVING = 0.5
+# Cosines are sharpened by this before they compete.
+_CONTRAST_SCALE = 6.0
+
+
+def foreground(labels: Tensor, ignore_label: int, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Shares of foreground in label maps.
+
+    Args:
+        labels: int64 (N, H, W), 0 is background.
+        ignore_label: pixels that are neither.
+        grid: (g, g).
+
+    Returns:
+        share float32 (N, 1, g, g) of a cell's labelled pixels, and known bool (N, 1, g, g), cells that have any.
+    """
+    known = (labels != ignore_label)[:, None].float()
+    inside = ((labels > 0) & (labels != ignore_label))[:, None].float()
+    known, inside = (F.adaptive_avg_pool2d(x, grid) for x in (known, inside))
+    return inside / known.clamp(min=1e-6), known > 0
+
+
+def map_loss(prompt: MotionPrompt, labels: Tensor, ignore_label: int) -> Tensor:
+    """Binary cross-entropy of the map against the mask, at the map's grid.
+
+    Frames whose foreground stands still say nothing about motion and are left out; frames without foreground ask
+    for a dark map.
+
+    Args:
+        prompt: of the N frames.
+        labels: int64 (N, H, W).
+        ignore_label: pixels without ground truth.
+
+    Returns:
+        scalar; 0 where no frame remains.
+    """
+    target, known = foreground(labels, ignore_label, prompt.motion_map.shape[-2:])
+    area = target.sum((1, 2, 3))
+    use = (target * _moving(prompt)).sum((1, 2, 3)) >= _MOVING * area
+    weight = (known & use[:, None, None, None]).float()
+    probability = prompt.motion_map.float().clamp(_EDGE, 1 - _EDGE)
+    loss = -(target * probability.log() + (1 - target) * (1 - probability).log())
+    return (loss * weight).sum() / weight.sum().clamp(min=1)
+
+
+def _moving(prompt: MotionPrompt) -> Tensor:
+    return torch.ones_like(prompt.motion_map) if prompt.moving is None else prompt.moving.detach()
+
+
+def contrast_loss(
+    prompt: MotionPrompt, labels: Tensor, lengths: Sequence[int], negative: Tensor, ignore_label: int
+) -> Tensor:
+    """The foreground's motion goes better with its own audio than with that of other clips of the batch.
+
+    Args:
+        prompt: of the N frames, with ``region_match``.
+        labels: int64 (N, H, W).
+        lengths: frames of each clip, in order; frames of one clip do not compete.
+        negative: bool (N,), frames whose audio was replaced; their audio may compete but they have no own.
+        ignore_label: pixels without ground truth.
+
+    Returns:
+        scalar; 0 where no frame has a moving foreground, or there is one clip.
+    """
+    target, _ = foreground(labels, ignore_label, prompt.motion_map.shape[-2:])
+    region = (target * _moving(prompt)).flatten(1)
+    area = region.sum(1)
+    use = (area >= _MOVING * target.sum((1, 2, 3))) & (area > 0) & ~negative
+    match = prompt.region_match(region / area.clamp(min=1e-6)[:, None]) * _CONTRAST_SCALE
+    clip = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(match.device)
+    others = clip[:, None] != clip[None]
+    own = torch.eye(len(clip), dtype=torch.bool, device=match.device)
+    match = match.masked_fill(~(others | own), float("-inf"))
+    per_frame = F.cross_entropy(match, torch.arange(len(clip), device=match.device), reduction="none")
+    use = use.float()
+    return (per_frame * use).sum() / use.sum().clamp(min=1)
