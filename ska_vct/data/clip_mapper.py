@@ -1,7 +1,7 @@
 """From a record of paths to a clip of tensors, the same for S4, MS3 and AVSS (spec: data.md, training.md)."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from detectron2.config import CfgNode, configurable
 
 from ska_vct.data.audio.files import ClipAudio, load_audio
 from ska_vct.data.audio.log_mel import AudioError, apply_gain
+from ska_vct.data.audio.negatives import NegativeAudio
 from ska_vct.data.augmentation import ClipAugmentation, ClipGeometry
 from ska_vct.data.avsbench.subsets import S4_CATEGORIES, get_subset
 from ska_vct.data.flow.camera import CAMERAS, compensate_camera
@@ -26,7 +27,7 @@ from ska_vct.data.flow.store import (
 )
 from ska_vct.data.images.cache import ImageCache
 from ska_vct.data.images.io import ImageError, read_image, read_truth, same_proportions
-from ska_vct.structures.clip import IGNORE_LABEL, UNKNOWN_CATEGORY, ClipError, validate_clip
+from ska_vct.structures.clip import IGNORE_LABEL, TRUE_CONDITION, UNKNOWN_CATEGORY, ClipError, validate_clip
 from ska_vct.utils.errors import InputError
 
 
@@ -72,6 +73,7 @@ class ClipMapper:
         gain_db: in training, sound is played louder or softer by up to this many decibels.
         flow: None to load no flow.
         pre_masks: whether to load the pictures of class-agnostic segments.
+        negatives: in training, sometimes replaces a clip's audio and empties its masks; None: never.
         cache: where decoded pictures are kept; None to decode them each time.
     """
 
@@ -89,6 +91,7 @@ class ClipMapper:
         gain_db: float,
         flow: FlowOptions | None,
         pre_masks: bool,
+        negatives: NegativeAudio | None = None,
         cache: ImageCache | None = None,
     ):
         self.is_train = is_train
@@ -101,10 +104,12 @@ class ClipMapper:
         self.gain_db = gain_db
         self.flow = flow
         self.pre_masks = pre_masks
+        self.negatives = negatives
         self._read_image = read_image if cache is None else cache.read
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+    def from_config(cls, cfg: CfgNode, is_train: bool = True, donors: Sequence[Mapping] = ()) -> dict:
+        """``donors``: records of the training set, whose audio may replace that of clips of other classes."""
         size = tuple(cfg.INPUT.SIZE)
         if cfg.INPUT.FORMAT != "RGB":
             raise InputError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', but clips hold RGB pictures; set it to RGB.")
@@ -144,6 +149,7 @@ class ClipMapper:
             "gain_db": cfg.INPUT.AUDIO.GAIN_DB,
             "flow": flow if cfg.MODEL.SKA.ENABLED else None,
             "pre_masks": cfg.MODEL.PRE_MASK.ENABLED,
+            "negatives": _negatives(cfg, donors) if is_train else None,
             "cache": cache,
         }
 
@@ -181,7 +187,10 @@ class ClipMapper:
             geometry, label_geometry = ClipGeometry.resize(self.size), ClipGeometry.resize(self.eval_size)
             color = None
         masks, mask_valid = self._masks(record, rows, (height, width), label_geometry)
-        audio = self._audio(record, rows)
+        condition, audio = self._audio(record, rows)
+        if condition != TRUE_CONDITION:
+            # Nothing in view makes this audio; padding stays ignored.
+            masks[masks != IGNORE_LABEL] = 0
         category = record["category"]
         clip = {
             "images": _channels_first(geometry.apply_images(frames, color)),
@@ -197,6 +206,8 @@ class ClipMapper:
             "width": label_geometry.size[1],
             "frame_index": torch.from_numpy(rows),
         }
+        if condition != TRUE_CONDITION:
+            clip |= {"condition": condition, "category": UNKNOWN_CATEGORY}
         if self.flow is not None:
             clip["flow"] = torch.from_numpy(self._flow(record, rows, geometry))
         if self.pre_masks:
@@ -245,13 +256,15 @@ class ClipMapper:
             masks[index] = geometry.apply_labels(mask[None])[0]
         return masks, valid
 
-    def _audio(self, record: Mapping, rows: np.ndarray) -> ClipAudio:
-        audio = load_audio(record, len(record["image_paths"]), self.audio_source)
+    def _audio(self, record: Mapping, rows: np.ndarray) -> tuple[str, ClipAudio]:
+        num_seconds, source = len(record["image_paths"]), self.audio_source
+        negative = self.negatives.draw(record, num_seconds, source) if self.negatives is not None else None
+        condition, audio = negative or (TRUE_CONDITION, load_audio(record, num_seconds, source))
         audio = ClipAudio(*(part[rows] for part in audio))
         if self.is_train and self.gain_db > 0:
             decibels = np.random.uniform(-self.gain_db, self.gain_db)
             audio = ClipAudio(*(apply_gain(part, decibels) for part in audio))
-        return audio
+        return condition, audio
 
     def _flow(self, record: Mapping, rows: np.ndarray, geometry: ClipGeometry) -> np.ndarray:
         options, path = self.flow, record["flow_path"]
@@ -311,6 +324,11 @@ def prepare_flow(
         units=units,
     )
     return flow[rows] if options.norm == "clip" else flow
+
+
+def _negatives(cfg: CfgNode, donors: Sequence[Mapping]) -> NegativeAudio:
+    node = cfg.INPUT.AUDIO
+    return NegativeAudio(probability=node.NEGATIVES, kinds=node.NEGATIVE_KINDS, donors=donors)
 
 
 def _channels_first(frames: np.ndarray) -> torch.Tensor:

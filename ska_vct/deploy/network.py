@@ -37,10 +37,16 @@ class InferenceNetwork(nn.Module):
         """Names of the inputs this model reads."""
         names = ["images", "log_mel"]
         names += ["flow"] if self.model.ska is not None else []
-        return names + (["pre_masks"] if self.model.pre_mask_encoder is not None else [])
+        names += ["pre_masks"] if self.model.pre_mask_encoder is not None else []
+        return names + (["audio_second"] if getattr(self.model.ska, "reads_audio_second", False) else [])
 
     def forward(
-        self, images: Tensor, log_mel: Tensor, flow: Tensor | None = None, pre_masks: Tensor | None = None
+        self,
+        images: Tensor,
+        log_mel: Tensor,
+        flow: Tensor | None = None,
+        pre_masks: Tensor | None = None,
+        audio_second: Tensor | None = None,
     ) -> Tensor:
         """Segment.
 
@@ -49,6 +55,7 @@ class InferenceNetwork(nn.Module):
             log_mel: float32 (N, 1, 96, 64).
             flow: float32 (N, S, 2, h, w), where the model has SKA.
             pre_masks: uint8 (N, 3, H, W), where the model has a pre-mask encoder.
+            audio_second: float32 (N, 1, 100, 64), where the motion module reads it.
 
         Returns:
             float32 (N, K, E, F), class scores, not normalised.
@@ -58,6 +65,7 @@ class InferenceNetwork(nn.Module):
         batch = FrameBatch(
             images=self._normalise(images),
             log_mel=log_mel,
+            audio_second=audio_second,
             flow=flow,
             pre_masks=None if pre_masks is None else self._normalise(pre_masks),
             labels=None,
@@ -99,6 +107,8 @@ def example_inputs(
         inputs["flow"] = torch.rand(shape, generator=generator)
     if "pre_masks" in network.input_names:
         inputs["pre_masks"] = picture()
+    if "audio_second" in network.input_names:
+        inputs["audio_second"] = torch.randn(frames, 1, 100, 64, generator=generator)
     return inputs
 
 

@@ -198,7 +198,7 @@ class Trainer(DefaultTrainer):
         )
         return build_detection_train_loader(
             records,
-            mapper=ClipMapper(cfg, is_train=True),
+            mapper=ClipMapper(cfg, is_train=True, donors=records),
             sampler=sampler,
             total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
             aspect_ratio_grouping=False,

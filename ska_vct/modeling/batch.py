@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ska_vct.structures import IGNORE_LABEL, ClipError, validate_clip
+from ska_vct.structures.clip import TRUE_CONDITION
 
 
 @dataclass(frozen=True)
@@ -20,24 +21,26 @@ class FrameBatch:
     Attributes:
         images: float32 (M, 3, H, W), normalised; padding is 0.
         log_mel: float32 (N, 1, 96, 64).
-        audio_second: float32 (N, 1, 100, 64), NaN in unknown hops, or None.
         flow: float32 (N, S, 2, h, w) or None.
         pre_masks: float32 (M, 3, H, W), normalised, or None.
         labels: int64 (N, H, W) on the host, or None outside training.
         lengths: frames of each clip.
         image_sizes: (height, width) of each clip inside the padding.
         picture_rows: int64 (N,), which of the M pictures a frame shows; None where each has its own, M = N.
+        audio_second: float32 (N, 1, 100, 64), NaN in unknown hops, or None.
+        negative: bool (N,), frames whose audio nothing in view makes; None outside training.
     """
 
     images: Tensor
     log_mel: Tensor
-    audio_second: Tensor | None
     flow: Tensor | None
     pre_masks: Tensor | None
     labels: Tensor | None
     lengths: list[int]
     image_sizes: list[tuple[int, int]]
     picture_rows: Tensor | None = None
+    audio_second: Tensor | None = None
+    negative: Tensor | None = None
 
     @property
     def padded_size(self) -> tuple[int, int]:
@@ -126,10 +129,16 @@ def collate_clips(
         flow=gather("flow").to(device, non_blocking=True) if with_flow else None,
         pre_masks=pictures("pre_masks") if with_pre_masks else None,
         labels=labels,
+        negative=_negative(clips, chosen).to(device) if annotated_only else None,
         lengths=[len(index) for index in chosen],
         image_sizes=sizes,
         picture_rows=None if len(set(shown)) == len(clips) else _picture_rows(shown, chosen).to(device),
     )
+
+
+def _negative(clips: Sequence[Mapping], chosen: Sequence[Tensor]) -> Tensor:
+    replaced = torch.tensor([clip.get("condition", TRUE_CONDITION) != TRUE_CONDITION for clip in clips])
+    return replaced.repeat_interleave(torch.tensor([len(index) for index in chosen]))
 
 
 def _first_alike(clips: Sequence[Mapping]) -> list[int]:

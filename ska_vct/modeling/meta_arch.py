@@ -3,15 +3,18 @@
 Shape legend: N frames of all clips together, T frames of one clip, C width, K classes, h x w mask-feature grid.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
 from ska_vct.structures import IGNORE_LABEL, UNKNOWN_CATEGORY
+from ska_vct.structures.clip import TRUE_CONDITION
 
 from .audio.registry import build_audio_encoder
 from .batch import FrameBatch, collate_clips
@@ -22,6 +25,7 @@ from .losses.auxiliary import LossInputs, add_losses, build_losses
 from .losses.criterion import SetCriterion
 from .losses.prototypes import PrototypeAlignment
 from .losses.targets import Targets
+from .motion.map_features import MapFeatures, build_map_features
 from .motion.ska import MotionPrompt, build_ska
 from .outputs import FrameOutputs
 from .pixel_decoder import MSDeformAttnPixelDecoder
@@ -56,6 +60,7 @@ class SKAVCT(nn.Module):
         boundary_weight: float,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
+        map_features: MapFeatures | None = None,
         losses: nn.ModuleDict | None = None,
         return_extras: bool = False,
         compile: bool = False,
@@ -74,6 +79,7 @@ class SKAVCT(nn.Module):
             criterion: set criterion.
             prototype_weight, boundary_weight: weights of these losses.
             pixel_mean, pixel_std: of RGB in 0..255.
+            map_features: marks mask features and keys with the motion map, or None.
             losses: further losses by name, see ``LOSS_REGISTRY``.
             return_extras: whether inference also returns ``motion_map`` and ``boundary``.
             compile: see ``compile_parts``.
@@ -91,6 +97,7 @@ class SKAVCT(nn.Module):
         self.criterion = criterion
         self.prototype_weight = prototype_weight
         self.boundary_weight = boundary_weight
+        self.map_features = map_features
         self.losses = nn.ModuleDict() if losses is None else losses
         self.return_extras = return_extras
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
@@ -121,6 +128,7 @@ class SKAVCT(nn.Module):
             "boundary_weight": cfg.MODEL.BRM.LOSS_WEIGHT,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            "map_features": build_map_features(cfg),
             "losses": build_losses(cfg),
             "return_extras": cfg.TEST.RETURN_EXTRAS,
             "compile": cfg.MODEL.COMPILE,
@@ -168,6 +176,7 @@ class SKAVCT(nn.Module):
             annotated_only=self.training,
             with_flow=self.ska is not None,
             with_pre_masks=self.pre_mask_encoder is not None,
+            with_audio_second=getattr(self.ska, "reads_audio_second", False),
             share_pictures=not self.training,
         )
         outputs = self.predict(batch, all_layers=self.training)
@@ -215,7 +224,10 @@ class SKAVCT(nn.Module):
 
     def motion_prompt(self, audio_grid: Tensor, batch: FrameBatch) -> MotionPrompt | None:
         """What the motion module finds in the N frames; None without one."""
-        return None if self.ska is None else self.ska(audio_grid, batch.log_mel, batch.flow)
+        if self.ska is None:
+            return None
+        second = getattr(self.ska, "reads_audio_second", False)
+        return self.ska(audio_grid, batch.audio_second if second else batch.log_mel, batch.flow)
 
     def decode(
         self,
@@ -236,7 +248,10 @@ class SKAVCT(nn.Module):
             all_layers: see :meth:`predict`.
         """
         queries = self.mpqg(mask_features, prompt)
-        return self.decoder(queries, audio_grid, scales, mask_features, all_layers=all_layers)
+        keys = None
+        if self.map_features is not None:
+            mask_features, keys = self.map_features(prompt, mask_features, scales)
+        return self.decoder(queries, audio_grid, scales, mask_features, all_layers=all_layers, key_offsets=keys)
 
     @property
     def reads_boundary(self) -> bool:
@@ -263,6 +278,7 @@ class SKAVCT(nn.Module):
             losses["loss_boundary"] = self.boundary_weight * loss
         inputs = LossInputs(clips=clips, batch=batch, targets=targets, outputs=outputs)
         add_losses(losses, self.losses, inputs)
+        _log_negatives(clips)
         return losses
 
     def _results(
@@ -302,6 +318,15 @@ class SKAVCT(nn.Module):
                     for side, cells, padded in zip(size, picture.shape[-2:], batch.padded_size, strict=True)
                 )
                 result["boundary"] = picture[:, :height, :width]
+
+
+def _log_negatives(clips: Sequence[Mapping]) -> None:
+    """Log which share of a batch's clips had its audio replaced, by kind, where there are any."""
+    kinds = Counter(clip.get("condition", TRUE_CONDITION) for clip in clips)
+    kinds.pop(TRUE_CONDITION, None)
+    if kinds and has_event_storage():
+        for kind, count in kinds.items():
+            get_event_storage().put_scalar(f"negative_audio/{kind}", count / len(clips))
 
 
 def sounding_classes(

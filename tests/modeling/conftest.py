@@ -47,6 +47,7 @@ def make_clip(frames, annotated=None, size=(64, 64), seed=0, **fields):
     clip = {
         "images": torch.randint(0, 256, (frames, 3, *size), dtype=torch.uint8, generator=generator),
         "log_mel": torch.randn(frames, 1, 96, 64, generator=generator),
+        "audio_second": torch.randn(frames, 1, 100, 64, generator=generator),
         "flow": torch.randn(frames, 1, 2, 24, 24, generator=generator),
         "frame_valid": torch.ones(frames, dtype=torch.bool),
         "mask_valid": mask_valid,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from ska_vct.data.audio.files import load_log_mel
+from ska_vct.data.audio.files import load_audio
 from ska_vct.data.augmentation import ClipGeometry
 from ska_vct.data.avsbench.records import load_records
 from ska_vct.data.clip_mapper import FlowOptions, prepare_flow
@@ -28,13 +28,15 @@ class StudyClips:
     """What a map-only study reads of some clips.
 
     Attributes:
-        log_mel: float32 (F, 1, 96, 64).
+        log_mel: float32 (F, 1, 96, 64), VGGish's patches.
+        audio_second: float32 (F, 1, 100, 64), the frames' own seconds.
         shares: float32 (F, O, g, g), how much of each cell shows each object.
         sounding, silent: bool (F, O), objects that can be seen and sound, or do not, in the frame's second.
         stored: flow of each clip, as it is stored.
     """
 
     log_mel: Tensor
+    audio_second: Tensor
     shares: Tensor
     sounding: Tensor
     silent: Tensor
@@ -81,11 +83,13 @@ def load_clips(
     Raises:
         DatasetError, TruthError, AudioError, FlowError: a file is missing or unusable; the sentence names it.
     """
-    log_mel, shares, sounding, stored = [], [], [], []
+    log_mel, audio_second, shares, sounding, stored = [], [], [], [], []
     records = load_records(subset, split, root)[: limit or None]
     for record in tqdm(records, desc=f"Reading {root} {split}", unit="clip", delay=1, disable=not progress):
         truth, frames = read_objects(root, record), len(record["image_paths"])
-        log_mel.append(torch.from_numpy(load_log_mel(record, frames)))
+        audio = load_audio(record, frames)
+        log_mel.append(torch.from_numpy(audio.log_mel))
+        audio_second.append(torch.from_numpy(audio.seconds))
         stored.append(read_flow(record["flow_path"], clip_id=record["clip_id"], num_frames=frames))
         shares.append(F.adaptive_avg_pool2d(torch.from_numpy(truth.masks).float(), tuple(grid)))
         sounding.append(torch.from_numpy(truth.sounding))
@@ -95,6 +99,7 @@ def load_clips(
     visible = shares.sum((2, 3)) >= _SMALLEST
     return StudyClips(
         log_mel=torch.cat(log_mel),
+        audio_second=torch.cat(audio_second),
         shares=shares,
         sounding=sounding & visible,
         silent=~sounding & visible,

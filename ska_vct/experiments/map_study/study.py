@@ -73,13 +73,14 @@ class MapNetwork(nn.Module):
         if self.audio_encoder is not None and cfg.MODEL.AUDIO.FREEZE:
             raise AblationError("A map-only study trains the audio encoder: set MODEL.AUDIO.FREEZE False.")
 
-    def forward(self, log_mel: Tensor, flow: Tensor) -> Tensor:
-        """(N, 1, 96, 64) and (N, S, 2, h, w) -> motion map (N, 1, g, g) in [0, 1]."""
+    def forward(self, log_mel: Tensor, audio_second: Tensor, flow: Tensor) -> Tensor:
+        """(N, 1, 96, 64), (N, 1, 100, 64) and (N, S, 2, h, w) -> motion map (N, 1, g, g) in [0, 1]."""
         if self.audio_encoder is None:
             audio_grid = log_mel.new_zeros(len(log_mel), self.dim, 1, 1)
         else:
             audio_grid = self.audio_encoder(log_mel)
-        return self.ska(audio_grid, log_mel, flow).motion_map
+        audio = audio_second if getattr(self.ska, "reads_audio_second", False) else log_mel
+        return self.ska(audio_grid, audio, flow).motion_map
 
 
 def mass_loss(motion_map: Tensor, target: Tensor) -> Tensor:
@@ -167,7 +168,9 @@ def train_map(
     losses = []
     for _ in trange(settings.steps, desc="Training", unit="step", leave=False, delay=1, disable=not progress):
         chosen = frames[torch.randint(len(frames), (settings.batch,), generator=generator)]
-        motion_map = resize_map(network(clips.log_mel[chosen], flow[chosen]), target.shape[-2:])
+        motion_map = resize_map(
+            network(clips.log_mel[chosen], clips.audio_second[chosen], flow[chosen]), target.shape[-2:]
+        )
         loss = mass_loss(motion_map, target[chosen])
         optimizer.zero_grad()
         loss.backward()
@@ -184,7 +187,8 @@ def predict_maps(cfg: CfgNode, network: MapNetwork, clips: StudyClips) -> Tensor
     flow, parts = _flow(cfg, clips), []
     for start in range(0, len(flow), _EVAL_BATCH):
         part = slice(start, start + _EVAL_BATCH)
-        parts.append(resize_map(network(clips.log_mel[part], flow[part]), clips.shares.shape[-2:])[:, 0])
+        motion_map = network(clips.log_mel[part], clips.audio_second[part], flow[part])
+        parts.append(resize_map(motion_map, clips.shares.shape[-2:])[:, 0])
     return torch.cat(parts)
 
 

@@ -5,13 +5,13 @@ Sounds that are made up here are waveforms, and go through the same VGGish front
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
 
-from ska_vct.data.audio.files import load_log_mel, read_video_audio, read_wav, samples_to_log_mel
+from ska_vct.data.audio.files import ClipAudio, load_audio, read_video_audio, read_wav, samples_to_audio
 from ska_vct.data.audio.log_mel import SAMPLE_RATE, AudioError, resample_to_16k, to_mono
+from ska_vct.data.audio.negatives import NOISE_LEVEL, silence, white_noise
 from ska_vct.data.augmentation import ClipGeometry
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.data.flow.store import FlowError
@@ -31,8 +31,6 @@ CONDITIONS = {
     "still": "no motion: flow is zero",
     "other_flow": "the flow of another clip of the split",
 }
-# Root mean square of the white noise, of full scale: -20 dB, as loud as speech and music usually are.
-NOISE_LEVEL = 0.1
 DELAY = 0.5  # seconds
 
 
@@ -113,8 +111,9 @@ class ConditionMapper:
     def _changed(self, condition: str, record: Mapping, clip: Mapping) -> dict[str, torch.Tensor]:
         """The fields that a condition changes; none where the model sees no flow."""
         num_frames = len(clip["images"])
-        if condition in _SOUNDS:
-            return {"log_mel": torch.from_numpy(_SOUNDS[condition](self, record, num_frames))}
+        if condition in _AUDIO:
+            audio = _AUDIO[condition](self, record, num_frames)
+            return {"log_mel": torch.from_numpy(audio.log_mel), "audio_second": torch.from_numpy(audio.seconds)}
         if condition == "still" and "flow" in clip:
             return {"flow": torch.zeros_like(clip["flow"])}
         if condition == "other_flow" and "flow" in clip:
@@ -124,21 +123,21 @@ class ConditionMapper:
             return {"flow": torch.from_numpy(np.resize(flow, (num_frames, *flow.shape[1:])))}
         return {}
 
-    def _silence(self, record: Mapping, num_seconds: int) -> np.ndarray:
+    def _silence(self, record: Mapping, num_seconds: int) -> ClipAudio:
         return silence(num_seconds)
 
-    def _noise(self, record: Mapping, num_seconds: int) -> np.ndarray:
+    def _noise(self, record: Mapping, num_seconds: int) -> ClipAudio:
         return white_noise(clip_rng(self._seed, record["clip_id"], "noise"), num_seconds, self._noise_level)
 
-    def _off_screen(self, record: Mapping, num_seconds: int) -> np.ndarray:
+    def _off_screen(self, record: Mapping, num_seconds: int) -> ClipAudio:
         donor = self.sound_donors[record["clip_id"]].record
-        return load_log_mel(donor, num_seconds, self._mapper.audio_source)
+        return load_audio(donor, num_seconds, self._mapper.audio_source)
 
-    def _delayed(self, record: Mapping, num_seconds: int) -> np.ndarray:
+    def _delayed(self, record: Mapping, num_seconds: int) -> ClipAudio:
         return delayed(record, num_seconds, DELAY)
 
 
-_SOUNDS: dict[str, Callable[[ConditionMapper, Mapping, int], np.ndarray]] = {
+_AUDIO: dict[str, Callable[[ConditionMapper, Mapping, int], ClipAudio]] = {
     "silence": ConditionMapper._silence,
     "noise": ConditionMapper._noise,
     "off_screen": ConditionMapper._off_screen,
@@ -155,24 +154,8 @@ def check_conditions(conditions: Sequence[str]) -> None:
         raise InputError(f"A condition is named twice: {', '.join(conditions)}.")
 
 
-@lru_cache(maxsize=4)
-def silence(num_seconds: int) -> np.ndarray:
-    """Log-mel of digital silence, float32 (num_seconds, 1, 96, 64)."""
-    return samples_to_log_mel(np.zeros(num_seconds * SAMPLE_RATE), SAMPLE_RATE)
-
-
-def white_noise(rng: np.random.Generator, num_seconds: int, level: float = NOISE_LEVEL) -> np.ndarray:
-    """Log-mel of Gaussian white noise, float32 (num_seconds, 1, 96, 64).
-
-    Args:
-        level: root mean square before what exceeds full scale is cut, of full scale.
-    """
-    samples = level * rng.standard_normal(num_seconds * SAMPLE_RATE)
-    return samples_to_log_mel(np.clip(samples, -1, 1), SAMPLE_RATE)
-
-
-def delayed(record: Mapping, num_seconds: int, delay: float) -> np.ndarray:
-    """Log-mel of a clip's sound ``delay`` seconds late, float32 (num_seconds, 1, 96, 64); its end comes first.
+def delayed(record: Mapping, num_seconds: int, delay: float) -> ClipAudio:
+    """A clip's audio ``delay`` seconds late; its end comes first.
 
     Raises:
         AudioError: the clip has neither a wav file nor a video.
@@ -187,7 +170,7 @@ def delayed(record: Mapping, num_seconds: int, delay: float) -> np.ndarray:
         )
     wave = resample_to_16k(to_mono(samples), rate)[: num_seconds * SAMPLE_RATE]
     wave = np.pad(wave, (0, num_seconds * SAMPLE_RATE - len(wave)))
-    return samples_to_log_mel(np.roll(wave, round(delay * SAMPLE_RATE)), SAMPLE_RATE)
+    return samples_to_audio(np.roll(wave, round(delay * SAMPLE_RATE)), SAMPLE_RATE, num_seconds)
 
 
 def object_groups(truth: ClipTruth, size: tuple[int, int]) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from ska_vct.utils.errors import InputError
+
 # Channels of a group, as in Mask2Former's pixel decoder at width 256.
 _GROUP = 8
 
@@ -15,11 +17,11 @@ def small_batch_norm(name: str, channels: int, *, key: str) -> nn.Module:
         key: config key the name comes from, for the message.
 
     Raises:
-        ValueError: another name.
+        InputError: another name.
     """
     if name == "BN":
         return nn.BatchNorm2d(channels)
     if name == "GN":
         groups = max(1, channels // _GROUP)
         return nn.GroupNorm(groups if channels % groups == 0 else 1, channels)
-    raise ValueError(f"{key} is '{name}'; choose BN or GN.")
+    raise InputError(f"{key} is '{name}'; choose BN or GN.")

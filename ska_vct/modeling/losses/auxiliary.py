@@ -19,6 +19,9 @@ LOSS_REGISTRY.__doc__ = """Modules that map ``LossInputs`` to weighted losses by
 
 They are built from the configuration, and their parameters train and are saved under ``losses.<name>.``."""
 
+# Losses that a weight of MODEL.SKA switches on.
+_BY_WEIGHT = {"MapLoss": "MAP_LOSS", "ContrastLoss": "CONTRAST"}
+
 
 @dataclass(frozen=True)
 class LossInputs:
@@ -38,13 +41,13 @@ class LossInputs:
 
 
 def build_losses(cfg: CfgNode) -> nn.ModuleDict:
-    """The modules that ``MODEL.LOSSES`` names.
+    """The modules that ``MODEL.LOSSES`` names, and the losses on the motion map that have a weight.
 
     Raises:
         InputError: a name is listed twice.
         UnknownNameError: a name is not registered.
     """
-    names = list(cfg.MODEL.LOSSES)
+    names = [*cfg.MODEL.LOSSES, *(name for name, key in _BY_WEIGHT.items() if cfg.MODEL.SKA[key])]
     if len(set(names)) < len(names):
         raise InputError(f"MODEL.LOSSES lists a loss twice: {', '.join(names)}.")
     return nn.ModuleDict({name: find_registered(LOSS_REGISTRY, name, key="MODEL.LOSSES")(cfg) for name in names})

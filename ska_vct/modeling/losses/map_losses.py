@@ -7,9 +7,13 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from detectron2.config import configurable
+from torch import Tensor, nn
+
+from ska_vct.structures import IGNORE_LABEL
 
 from ..motion.ska import MotionPrompt
+from .auxiliary import LOSS_REGISTRY, LossInputs
 
 # Keeps the cross-entropy of a stretched map, which holds exact zeros and ones, finite.
 _EDGE = 1e-3
@@ -90,3 +94,46 @@ def contrast_loss(
     per_frame = F.cross_entropy(match, torch.arange(len(clip), device=match.device), reduction="none")
     use = use.float()
     return (per_frame * use).sum() / use.sum().clamp(min=1)
+
+
+@LOSS_REGISTRY.register()
+class MapLoss(nn.Module):
+    """:func:`map_loss` times ``MODEL.SKA.MAP_LOSS``, as ``loss_map``."""
+
+    @configurable
+    def __init__(self, *, weight: float):
+        super().__init__()
+        self.weight = weight
+
+    @classmethod
+    def from_config(cls, cfg):
+        return {"weight": cfg.MODEL.SKA.MAP_LOSS}
+
+    def forward(self, inputs: LossInputs) -> dict[str, Tensor]:
+        """The loss; none where the model has no motion map."""
+        prompt = inputs.outputs.prompt
+        if prompt is None:
+            return {}
+        return {"loss_map": self.weight * map_loss(prompt, inputs.targets.labels, IGNORE_LABEL)}
+
+
+@LOSS_REGISTRY.register()
+class ContrastLoss(nn.Module):
+    """:func:`contrast_loss` times ``MODEL.SKA.CONTRAST``, as ``loss_contrast``."""
+
+    @configurable
+    def __init__(self, *, weight: float):
+        super().__init__()
+        self.weight = weight
+
+    @classmethod
+    def from_config(cls, cfg):
+        return {"weight": cfg.MODEL.SKA.CONTRAST}
+
+    def forward(self, inputs: LossInputs) -> dict[str, Tensor]:
+        """The loss; none where the motion module does not compare motion and audio over time."""
+        prompt, batch = inputs.outputs.prompt, inputs.batch
+        if prompt is None or prompt.region_match is None:
+            return {}
+        loss = contrast_loss(prompt, inputs.targets.labels, batch.lengths, batch.negative, IGNORE_LABEL)
+        return {"loss_contrast": self.weight * loss}

@@ -100,7 +100,7 @@ class TemporalSKA(nn.Module):
                 then gives an exactly zero map.
 
         Raises:
-            ValueError: another ``channels`` or ``audio``, or a number of steps in which nothing unfolds.
+            InputError: another ``channels`` or ``audio``, or a number of steps in which nothing unfolds.
         """
         super().__init__()
         if steps < 0 or steps == 1:
@@ -159,7 +159,7 @@ class TemporalSKA(nn.Module):
             flow: (N, S, 2, h', w') with S > 1, in the units of ``INPUT.FLOW.NORM``.
 
         Raises:
-            ValueError: S is 1.
+            InputError: S is 1.
         """
         if flow.shape[1] < 2:
             raise InputError(

@@ -153,7 +153,7 @@ class MPQG(nn.Module):
             plain_anchors: whether those features are taken before the motion map reweights them.
 
         Raises:
-            ValueError: for anchors without motion, or more than there are queries.
+            InputError: for anchors without motion, or more than there are queries.
         """
         super().__init__()
         if anchors and not motion:
@@ -262,5 +262,5 @@ class MPQG(nn.Module):
 
 def _plain_anchors(name: str) -> bool:
     if name not in ("modulated", "plain"):
-        raise ValueError(f"MODEL.MPQG.ANCHOR_FEATURES is '{name}'; choose modulated or plain.")
+        raise InputError(f"MODEL.MPQG.ANCHOR_FEATURES is '{name}'; choose modulated or plain.")
     return name == "plain"

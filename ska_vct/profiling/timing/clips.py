@@ -83,6 +83,7 @@ def _make_clip(
     clip = {
         "images": picture(),
         "log_mel": torch.randn(frames, 1, 96, 64, generator=generator),
+        "audio_second": torch.randn(frames, 1, 100, 64, generator=generator),
         "frame_valid": torch.ones(frames, dtype=torch.bool),
         "mask_valid": rows < annotated,
         "masks": blob_masks(frames, label_size, cfg.MODEL.NUM_CLASSES, generator),
