@@ -65,7 +65,12 @@ def test_measures_by_hand():
         [[[0.4, 0.8], [0.2, 0.1]], [[0.4, 0.4], [0.6, 0.3]], [[1.0, 0.0], [0.9, 0.5]], [[1.0, 1.0], [1.0, 1.0]]]
     )
     clips = StudyClips(
-        log_mel=torch.zeros(4, 1, 96, 64), shares=shares, sounding=sounding, silent=silent, stored=[]
+        log_mel=torch.zeros(4, 1, 96, 64),
+        audio_second=torch.zeros(4, 1, 100, 64),
+        shares=shares,
+        sounding=sounding,
+        silent=silent,
+        stored=[],
     )
     found = measure(maps, clips)
     # First: 0.6 > 0.2, but 0.4 < 0.6. Sounding (0.6 + 0.4 + 0.5) / 3, silent (0.2 + 0.6) / 2.
@@ -84,6 +89,8 @@ def test_clips_are_what_a_model_would_read(benchmark):
         mapper = ClipMapper(cfg, is_train=False)
         read = [mapper(record) for record in records]
         assert torch.equal(clips.log_mel, torch.cat([clip["log_mel"] for clip in read]))
+        second = torch.cat([clip["audio_second"] for clip in read])
+        torch.testing.assert_close(clips.audio_second, second, rtol=0, atol=0, equal_nan=True)
         flow = clips.flow(mapper.flow, tuple(cfg.INPUT.SIZE))
         assert torch.equal(flow, torch.cat([clip["flow"] for clip in read]))
     truth = torch.cat([clip["masks"] for clip in read])  # of 224 x 224
@@ -111,12 +118,13 @@ def test_only_what_a_module_reads_is_built_and_trained(name, hears_grid):
     network = MapNetwork(small_cfg("MODEL.SKA.NAME", name))
     assert (network.audio_encoder is not None) == hears_grid
     flow = torch.rand(2, 10, 2, 24, 24)
-    motion_map = network(torch.randn(2, 1, 96, 64), flow)
+    motion_map = network(torch.randn(2, 1, 96, 64), torch.randn(2, 1, 100, 64), flow)
     assert motion_map.shape == (2, 1, 24, 24)
     # A whole model gives a grid of sound; a module that says it does not read one must not.
     grid = torch.randn(2, 16, 6, 4)
-    assert hears_grid or torch.equal(network.ska(grid, torch.zeros(2, 1, 96, 64), flow).motion_map,
-                                     network(torch.zeros(2, 1, 96, 64), flow))  # fmt: skip
+    second = torch.randn(2, 1, 100, 64)
+    found = network(torch.zeros(2, 1, 96, 64), second, flow)
+    assert hears_grid or torch.equal(network.ska(grid, second, flow).motion_map, found)
 
 
 def arguments(path, out, **options):

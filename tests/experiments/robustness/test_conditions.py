@@ -46,14 +46,15 @@ def clips_of(mapper: ConditionMapper, index: int = 0) -> dict[str, dict]:
 def test_only_what_a_condition_names_changes(release):
     clips = clips_of(build(release))
     true = clips["true"]
-    changed = {name: "log_mel" for name in ("silence", "noise", "off_screen", "delayed")}
-    changed |= {"still": "flow", "other_flow": "flow", "true": None}
+    audio = ("log_mel", "audio_second")
+    changed = {name: audio for name in ("silence", "noise", "off_screen", "delayed")}
+    changed |= {"still": ("flow",), "other_flow": ("flow",), "true": ()}
     assert set(clips) == set(changed)
-    for name, field in changed.items():
+    for name, fields in changed.items():
         for key, value in true.items():
-            if key not in ("condition", field):
+            if key not in ("condition", *fields):
                 assert clips[name][key] is value, (name, key)
-        if field:
+        for field in fields:
             assert clips[name][field].shape == true[field].shape
             assert clips[name][field].dtype == true[field].dtype
             assert not torch.equal(clips[name][field], true[field])
@@ -62,12 +63,13 @@ def test_only_what_a_condition_names_changes(release):
 def test_silence_and_noise_are_sounds_and_not_invented_spectrograms():
     # ln(0 + 0.01) everywhere, for clips of 5 and of 10 seconds
     for seconds in (5, 10):
-        np.testing.assert_allclose(silence(seconds), np.log(LOG_OFFSET), rtol=1e-6)
-        assert silence(seconds).shape == (seconds, 1, 96, 64)
-    noise = white_noise(np.random.default_rng(0), 5, 0.1)
+        for part, hops in zip(silence(seconds), (96, 100), strict=True):
+            np.testing.assert_allclose(part, np.log(LOG_OFFSET), rtol=1e-6)
+            assert part.shape == (seconds, 1, hops, 64)
+    noise = white_noise(np.random.default_rng(0), 5, 0.1).log_mel
     assert noise.shape == (5, 1, 96, 64) and noise.dtype == np.float32
     # The front end's magnitude is linear: twice as loud is twice as much before the logarithm.
-    louder = white_noise(np.random.default_rng(0), 5, 0.2)
+    louder = white_noise(np.random.default_rng(0), 5, 0.2).log_mel
     np.testing.assert_allclose(np.exp(louder) - 0.01, 2 * (np.exp(noise) - 0.01), rtol=1e-3, atol=1e-4)
     # White: the spectrum is flat, so that a band's mean grows with its width only, hence with its frequency.
     bands = noise.mean(axis=(0, 1, 2))
