@@ -1,4 +1,4 @@
-"""Print what a quickstart run has come to.
+"""Print the results of a quickstart run.
 
 Example: python scripts/closing_table.py output/quickstart
 """
@@ -22,14 +22,16 @@ def main() -> int:
         print(f"error: {error.filename} is missing; run scripts/quickstart.sh to its end.", file=sys.stderr)
         return 1
     scores, convention = results["sem_seg"], results["convention"]
-    threshold = results["m_f_threshold"][convention]
+    # results of an older version do not name it
+    threshold = results.get("m_f_threshold", {}).get(convention)
+    named = f"convention '{convention}'" + (f", threshold: {threshold}" if threshold else "")
     rows = [
         ("test clips", f"{results['num_clips']} of {results['dataset']}"),
         ("M_J", f"{scores['M_J']:.2f} % (convention '{convention}')"),
-        ("M_F", f"{scores['M_F']:.2f} % (convention '{convention}', threshold: {threshold})"),
+        ("M_F", f"{scores['M_F']:.2f} % ({named})"),
         ("training", f"{measured['seconds']:.0f} s"),
         ("peak memory", f"{measured['peak_bytes'] / 2**30:.2f} GiB (training, all processes)"),
-        ("pictures", str(folder / "pictures")),
+        ("images", str(folder / "pictures")),
         ("weights", str(folder / "train" / "model_best.pth")),
     ]
     width = max(len(name) for name, _ in rows)

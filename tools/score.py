@@ -6,11 +6,11 @@ Examples:
     python tools/score.py --root datasets --subset avss --predictions predictions_coco.json \\
         --metric-convention tpavi --out output/scores
 
-Predictions are pictures of 224 x 224 in AVSBench's layout: {split}/{name}/{name}_{1..}.png of 0 and 255 (in S4
-{split}/{category}/...), {label}/{uid}/labels_semantic/{0..}.png of class indices; or a JSON file in COCO's
+Predictions are PNG files of 224 x 224 pixels in AVSBench's layout: {split}/{name}/{name}_{1..}.png of 0 and 255
+(in S4 {split}/{category}/...), {label}/{uid}/labels_semantic/{0..}.png of class indices; or a JSON file in COCO's
 format whose images have these names. tools/train_net.py --eval-only TEST.SAVE_PREDICTIONS True writes both. A
-mask of 0 and 255 has no probabilities left: its M_J is the model's, its M_F is not. docs/scores.md explains the
-conventions.
+mask of 0 and 255 has no probabilities left: its M_J is the model's own, its M_F has a single threshold and is
+marked so. docs/scores.md explains the conventions.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--subset", required=True, choices=sorted(SUBSETS))
     parser.add_argument("--split", default="test", choices=SPLITS, help="default: %(default)s")
     parser.add_argument(
-        "--predictions", required=True, metavar="PATH", help="folder of pictures, or COCO JSON file"
+        "--predictions", required=True, metavar="PATH", help="folder of PNG files, or COCO JSON file"
     )
     parser.add_argument("--metric-convention", default="combo", choices=CONVENTIONS, help="default: %(default)s")
     parser.add_argument("--out", metavar="DIR", help="folder for results.json, results.md and per-clip tables")

@@ -55,7 +55,7 @@ class BinaryStats:
         boundary: float64 (T,) boundary F; None when not measured.
         objects: (T, 3, 2), see ``objects.count_objects``; None where objects are not known.
         frame_index: (T,) the frames' seconds in the video; None for 0 .. T - 1.
-        from_masks: the prediction had no probabilities, so that every threshold gives the same mask.
+        from_masks: the prediction had no probabilities: every threshold above 0 gives the same mask.
     """
 
     predicted: Tensor

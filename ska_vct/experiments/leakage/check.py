@@ -334,4 +334,5 @@ def to_markdown(findings: list[Finding], pixels: dict[str, dict[str, dict[str, f
         for name in names
     ]
     pixel_text = tabulate(pixel_rows, ["prediction", *pixels], tablefmt="pipe", disable_numparse=True)
-    return f"{text}\n\n{pixel_text}\n"
+    heading = "M_J / M_F in percent, convention `combo`; M_F at a single threshold, as the predictions are masks:"
+    return f"{text}\n\n{heading}\n\n{pixel_text}\n"
