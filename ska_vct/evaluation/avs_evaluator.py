@@ -157,9 +157,10 @@ class AVSEvaluator(DatasetEvaluator):
             return None
         report, clips = reported
         self.last_report = report
-        logger.info(describe(report))
         if self._output_dir is not None:
             write_report(report, clips, self._output_dir)
+            logger.info(f"{report.dataset}: scores of all classes and clips are in {self._output_dir}")
+        logger.info(describe(report))
         named = {f"{name}_percent": _headline(scores) for name, scores in report.conventions.items()}
         return OrderedDict(sem_seg=report.scores, **named)
 

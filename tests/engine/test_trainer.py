@@ -83,9 +83,12 @@ def read_events(folder) -> EventAccumulator:
     return events
 
 
-def test_tensorboard_shows_clips_the_curve_and_the_config_after_each_evaluation(cfg, tmp_path):
+def test_tensorboard_shows_clips_the_curve_and_the_config_after_each_evaluation(cfg, tmp_path, caplog):
     cfg.TEST.IMAGES = 2
-    train(cfg)
+    caplog.set_level("INFO")
+    best = train(cfg).best
+    line = f"Best validation {METRIC}: {best[0]:.2f} % (convention 'combo') at iteration {best[1] + 1}"
+    assert line in caplog.text, "a number has its unit and convention beside it"
     events = read_events(tmp_path / "run")
     names = [f"clips/{NAME}/test/clip0", f"clips/{NAME}/test/clip4", f"curves/{NAME}/precision_recall"]
     assert sorted(events.Tags()["images"]) == names

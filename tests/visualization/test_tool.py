@@ -18,6 +18,7 @@ import ska_vct.modeling  # noqa: F401
 from ska_vct.engine.predict import find_records
 from ska_vct.engine.visualize import visualize
 from ska_vct.evaluation import save_prediction
+from tests.visualization.test_video import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("one", "two", "three", "four")
@@ -75,6 +76,21 @@ def test_sheets_and_videos_from_a_checkpoint(arguments):
     with av.open(str(files[2])) as video:
         assert {stream.type for stream in video.streams} == {"video", "audio"}
         assert float(video.streams.video[0].duration * video.streams.video[0].time_base) == pytest.approx(5)
+
+
+def test_sheets_and_videos_take_the_proportions_of_the_clips_own_video(arguments, tmp_path):
+    """The released frames are squares; the video of the first clip is 3:2."""
+    arguments.clips = ["one"]
+    square = np.asarray(Image.open(visualize(arguments)[1])).shape
+    path = tmp_path / "data/AVSBench_object/Multi-sources/ms3_data/raw_videos/one.mp4"
+    write_video(path, [np.full((64, 96, 3), 90, np.uint8)] * 50)
+    files = visualize(arguments)
+    wide = np.asarray(Image.open(files[1])).shape
+    assert wide[1] - square[1] > 5 * 70, "160 px wide frames have become 240 px wide"
+    with av.open(str(files[2])) as video:
+        stream = video.streams.video[0]
+        # prediction, ground truth and motion map, 480 x 320 each
+        assert stream.width == 3 * 480 + 2 * 6 and 320 < stream.height < 400
 
 
 def test_sheets_of_saved_predictions(arguments, tmp_path):
