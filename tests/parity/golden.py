@@ -73,14 +73,17 @@ class Row:
     name: str
     absolute: float
     relative: float
+    limit: float = TOLERANCE
 
     @property
     def ok(self) -> bool:
         """Within tolerance; NaN is not."""
-        return self.relative <= TOLERANCE
+        return self.relative <= self.limit
 
 
-def compare(name: str, ours: Tensor | float, wanted: Tensor, *, floor: float = 0.0) -> Row:
+def compare(
+    name: str, ours: Tensor | float, wanted: Tensor, *, floor: float = 0.0, limit: float = TOLERANCE
+) -> Row:
     """Largest difference, absolute and relative to the wanted output's largest magnitude.
 
     Whole numbers and flags must be equal: any difference counts as relative 1.
@@ -89,12 +92,13 @@ def compare(name: str, ours: Tensor | float, wanted: Tensor, *, floor: float = 0
         name: of the output.
         ours, wanted: of equal shape.
         floor: magnitudes below this count as this; for outputs that are part of a larger one.
+        limit: largest relative difference that agrees.
     """
     ours = torch.as_tensor(ours).detach()
     if tuple(ours.shape) != tuple(wanted.shape):
         return Row(f"{name} (shape {tuple(ours.shape)}, wanted {tuple(wanted.shape)})", float("inf"), float("inf"))
     if wanted.numel() == 0:
-        return Row(name, 0.0, 0.0)
+        return Row(name, 0.0, 0.0, limit)
     if not wanted.is_floating_point():
         wrong = (ours.to(wanted.dtype) != wanted).float().mean().item()
         return Row(name, wrong, float(wrong > 0))
@@ -102,7 +106,7 @@ def compare(name: str, ours: Tensor | float, wanted: Tensor, *, floor: float = 0
     both_nan = ours.isnan() & wanted.isnan()
     absolute = (ours - wanted).abs().masked_fill(both_nan, 0.0).max().item()
     magnitude = max(wanted.nan_to_num().abs().max().item(), floor)
-    return Row(name, absolute, absolute / magnitude if magnitude else absolute)
+    return Row(name, absolute, absolute / magnitude if magnitude else absolute, limit)
 
 
 def compare_all(ours: Mapping[str, Tensor], golden: Golden, prefix: str = "") -> Iterable[Row]:

@@ -21,6 +21,7 @@ import torch
 
 from tests.parity import arithmetic_kinds, model_kinds, network_kinds
 from tests.parity.golden import EXCERPTS, TOLERANCE, Golden, Row
+from tests.parity.recipe_optimizer import recipe_optimizer
 
 KINDS: dict[str, Callable[[Golden], Iterable[Row]]] = {
     "msdeform": network_kinds.msdeform,
@@ -34,6 +35,7 @@ KINDS: dict[str, Callable[[Golden], Iterable[Row]]] = {
     "criterion": arithmetic_kinds.criterion,
     "metrics": arithmetic_kinds.metrics_kind,
     "semantic_inference": arithmetic_kinds.semantic_inference,
+    "recipe_optimizer": recipe_optimizer,
 }
 
 
