@@ -1,9 +1,9 @@
-"""One geometry and one colour jitter for a whole clip: pictures, masks and flow move together (spec: training.md).
+"""The training augmentation: one geometry per clip, shared by frames, pre-masks, masks and flow (docs/recipe.md).
 
 Shape legend
     T       frames
-    h, w    any size in which the whole picture is stored
-    H, W    what the network sees, ``ClipGeometry.size``
+    h, w    any resolution at which the whole image is stored
+    H, W    input size of the network, ``ClipGeometry.size``
     S       flow fields per second
     gh, gw  the flow grid handed to the model; it covers H x W
 """
@@ -21,17 +21,18 @@ from ska_vct.structures.clip import IGNORE_LABEL, ClipError
 
 @dataclass(frozen=True, kw_only=True)
 class ClipGeometry:
-    """Resize, crop, flip, pad at the right and at the bottom, in this order.
+    """Square, resize, crop, flip, pad at the right and at the bottom, in this order.
 
-    It is told in fractions of the picture, so arrays of other resolutions than the frame's (masks, segment
-    pictures, flow) go through the same geometry without being resized to the frame first.
+    Positions are fractions of the whole image, so arrays of another resolution than the frame's (masks, pre-masks,
+    flow) take the same geometry without being resized to the frame first.
 
     Attributes:
-        resized: (height, width) of the whole picture after the resize, pixels.
-        offset: (y, x) of the crop's corner in the resized picture, pixels.
+        resized: (height, width) of the whole image after the resize, pixels.
+        offset: (y, x) of the crop's corner in the resized image, pixels.
         size: (H, W) of the result.
         flip: whether it is mirrored left to right.
-        pad_value: value of the picture's padding; labels are padded with 255, flow with zeros.
+        pad_value: value of the image's padding; labels are padded with 255, flow with zeros.
+        square: side, in pixels, of the square that the whole image is resized to before anything else; 0: not.
     """
 
     resized: tuple[int, int]
@@ -39,10 +40,11 @@ class ClipGeometry:
     size: tuple[int, int]
     flip: bool = False
     pad_value: int = 128
+    square: int = 0
 
     @classmethod
     def resize(cls, size: tuple[int, int]) -> "ClipGeometry":
-        """The geometry of testing: both sides are resized, the aspect is not kept."""
+        """Evaluation geometry: both sides are resized; the aspect ratio is not kept."""
         return cls(resized=tuple(size), size=tuple(size))
 
     @property
@@ -53,31 +55,37 @@ class ClipGeometry:
             for size, resized, offset in zip(self.size, self.resized, self.offset, strict=True)
         )
 
-    def apply_images(self, pictures: list[np.ndarray], color: ColorAugSSDTransform | None = None) -> np.ndarray:
-        """Transform pictures, bilinearly and without aliasing.
+    def apply_images(
+        self,
+        images: list[np.ndarray],
+        color: ColorAugSSDTransform | None = None,
+        *,
+        color_per_image: bool = False,
+        square_nearest: bool = False,
+    ) -> np.ndarray:
+        """Transform images; resizes are Pillow's bilinear, which averages where it shrinks.
 
         Args:
-            pictures: T uint8 arrays (h, w, 3).
-            color: jitter, drawn once for all T pictures; padding keeps its value.
+            images: T uint8 arrays (h, w, 3).
+            color: jitter; padding keeps its value.
+            color_per_image: draw the jitter anew for each image, else once for all T.
+            square_nearest: make the square with nearest-neighbour resizing, as VCT does with pre-masks.
 
         Returns:
             uint8 (T, H, W, 3).
         """
-        (height, width), (y, x) = self.content, self.offset
-        frames = np.empty((len(pictures), height, width, 3), np.uint8)
-        for frame, picture in zip(frames, pictures, strict=True):
-            # PIL resizes just the part that the crop keeps.
-            sy, sx = picture.shape[0] / self.resized[0], picture.shape[1] / self.resized[1]
-            box = (
-                x * sx,
-                y * sy,
-                min((x + width) * sx, picture.shape[1]),
-                min((y + height) * sy, picture.shape[0]),
-            )
-            frame[:] = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR, box=box)
-        if color is not None:
-            # Stacked into one tall picture, all frames get the same draw.
-            frames = color.apply_image(frames.reshape(-1, width, 3)).reshape(frames.shape)
+        how = Image.Resampling.NEAREST if square_nearest else Image.Resampling.BILINEAR
+        frames = np.empty((len(images), *self.content, 3), np.uint8)
+        for frame, image in zip(frames, images, strict=True):
+            if self.square:
+                image = np.asarray(Image.fromarray(image).resize((self.square, self.square), how))
+            frame[:] = self._resize_and_crop(image)
+        if color is not None and color_per_image:
+            for frame in frames:
+                frame[:] = color.apply_image(frame)
+        elif color is not None:
+            # Stacked into one tall image, all frames get the same draw.
+            frames = color.apply_image(frames.reshape(-1, frames.shape[2], 3)).reshape(frames.shape)
         if self.flip:
             frames = frames[:, :, ::-1]
         return self._pad(frames, self.pad_value)
@@ -88,13 +96,13 @@ class ClipGeometry:
         return self._pad(labels[:, rows][:, :, columns], IGNORE_LABEL)
 
     def apply_flow(self, flow: np.ndarray, *, image_size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
-        """Transform flow: cells move with the picture, a resize scales the vectors and a flip negates u.
+        """Transform flow: cells move with the image, a resize scales the vectors and a flip negates u.
 
         A cell of the result is the mean over its extent, zero where that is padding.
 
         Args:
-            flow: float (T, S, 2, h, w) over the whole picture; u right, v down.
-            image_size: (height, width) of the picture in whose pixels the vectors are measured.
+            flow: float (T, S, 2, h, w) over the whole image; u right, v down.
+            image_size: (height, width) of the image in whose pixels the vectors are measured.
             grid: (gh, gw).
 
         Returns:
@@ -115,10 +123,37 @@ class ClipGeometry:
         padded[:, : frames.shape[1], : frames.shape[2]] = frames
         return padded
 
+    def _resize_and_crop(self, image: np.ndarray) -> np.ndarray:
+        """The crop's pixels of the image resized as a whole, bit for bit as Pillow resizes it.
+
+        Pillow resizes rows, then columns. Only source rows that the crop reads and resized columns that it keeps go
+        through it. Its ``box`` argument, which does the same, rounds the box to single precision.
+        """
+        source, (height, width), (y, x) = image.shape[0], self.content, self.offset
+        grows = [resized > stored for resized, stored in zip(self.resized, image.shape, strict=False)]
+        # Where one side grows and the other shrinks, the order of the passes depends on Pillow's version.
+        if (height, width) == tuple(self.resized) or grows[0] != grows[1]:
+            whole = Image.fromarray(image).resize(self.resized[::-1], Image.Resampling.BILINEAR)
+            return np.asarray(whole)[y : y + height, x : x + width]
+        scale = source / self.resized[0]
+        reach = max(scale, 1.0) + 1
+        first = max(0, int((y + 0.5) * scale - reach))
+        last = min(source, math.ceil((y + height - 0.5) * scale + reach))
+        rows = Image.fromarray(image[first:last])
+        rows = rows.resize((self.resized[1], last - first), Image.Resampling.BILINEAR)
+        columns = np.zeros((source, width, 3), np.uint8)
+        columns[first:last] = np.asarray(rows)[:, x : x + width]
+        whole = Image.fromarray(columns).resize((width, self.resized[0]), Image.Resampling.BILINEAR)
+        return np.asarray(whole)[y : y + height]
+
     def _nearest(self, axis: int, stored: int) -> np.ndarray:
-        # Centre of each kept pixel of the resized picture, in whole numbers so that no centre is rounded astray.
-        places = np.arange(self.content[axis]) + self.offset[axis]
-        indices = ((2 * places + 1) * stored) // (2 * self.resized[axis])
+        """Stored index of each pixel of the result along one axis, padding left out."""
+        indices = np.arange(stored, dtype=np.int32)
+        for length in (self.square, self.resized[axis]):
+            if length:
+                indices = _nearest_as_pillow(indices, length)
+        start = self.offset[axis]
+        indices = indices[start : start + self.content[axis]]
         return indices[::-1] if self.flip and axis == 1 else indices
 
     def _cell_weights(self, axis: int, stored: int, cells: int) -> np.ndarray:
@@ -141,19 +176,26 @@ class ClipGeometry:
         return weights
 
 
+def _nearest_as_pillow(values: np.ndarray, length: int) -> np.ndarray:
+    """int32 (n,) -> (length,), nearest neighbour; where a centre falls on a border, Pillow's rounding decides."""
+    row = Image.fromarray(values[None])
+    return np.asarray(row.resize((length, 1), Image.Resampling.NEAREST))[0]
+
+
 class ClipAugmentation:
-    """Draws the geometry and the colour jitter of training, once per clip.
+    """Draws the geometry of training, once per clip, and holds the colour jitter.
 
     Randomness comes from the global generators, which Detectron2 seeds in every worker.
 
     Args:
-        size: (H, W) that the network sees.
+        size: (H, W), input size of the network.
         scales: the short side becomes int(scale * min(size)) for one of these.
         max_long_side: the long side is never longer, pixels.
         flip_prob: probability of mirroring.
-        random_crop: crop what does not fit ``size`` at random; without it such a picture is an error.
-        color: whether to draw SSD's colour jitter.
-        pad_value: value of the picture's padding.
+        random_crop: crop what does not fit ``size`` at random; without it such an image is an error.
+        color: whether to jitter colours as SSD does.
+        pad_value: value of the image's padding.
+        color_per_image: draw the jitter for every frame and pre-mask (VCT), else once per clip, for its frames only.
     """
 
     def __init__(
@@ -166,6 +208,7 @@ class ClipAugmentation:
         random_crop: bool,
         color: bool,
         pad_value: int,
+        color_per_image: bool = False,
     ):
         self.size = tuple(size)
         self.short_sides = [max(1, int(scale * min(size))) for scale in scales]
@@ -174,21 +217,31 @@ class ClipAugmentation:
         self.random_crop = random_crop
         self.color = ColorAugSSDTransform("RGB") if color else None
         self.pad_value = pad_value
+        self.color_per_image = color_per_image
 
-    def draw(self, height: int, width: int) -> ClipGeometry:
-        """Draw the geometry of a clip whose frames are ``height`` x ``width``.
+    def draw(self, height: int, width: int, *, square: bool = False) -> ClipGeometry:
+        """Draw the geometry of a clip.
+
+        Args:
+            height, width: of its frames, pixels.
+            square: whether frames are first resized to short side x short side.
 
         Raises:
-            ClipError: the resized picture does not fit and cropping is off.
+            ClipError: the resized image does not fit and cropping is off.
         """
+        side = min(height, width) if square else 0
+        if side:
+            height = width = side
         short_side = int(np.random.choice(self.short_sides))
         resized = T.ResizeShortestEdge.get_output_shape(height, width, short_side, self.max_long_side)
         spare = [max(full - size, 0) for full, size in zip(resized, self.size, strict=True)]
         if any(spare) and not self.random_crop:
             raise ClipError(
-                f"A picture of {height} x {width} pixels becomes {resized[0]} x {resized[1]}, more than "
+                f"An image of {height} x {width} pixels becomes {resized[0]} x {resized[1]}, more than "
                 f"INPUT.SIZE {self.size}; set INPUT.RANDOM_CROP to True, or choose smaller INPUT.SCALES."
             )
         offset = tuple(int(np.random.randint(room + 1)) for room in spare)
         flip = bool(np.random.rand() < self.flip_prob)
-        return ClipGeometry(resized=resized, offset=offset, size=self.size, flip=flip, pad_value=self.pad_value)
+        return ClipGeometry(
+            resized=resized, offset=offset, size=self.size, flip=flip, pad_value=self.pad_value, square=side
+        )

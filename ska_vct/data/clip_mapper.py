@@ -121,6 +121,7 @@ class ClipMapper:
             random_crop=cfg.INPUT.RANDOM_CROP,
             color=cfg.INPUT.COLOR_AUG_SSD,
             pad_value=cfg.INPUT.PAD_VALUE,
+            color_per_image=cfg.INPUT.COLOR_AUG_PER_IMAGE,
         )
         flow = FlowOptions(
             norm=cfg.INPUT.FLOW.NORM,
@@ -181,11 +182,12 @@ class ClipMapper:
         frames = self._read_frames(record, rows)
         height, width = frames[0].shape[:2]
         if self.is_train:
-            geometry = label_geometry = self.augmentation.draw(height, width)
-            color = self.augmentation.color
+            square = get_subset(record["subset"]).square_in_training
+            geometry = label_geometry = self.augmentation.draw(height, width, square=square)
+            jitter = {"color": self.augmentation.color, "color_per_image": self.augmentation.color_per_image}
         else:
             geometry, label_geometry = ClipGeometry.resize(self.size), ClipGeometry.resize(self.eval_size)
-            color = None
+            jitter = {}
         masks, mask_valid = self._masks(record, rows, (height, width), label_geometry)
         condition, audio = self._audio(record, rows)
         if condition != TRUE_CONDITION:
@@ -193,7 +195,7 @@ class ClipMapper:
             masks[masks != IGNORE_LABEL] = 0
         category = record["category"]
         clip = {
-            "images": _channels_first(geometry.apply_images(frames, color)),
+            "images": _channels_first(geometry.apply_images(frames, **jitter)),
             "log_mel": torch.from_numpy(audio.log_mel),
             "audio_second": torch.from_numpy(audio.seconds),
             "frame_valid": torch.ones(len(rows), dtype=torch.bool),
@@ -211,7 +213,7 @@ class ClipMapper:
         if self.flow is not None:
             clip["flow"] = torch.from_numpy(self._flow(record, rows, geometry))
         if self.pre_masks:
-            clip["pre_masks"] = self._pre_masks(record, rows, geometry)
+            clip["pre_masks"] = self._pre_masks(record, rows, geometry, jitter if jitter.get("color_per_image") else {})
         validate_clip(clip)
         return clip
 
@@ -276,15 +278,16 @@ class ClipMapper:
         stored = read_flow(path, clip_id=record["clip_id"], num_frames=len(record["image_paths"]))
         return prepare_flow(stored, options, rows=rows, geometry=geometry)
 
-    def _pre_masks(self, record: Mapping, rows: np.ndarray, geometry: ClipGeometry) -> torch.Tensor:
+    def _pre_masks(
+        self, record: Mapping, rows: np.ndarray, geometry: ClipGeometry, jitter: Mapping
+    ) -> torch.Tensor:
         if record["pre_mask_paths"] is None:
             raise ImageError(
                 "the segment pictures that MODEL.PRE_MASK.ENABLED needs were not listed; register the data set "
                 "with pre_masks=True."
             )
-        return _channels_first(
-            geometry.apply_images([self._read_image(record["pre_mask_paths"][row]) for row in rows])
-        )
+        images = [self._read_image(record["pre_mask_paths"][row]) for row in rows]
+        return _channels_first(geometry.apply_images(images, square_nearest=True, **jitter))
 
 
 def prepare_flow(

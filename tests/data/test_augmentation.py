@@ -1,14 +1,17 @@
 import random
+from dataclasses import replace
 
 import cv2
 import detectron2.data.transforms as T
 import numpy as np
 import pytest
+from PIL import Image
 
 from ska_vct.data.augmentation import ClipAugmentation, ClipGeometry
 from ska_vct.structures.clip import ClipError
 
 SOURCE = (60, 80)
+NEAREST, BILINEAR = Image.Resampling.NEAREST, Image.Resampling.BILINEAR
 # Sizes put no centre on the border of two source pixels, where rounding would decide which is nearest.
 # Enlarged and cropped; shrunk and padded; one of each, unequal aspects; each with and without a flip.
 GEOMETRIES = [
@@ -62,9 +65,7 @@ def test_pictures_and_labels_equal_detectron2s_chain(geometry):
     got = geometry.apply_images(pictures)
     expected = np.stack([chain.apply_image(picture) for picture in pictures])
     assert got.shape == expected.shape == (3, *geometry.size, 3)
-    # Pillow keeps the corners of a part in single precision: at most one level of rounding in each of two passes.
-    difference = np.abs(got.astype(int) - expected)
-    assert difference.max() <= 2 and difference.mean() < 0.3
+    assert np.array_equal(got, expected)
     expected = np.stack([chain.apply_segmentation(label) for label in labels])
     assert np.array_equal(geometry.apply_labels(labels), expected)
 
@@ -213,6 +214,37 @@ def test_colour_is_drawn_once_and_leaves_padding_alone():
         changed += not np.array_equal(frames, geometry.apply_images([picture] * 4))
     assert changed >= 6
     assert make_augmentation(color=False).color is None
+
+
+def test_colour_per_image_is_drawn_for_each():
+    image = np.random.default_rng(0).integers(0, 256, (*SOURCE, 3)).astype(np.uint8)
+    geometry, color = CASES[1], make_augmentation().color
+    random.seed(3)
+    frames = geometry.apply_images([image] * 6, color, color_per_image=True)
+    assert len({frame.tobytes() for frame in frames}) >= 5
+    height, width = geometry.content
+    assert (frames[:, height:] == 128).all() and (frames[:, :, width:] == 128).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_squared_first_equals_two_resizes_one_after_the_other(case):
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (*SOURCE, 3)).astype(np.uint8)
+    label = rng.integers(0, 71, SOURCE).astype(np.uint8)
+    geometry = replace(case, square=52)
+    chain = detectron2_chain(case, source=(52, 52))
+    first = {how: np.asarray(Image.fromarray(image).resize((52, 52), how)) for how in (NEAREST, BILINEAR)}
+    assert np.array_equal(geometry.apply_images([image])[0], chain.apply_image(first[BILINEAR]))
+    pre_mask = geometry.apply_images([image], square_nearest=True)[0]
+    assert np.array_equal(pre_mask, chain.apply_image(first[NEAREST]))
+    squared = np.asarray(Image.fromarray(label).resize((52, 52), NEAREST))
+    assert np.array_equal(geometry.apply_labels(label[None])[0], chain.apply_segmentation(squared))
+
+
+def test_a_drawn_square_has_the_short_side():
+    draw = make_augmentation(scales=[1.0]).draw(36, 64, square=True)
+    assert draw.square == 36 and draw.resized == (64, 64)
+    assert make_augmentation(scales=[1.0]).draw(36, 64).square == 0
 
 
 def test_without_cropping_a_picture_must_fit():

@@ -44,6 +44,8 @@ class Subset:
             log-mel or append ``zeros``.
         first_mask_labels: label folders (None: the subset has no such folders) whose training clips are annotated
             in the first frame only.
+        square_in_training: VCT resizes training frames, label maps and pre-masks to short side x short side before
+            it augments them; they are stored at any aspect ratio.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Subset:
     split_sizes: dict[str, int]
     audio_fill: str
     first_mask_labels: tuple[str | None, ...]
+    square_in_training: bool
 
     @property
     def num_classes(self) -> int:
@@ -85,6 +88,7 @@ S4 = Subset(
     split_sizes={"train": 3452, "val": 740, "test": 740},
     audio_fill="repeat",
     first_mask_labels=(None,),
+    square_in_training=False,
 )
 MS3 = Subset(
     name="ms3",
@@ -98,6 +102,7 @@ MS3 = Subset(
     split_sizes={"train": 296, "val": 64, "test": 64},
     audio_fill="repeat",
     first_mask_labels=(),
+    square_in_training=False,
 )
 AVSS = Subset(
     name="avss",
@@ -111,6 +116,7 @@ AVSS = Subset(
     split_sizes={"train": 7948, "val": 1704, "test": 1704},
     audio_fill="zeros",
     first_mask_labels=("v1s",),
+    square_in_training=True,
 )
 
 SUBSETS = {subset.name: subset for subset in (S4, MS3, AVSS)}
