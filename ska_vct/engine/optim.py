@@ -1,4 +1,4 @@
-"""Optimiser and learning-rate schedule of the published recipes (spec: training.md).
+"""Optimiser and learning-rate schedule of VCT's published training (docs/recipe.md).
 
 AdamW; no weight decay on norms, embeddings and position tables; a smaller learning rate for backbones; the
 gradient norm of the whole model clipped in every step.
@@ -25,14 +25,8 @@ _NORMS = (
     nn.RMSNorm,
     nn.LocalResponseNorm,
 )
-# Parameters that are no nn.Embedding but play its part, by the last part of their name.
-_EMBEDDING_NAMES = (
-    "relative_position_bias_table",
-    "absolute_pos_embed",
-    "pos_embed",
-    "level_embed",
-    "query_embed",
-)
+# Position tables of backbones never decay, by the last part of their name.
+_POSITION_TABLES = ("relative_position_bias_table", "absolute_pos_embed", "pos_embed")
 _BACKBONE = "backbone"
 
 
@@ -104,8 +98,10 @@ def get_parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]
         decay = solver.WEIGHT_DECAY
         if isinstance(module, _NORMS):
             decay = solver.WEIGHT_DECAY_NORM
-        elif isinstance(module, nn.Embedding) or name.rsplit(".", 1)[-1] in _EMBEDDING_NAMES:
+        elif isinstance(module, nn.Embedding):
             decay = solver.WEIGHT_DECAY_EMBED
+        if name.rsplit(".", 1)[-1] in _POSITION_TABLES:
+            decay = 0.0
         groups[lr, decay].append(parameter)
     return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
 

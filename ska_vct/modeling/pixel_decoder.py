@@ -141,6 +141,11 @@ class MSDeformAttnPixelDecoder(nn.Module):
             )
             for _ in range(num_layers)
         )
+        # As published, layers start as copies of one; then only their matrices are drawn anew.
+        with torch.no_grad():
+            for layer in self.layers[1:]:
+                layer.linear1.bias.copy_(self.layers[0].linear1.bias)
+                layer.linear2.bias.copy_(self.layers[0].linear2.bias)
         if checkpoint:
             checkpoint_blocks(self.layers)
         self.lateral = Conv2d(

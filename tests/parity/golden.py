@@ -76,6 +76,13 @@ class Row:
     limit: float = TOLERANCE
 
     @property
+    def share(self) -> float:
+        """Of what is allowed; above 1 it differs."""
+        if not self.limit:
+            return float("inf") if self.relative else 0.0
+        return self.relative / self.limit
+
+    @property
     def ok(self) -> bool:
         """Within tolerance; NaN is not."""
         return self.relative <= self.limit

@@ -120,6 +120,14 @@ class Names:
             ours.setdefault(published[int(number.flatten()[0])], []).append(name)
         return cls(ours=ours, unused=converted.unused)
 
+    def to_ours(self, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Some published parameters in our names."""
+        result = {}
+        for name, value in published.items():
+            ours = self.ours[name]
+            result |= dict(zip(ours, value.chunk(len(ours)) if value.dim() else [value], strict=True))
+        return result
+
 
 def joined(parts: list[Tensor]) -> Tensor:
     """One published parameter from ours."""

@@ -5,15 +5,14 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from detectron2.config import CfgNode
-from torch import Tensor, nn
+from torch import nn
 
-from ska_vct.checkpoint.convert.vct import from_vct
 from ska_vct.engine.optim import build_lr_scheduler, build_optimizer, get_parameter_groups
 from ska_vct.engine.trainer import Trainer
 from ska_vct.profiling.costs.fake import build_without_data
 
 from .golden import Golden, Row, compare
-from .published import Names, parameters_of, published_cfg, subset_of
+from .published import Names, joined, parameters_of, published_cfg, subset_of
 
 # Parameters lie around 1, so an absolute difference; the files' own sums of gradients carry as much.
 _STEP_LIMIT = 1e-7
@@ -80,43 +79,33 @@ def _steps(title: str, golden: Golden, facts: Mapping, cfg: CfgNode) -> Iterable
     """One optimiser, clipped and scheduled as in training, stepped with the recorded gradients."""
     model = Trainer.build_model(cfg)
     parameters = parameters_of(model)
-    names = Names.of({name: _shape(golden, title, name) for name in facts["names"]})
-    _fill(parameters, golden.under(f"{title}/init/"))
+    names = Names.of({entry["name"]: entry["shape"] for entry in json.loads(golden.text("small/params"))})
+    with torch.no_grad():
+        for name, value in names.to_ours(golden.under(f"{title}/init/")).items():
+            parameters[name].copy_(value)
     optimizer = build_optimizer(cfg, model)
     schedule = build_lr_scheduler(cfg, optimizer)
+    in_backbone, elsewhere = (
+        next(names.ours[name][0] for name in facts["names"] if ("backbone" in name) == inside)
+        for inside in (True, False)
+    )
     rates, norms, differences = [], [], {}
-    for step, wanted_rates in enumerate(facts["lr"]):
-        gradients = from_vct(golden.under(f"{title}/grad{step}/")).state
+    for step in range(len(facts["lr"])):
+        gradients = names.to_ours(golden.under(f"{title}/grad{step}/"))
         for name, parameter in parameters.items():
             parameter.grad = gradients[name].clone() if name in gradients else None
-        rates.append([_rate(optimizer, parameters[_first(names, backbone)]) for backbone in (True, False)])
+        rates.append([_rate(optimizer, parameters[name]) for name in (in_backbone, elsewhere)])
         optimizer.step()
         schedule.step()
         norms.append(float(optimizer.grad_norm))
         for name, wanted in golden.under(f"{title}/after{step}/").items():
-            parts = from_vct({name: wanted}).state
-            worst = max((parameters[ours].detach() - value).abs().max().item() for ours, value in parts.items())
-            differences[step] = max(differences.get(step, 0.0), worst)
-        del wanted_rates
+            found = joined([parameters[ours].detach() for ours in names.ours[name]])
+            differences[step] = max(differences.get(step, 0.0), (found - wanted).abs().max().item())
     wanted = torch.tensor([[rate["backbone"], rate["rest"]] for rate in facts["lr"]], dtype=torch.float64)
     yield compare(f"{title}/lr", torch.tensor(rates, dtype=torch.float64), wanted, limit=1e-10)
     yield compare(f"{title}/grad_norm", torch.tensor(norms), torch.tensor(facts["grad_norm"]), limit=1e-6)
     for step, worst in differences.items():
         yield Row(f"{title}/after{step}, absolute", worst, worst, limit=_STEP_LIMIT)
-
-
-def _shape(golden: Golden, title: str, name: str) -> tuple[int, ...]:
-    return tuple(golden[f"{title}/grad0/{name}"].shape)
-
-
-def _fill(parameters: Mapping[str, nn.Parameter], published: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, value in from_vct(published).state.items():
-            parameters[name].copy_(value)
-
-
-def _first(names: Names, backbone: bool) -> str:
-    return next(ours[0] for published, ours in names.ours.items() if ("backbone" in published) == backbone)
 
 
 def _rate(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> float:

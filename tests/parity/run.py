@@ -21,6 +21,7 @@ import torch
 
 from tests.parity import arithmetic_kinds, model_kinds, network_kinds
 from tests.parity.golden import EXCERPTS, TOLERANCE, Golden, Row
+from tests.parity.recipe_init import recipe_init
 from tests.parity.recipe_optimizer import recipe_optimizer
 
 KINDS: dict[str, Callable[[Golden], Iterable[Row]]] = {
@@ -36,6 +37,7 @@ KINDS: dict[str, Callable[[Golden], Iterable[Row]]] = {
     "metrics": arithmetic_kinds.metrics_kind,
     "semantic_inference": arithmetic_kinds.semantic_inference,
     "recipe_optimizer": recipe_optimizer,
+    "recipe_init": recipe_init,
 }
 
 
@@ -82,7 +84,7 @@ def main() -> int:
             if not (args.quiet and row.ok):
                 mark = "" if row.ok else "  DIFFERS"
                 print(f"{path.stem:<24} {row.name:<72} {row.absolute:10.2e} {row.relative:10.2e}{mark}")
-        worst = max(rows, key=lambda row: row.relative)
+        worst = max(rows, key=lambda row: row.share)
         failed |= not all(row.ok for row in rows)
         summary = f"worst of {len(rows)}: {worst.name}"
         print(f"{path.stem:<24} {summary:<72} {worst.absolute:10.2e} {worst.relative:10.2e}")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone.swin import SwinTransformer, SwinTransformerBlock, WindowAttention
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..layers.checkpoint import compute_again
 from .named import STRIDES, NamedBackbone
@@ -123,6 +123,10 @@ class SwinBackbone(NamedBackbone):
             kwargs: keyword arguments of Detectron2's ``SwinTransformer``.
         """
         network = SwinTransformer(**kwargs)
+        # VCT leaves PyTorch's initial values where Detectron2 draws normal ones; pretrained weights replace both.
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
         for layer in network.layers:
             for block in layer.blocks:
                 block.__class__ = OpenBlock

@@ -18,6 +18,8 @@ class PrototypeAlignment(nn.Module):
         super().__init__()
         self.audio_proj = nn.Linear(dim, dim, bias=False)
         self.prototype_proj = nn.Linear(dim, dim, bias=False)
+        for proj in (self.audio_proj, self.prototype_proj):
+            nn.init.normal_(proj.weight, std=dim**-0.5)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def embed(self, audio_grid: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
