@@ -213,7 +213,9 @@ class ClipMapper:
         if self.flow is not None:
             clip["flow"] = torch.from_numpy(self._flow(record, rows, geometry))
         if self.pre_masks:
-            clip["pre_masks"] = self._pre_masks(record, rows, geometry, jitter if jitter.get("color_per_image") else {})
+            clip["pre_masks"] = self._pre_masks(
+                record, rows, geometry, jitter if jitter.get("color_per_image") else {}
+            )
         validate_clip(clip)
         return clip
 

@@ -15,7 +15,7 @@ from ska_vct.engine.trainer import Trainer
 from .golden import Golden, Row, compare
 from .published import SUBSET_NAMES, Names, joined, parameters_of, published_cfg
 
-_SEEDS = (11, 12, 13)
+_SEEDS = (11, 12)
 # Differences are measured in standard errors; some thousand comparisons of equal distributions stay below.
 _LIMIT = 7.0
 # Moments of fewer elements say little.
@@ -62,7 +62,10 @@ def recipe_init(golden: Golden) -> Iterable[Row]:
 def _subset(golden: Golden, subset: str) -> Iterable[Row]:
     published = json.loads(golden.text(f"{subset}/names"))
     shapes = dict(zip(published, json.loads(golden.text(f"{subset}/shapes")), strict=True))
-    theirs = {key: golden[f"{subset}/{key}"].numpy() for key in (*_STATISTICS, "constant", "constant_value", "varies_with_seed")}
+    theirs = {
+        key: golden[f"{subset}/{key}"].numpy()
+        for key in (*_STATISTICS, "constant", "constant_value", "varies_with_seed")
+    }
     names = Names.of(shapes)
     cfg = published_cfg(subset, json.loads(golden.text(f"{subset}/cfg")))
     draws = [_draw(cfg, seed, names) for seed in _SEEDS]
@@ -72,13 +75,22 @@ def _subset(golden: Golden, subset: str) -> Iterable[Row]:
     yield compare(f"{subset}/parameters of other sizes", len(wrong_shapes), torch.tensor(0))
     places = [i for i, name in enumerate(published) if name in draws[0] and not name.startswith(_LEFT_OUT)]
     constants = [i for i in places if theirs["constant"][i]]
-    ours = torch.tensor([[max((d[published[i]] - theirs["constant_value"][i]).abs().max().item() for d in draws)] for i in constants])
+    ours = torch.tensor(
+        [
+            [max((d[published[i]] - theirs["constant_value"][i]).abs().max().item() for d in draws)]
+            for i in constants
+        ]
+    )
     yield compare(f"{subset}/{len(constants)} constants", ours, torch.zeros_like(ours))
     varies = [any(not torch.equal(draws[0][published[i]], d[published[i]]) for d in draws[1:]) for i in places]
     wanted = torch.from_numpy(theirs["varies_with_seed"])[places]
     yield compare(f"{subset}/whether {len(places)} vary with the seed", torch.tensor(varies), wanted)
     fixed = [i for i in places if not theirs["constant"][i] and not theirs["varies_with_seed"][i]]
-    moments = [(theirs[key][i][0], _statistics(draws[0][published[i]].double().flatten())[key]) for i in fixed for key in _STATISTICS]
+    moments = [
+        (theirs[key][i][0], _statistics(draws[0][published[i]].double().flatten())[key])
+        for i in fixed
+        for key in _STATISTICS
+    ]
     wanted, found = torch.tensor(moments, dtype=torch.float64).reshape(-1, 2).T
     yield compare(f"{subset}/moments of {len(fixed)} that never vary", found, wanted, limit=1e-5)
     kinds = _kinds(published, shapes, places, theirs, draws)
@@ -89,7 +101,9 @@ def _subset(golden: Golden, subset: str) -> Iterable[Row]:
         label = f"{subset}/{statistic} of {len(scores)} kinds, standard errors: {_short(worst)}"
         yield Row(label, scores[worst], scores[worst], _LIMIT)
     groups = json.loads(golden.text(f"{subset}/bitwise_equal"))
-    broken = sum(not torch.equal(draw[name], draw[group[0]]) for draw in draws for group in groups for name in group)
+    broken = sum(
+        not torch.equal(draw[name], draw[group[0]]) for draw in draws for group in groups for name in group
+    )
     yield compare(f"{subset}/{len(groups)} groups that start equal", broken, torch.tensor(0))
 
 

@@ -57,7 +57,11 @@ def _groups(title: str, cfg: CfgNode, entries: list[Mapping]) -> Iterable[Row]:
     strangers = set(parameters) - {name for group in names.ours.values() for name in group}
     # Nothing but VGGish's fully connected layers may be left out, and they get no gradient there.
     lost = [name for name in names.unused if not name.startswith("audio_backbone.embeddings.")]
-    yield compare(f"{title}/parameters of other sizes, in one of the two only", shapes + len(strangers) + len(lost), torch.tensor(0))
+    yield compare(
+        f"{title}/parameters of other sizes, in one of the two only",
+        shapes + len(strangers) + len(lost),
+        torch.tensor(0),
+    )
     found, wanted = torch.tensor(found, dtype=torch.float64), torch.tensor(wanted, dtype=torch.float64)
     for column, what in enumerate(("lr", "weight_decay")):
         label = f"{title}/{what} of {len(found)} parameters"
@@ -138,6 +142,11 @@ def _facts(solver: Mapping, cfg: CfgNode) -> Iterable[Row]:
             scaler.step(optimizer)
             skipped = bool((weight == ends[-1]).all())
     difference = (ends[0] - ends[1]).abs().max()
-    yield compare("solver/scaled against unscaled gradients", difference, torch.tensor(wanted["maxdiff_scaled_vs_unscaled"]), limit=0.0)
+    yield compare(
+        "solver/scaled against unscaled gradients",
+        difference,
+        torch.tensor(wanted["maxdiff_scaled_vs_unscaled"]),
+        limit=0.0,
+    )
     label = "solver/a step with an infinite gradient is left out"
     yield compare(label, skipped, torch.tensor(wanted["step_skipped_when_a_gradient_is_inf"]))

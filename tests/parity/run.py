@@ -22,6 +22,7 @@ import torch
 from tests.parity import arithmetic_kinds, model_kinds, network_kinds
 from tests.parity.golden import EXCERPTS, TOLERANCE, Golden, Row
 from tests.parity.recipe_init import recipe_init
+from tests.parity.recipe_mapper import recipe_mapper
 from tests.parity.recipe_optimizer import recipe_optimizer
 
 KINDS: dict[str, Callable[[Golden], Iterable[Row]]] = {
@@ -38,6 +39,7 @@ KINDS: dict[str, Callable[[Golden], Iterable[Row]]] = {
     "semantic_inference": arithmetic_kinds.semantic_inference,
     "recipe_optimizer": recipe_optimizer,
     "recipe_init": recipe_init,
+    "recipe_mapper": recipe_mapper,
 }
 
 

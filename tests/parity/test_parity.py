@@ -7,7 +7,7 @@ from tests.parity.golden import EXCERPTS, SHARED_GOLDENS
 from tests.parity.run import run_file
 
 SHIPPED = sorted(EXCERPTS.glob("*.npz"))
-FILES = sorted(path for path in SHARED_GOLDENS.glob("*.npz") if not path.stem.startswith("recipe_"))
+FILES = sorted(SHARED_GOLDENS.glob("*.npz"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
