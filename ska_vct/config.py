@@ -55,7 +55,7 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.FLIP_PROB = 0.5
     # Training: Detectron2's SSD colour jitter.
     cfg.INPUT.COLOR_AUG_SSD = True
-    # Draw the jitter anew for every frame and for every pre-mask, as VCT does; else once per clip, for its frames only.
+    # Draw the jitter anew for every frame and every pre-mask, as VCT does; else once per clip, for frames only.
     cfg.INPUT.COLOR_AUG_PER_IMAGE = False
     # Training: random crop to INPUT.SIZE; without it the resized picture must fit.
     cfg.INPUT.RANDOM_CROP = True

@@ -126,8 +126,8 @@ class ClipGeometry:
     def _resize_and_crop(self, image: np.ndarray) -> np.ndarray:
         """The crop's pixels of the image resized as a whole, bit for bit as Pillow resizes it.
 
-        Pillow resizes rows, then columns. Only source rows that the crop reads and resized columns that it keeps go
-        through it. Its ``box`` argument, which does the same, rounds the box to single precision.
+        Pillow resizes rows, then columns. It is given only the source rows that the crop reads, then only the
+        resized columns that it keeps. Pillow's ``box`` argument would round the box to single precision.
         """
         source, (height, width), (y, x) = image.shape[0], self.content, self.offset
         grows = [resized > stored for resized, stored in zip(self.resized, image.shape, strict=False)]
@@ -195,7 +195,7 @@ class ClipAugmentation:
         random_crop: crop what does not fit ``size`` at random; without it such an image is an error.
         color: whether to jitter colours as SSD does.
         pad_value: value of the image's padding.
-        color_per_image: draw the jitter for every frame and pre-mask (VCT), else once per clip, for its frames only.
+        color_per_image: draw the jitter for every frame and pre-mask (VCT), else once per clip, for frames only.
     """
 
     def __init__(

@@ -88,11 +88,7 @@ def _check_amp(cfg: CfgNode) -> None:
         raise CheckError(f"SOLVER.AMP.DTYPE is '{amp.DTYPE}'; choose auto, {' or '.join(DTYPES)}.")
     if not amp.ENABLED or cfg.MODEL.DEVICE != "cpu":
         return
-    if amp.DTYPE == "fp16":
-        raise CheckError(
-            "SOLVER.AMP.DTYPE fp16 needs CUDA; on the CPU set it to bf16, or SOLVER.AMP.ENABLED False."
-        )
-    if amp.DTYPE == "auto":
+    if amp.DTYPE != "bf16":
         _LOGGER.warning(
             "SOLVER.AMP is for CUDA; training in full precision on the CPU. Where the CPU computes in bfloat16 "
             "itself, SOLVER.AMP.DTYPE bf16 may be faster."

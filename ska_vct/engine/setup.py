@@ -28,7 +28,9 @@ from ska_vct.utils.folders import make_folder
 
 from .checks import check_cfg
 from .datasets import register_datasets, resolve_root
+from .recipe import batch_note
 
+_LOGGER = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
 # Loggers that say the same of every run: how lists are packed, and that there is no CUDA.
 _QUIET = {"detectron2.data.common": logging.WARNING, "torch.utils.cpp_extension": logging.ERROR}
@@ -115,6 +117,9 @@ def prepare_run(cfg: CfgNode, args: argparse.Namespace) -> None:
             file.write(cfg.dump())
         with atomic_write(folder / "environment.txt", "w") as file:
             file.write(f"{collect_env_info()}\n\n{args}\n")
+    note = "" if args.eval_only else batch_note(cfg, load_cfg(args.config_file))
+    if note:
+        _LOGGER.warning(note)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     if cfg.MODEL.DEVICE == "cpu":
         compute_on_cpu()

@@ -16,7 +16,8 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SUBSET_NAMES = ("s4", "ms3", "avss")
 # With these our model is VCT.
 _AS_VCT = [
-    "MODEL.DEVICE", "cpu", "MODEL.SKA.ENABLED", "False", "MODEL.MPQG.MOTION", "False", "MODEL.BRM.ENABLED", "False",
+    "MODEL.DEVICE", "cpu", "MODEL.SKA.ENABLED", "False", "MODEL.MPQG.MOTION", "False",
+    "MODEL.BRM.ENABLED", "False",
 ]  # fmt: skip
 _KEYS = {
     "MODEL.SWIN.USE_CHECKPOINT": "MODEL.BACKBONE.CHECKPOINT",

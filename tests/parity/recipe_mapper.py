@@ -24,8 +24,8 @@ from .published import published_cfg, subset_of
 
 # Images may differ by so many grey values, labels in such a share of the pixels.
 _GREY_LIMIT, _LABEL_LIMIT = 2, 0.002
-# Distances of distributions, scaled so that equal ones stay below: Kolmogorov-Smirnov's D * sqrt(n m / (n + m)), and
-# standard errors of counts.
+# Distances of distributions, scaled so that equal ones stay below: Kolmogorov-Smirnov's D * sqrt(n m / (n + m)),
+# and standard errors of counts.
 _KS_LIMIT, _COUNT_LIMIT = 2.5, 6.0
 _FIRST_AND_LAST = [0, -1]
 

@@ -29,7 +29,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
 from ska_vct.data.avsbench.folders import DatasetError, FolderIndex, MissingFiles
-from ska_vct.data.avsbench.layouts import Reader
+from ska_vct.data.avsbench.layouts import PRE_MASK, Reader
 from ska_vct.data.avsbench.leave_out import read_leave_out
 from ska_vct.data.avsbench.locate import find_release
 from ska_vct.data.avsbench.subsets import SPLITS, dataset_name, get_subset
@@ -97,8 +97,14 @@ def load_records(
     )
     if prefer_rebuilt and any(record["rebuilt"] for record in records):
         advice += ", or set DATASETS.PREFER_REBUILT to False to do without the rebuilt 384 px folders"
-    if pre_masks:
-        advice += "; the segment pictures are only needed with MODEL.PRE_MASK.ENABLED"
+    if pre_masks and any(what == PRE_MASK for _, _, what in reader.missing.files):
+        ways = (
+            "MODEL.PRE_MASK.ENABLED needs a pre-mask for every frame: make them ('python "
+            f"datasets/make_premasks.py --root {root} --subset {subset} --weights sam-vit-base --out DIR', then "
+            "INPUT.PRE_MASK.ROOT DIR), or train without (MODEL.PRE_MASK.ENABLED False, or a config that has it off)"
+        )
+        only = all(what == PRE_MASK for _, _, what in reader.missing.files)
+        advice = ways if only else f"{advice}; {ways}"
     reader.missing.check(f"{facts.title}, split {split}", len(records), advice + ".")
     return records
 

@@ -211,7 +211,8 @@ def test_subset_facts():
 
 def test_segment_pictures_in_combos_and_vcts_places(release):
     release.write_ms3(names=("x",), splits=("test",))
-    with pytest.raises(DatasetError, match="ms3_data_384/pre_SAM_mask_384/test_x/.*MODEL.PRE_MASK.ENABLED"):
+    both_ways = r"pre_SAM_mask_384/test_x/.*make_premasks.py --root .* --subset ms3 .*PRE_MASK.ENABLED False"
+    with pytest.raises(DatasetError, match=both_ways):
         load_records("ms3", "test", release.root, pre_masks=True)
     for k in range(1, 6):
         release.picture(release.ms3 / f"ms3_data/pre_SAM_mask/test_x/test_x.mp4_{k}_mask_color.png")
