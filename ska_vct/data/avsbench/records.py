@@ -101,7 +101,7 @@ def load_records(
         ways = (
             "MODEL.PRE_MASK.ENABLED needs a pre-mask for every frame: make them ('python "
             f"datasets/make_premasks.py --root {root} --subset {subset} --weights sam-vit-base --out DIR', then "
-            "INPUT.PRE_MASK.ROOT DIR), or train without (MODEL.PRE_MASK.ENABLED False, or a config that has it off)"
+            "INPUT.PRE_MASK.ROOT DIR), or train without (MODEL.PRE_MASK.ENABLED False, or a config with it off)"
         )
         only = all(what == PRE_MASK for _, _, what in reader.missing.files)
         advice = ways if only else f"{advice}; {ways}"

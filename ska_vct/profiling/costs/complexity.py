@@ -13,14 +13,20 @@ from .report import cost_report
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 GOLDEN = CONFIGS / "complexity.json"
+# Ends the name of an entry whose config is counted with its pre-mask encoder off.
+WITHOUT_PRE_MASKS = " without pre-masks"
 PAPER_CONFIGS = tuple(
-    f"{subset}/{backbone}" for subset in ("s4", "ms3", "avss") for backbone in ("swin_b_384", "pvtv2_b5", "r50")
+    f"{subset}/{form}"
+    for subset in ("s4", "ms3", "avss")
+    for form in ("swin_b_384", f"swin_b_384{WITHOUT_PRE_MASKS}", "pvtv2_b5", "r50")
 )
 
 
 def complexity(name: str) -> dict[str, Any]:
-    """Of a config, e.g. ``s4/r50``: its parts' rows of ``cost_report`` for one frame."""
-    return cost_report(load_cfg(CONFIGS / f"{name}.yaml"), 1)["parts"]
+    """Of an entry of ``PAPER_CONFIGS``, e.g. ``s4/r50``: its parts' rows of ``cost_report`` for one frame."""
+    overrides = ["MODEL.PRE_MASK.ENABLED", "False"] if name.endswith(WITHOUT_PRE_MASKS) else []
+    cfg = load_cfg(CONFIGS / f"{name.removesuffix(WITHOUT_PRE_MASKS)}.yaml", overrides)
+    return cost_report(cfg, 1)["parts"]
 
 
 def read_golden() -> dict[str, Any]:
