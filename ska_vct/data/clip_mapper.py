@@ -315,20 +315,20 @@ def prepare_flow(
     if options.first_frame == "zero":
         flow[loaded == 0] = 0
     units = stored.meta.get("units", PIXELS_PER_SECOND)
-    flow = geometry.apply_flow(
-        compensate_camera(flow, options.camera, units=units),
-        image_size=(stored.meta["height"], stored.meta["width"]),
-        grid=options.grid,
-    )
     group = regroup_series if options.grouping == "mean" else middle_fields
-    flow = normalize_flow(
-        group(flow, options.series),
+    # Normalised over the whole image: in a crop without what moves, a maximum of its own would make noise 1.
+    whole = group(compensate_camera(flow, options.camera, units=units), options.series)
+    height, width = stored.meta["height"], stored.meta["width"]
+    resized = np.array([geometry.resized[1] / width, geometry.resized[0] / height], np.float32)
+    whole = normalize_flow(
+        whole * resized[:, None, None],
         norm=options.norm,
         image_size=geometry.size,
         diagonal_share=options.diagonal_share,
         units=units,
     )
-    return flow[rows] if options.norm == "clip" else flow
+    whole = whole[rows] if options.norm == "clip" else whole
+    return geometry.apply_flow(whole, image_size=geometry.resized, grid=options.grid)
 
 
 def _negatives(cfg: CfgNode, donors: Sequence[Mapping]) -> NegativeAudio:
