@@ -22,7 +22,7 @@ def cfg(tiny_cfg, make_clip, tmp_path, monkeypatch):
     """A run on five random clips, one of which has another number of frames."""
 
     class Mapper:
-        def __init__(self, cfg, is_train):
+        def __init__(self, cfg, is_train, donors=()):
             self.eval_side = None if is_train else cfg.INPUT.EVAL_SIZE[0]
 
         def __call__(self, record):
