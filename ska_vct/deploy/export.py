@@ -19,6 +19,7 @@ from ska_vct.engine.predict import load_model
 from ska_vct.engine.setup import load_cfg
 from ska_vct.utils.errors import SkaVctError
 from ska_vct.utils.files import atomic_path
+from ska_vct.utils.imports import bare_names
 
 from .network import InferenceNetwork, example_inputs, exportable, rounded_size
 
@@ -93,7 +94,7 @@ def load_export_cfg(weights: str, config_file: str, opts: Sequence[str]) -> CfgN
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(text, encoding="utf-8")
-        return load_cfg(path, opts)
+        return load_cfg(path, opts, trusted=False)
 
 
 def portable_config(cfg: CfgNode) -> str:
@@ -104,6 +105,7 @@ def portable_config(cfg: CfgNode) -> str:
         node.WEIGHTS = fresh.WEIGHTS
     cfg.MODEL.BACKBONE_WEIGHTS, cfg.MODEL.PRE_MASK.WEIGHTS = "", ""
     cfg.MODEL.DEVICE, cfg.OUTPUT_DIR = default.MODEL.DEVICE, default.OUTPUT_DIR
+    cfg.IMPORTS = bare_names(cfg.IMPORTS)
     cfg.DATASETS.ROOT, cfg.INPUT.FLOW.ROOT, cfg.INPUT.PRE_MASK.ROOT = "", "", ""
     return cfg.dump()
 

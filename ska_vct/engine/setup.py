@@ -25,6 +25,8 @@ from ska_vct.utils.cpu import compute_on_cpu
 from ska_vct.utils.errors import SkaVctError
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
+from ska_vct.utils.imports import KEY as IMPORTS_KEY
+from ska_vct.utils.imports import import_modules
 
 from .checks import check_cfg
 from .datasets import register_datasets, resolve_root
@@ -127,11 +129,22 @@ def prepare_run(cfg: CfgNode, args: argparse.Namespace) -> None:
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
 
-def load_cfg(path: str | os.PathLike = "", overrides: Sequence[str] | None = None) -> CfgNode:
+def load_cfg(
+    path: str | os.PathLike = "", overrides: Sequence[str] | None = None, *, trusted: bool = True
+) -> CfgNode:
     """Defaults, then the file with its bases, then ``KEY VALUE`` pairs; not frozen, no device or data looked for.
+
+    The modules that ``IMPORTS`` names are imported, from the file's folder, the current folder or PYTHONPATH.
+
+    Args:
+        path: the file; empty for the defaults.
+        overrides: KEY, VALUE, ...
+        trusted: whether modules that the file names may be imported. A config that was stored in a checkpoint is
+            data, and importing runs code: pass False, and only modules named by ``overrides`` are imported.
 
     Raises:
         ConfigError: a file is missing or no YAML, a key does not exist, a value has another type than the default.
+        InputError: a module cannot be imported, see :func:`ska_vct.utils.imports.import_modules`.
     """
     cfg = get_cfg()
     if path:
@@ -144,6 +157,14 @@ def load_cfg(path: str | os.PathLike = "", overrides: Sequence[str] | None = Non
             raise ConfigError(f"{path}: {_plain(error)}") from None
     if overrides:
         _merge_overrides(cfg, list(overrides))
+    if trusted or IMPORTS_KEY in (overrides or ())[::2]:
+        folders = [Path(path).parent, Path.cwd()] if path and trusted else [Path.cwd()]
+        cfg.IMPORTS = import_modules(cfg.IMPORTS, folders=folders)
+    elif cfg.IMPORTS:
+        _LOGGER.warning(
+            f"{path}: the config comes with a checkpoint, so the modules it names are not imported: "
+            f'{", ".join(cfg.IMPORTS)}. If you trust them, name them yourself: {IMPORTS_KEY} "{cfg.IMPORTS}".'
+        )
     return cfg
 
 
