@@ -140,9 +140,20 @@ def test_ska_recipe_is_their_script(subset):
             assert value_of(script, key) == value, key
     different = {key for key in leaf_keys(script) if value_of(script, key) != value_of(paper, key)}
     # Their mixed precision is float16; VCT's config says so for AVSS only, where it is on.
-    assert different <= {*overrides, "SOLVER.AMP.DTYPE"}
+    assert different <= {*overrides, "SOLVER.AMP.DTYPE", "MODEL.WEIGHTS_SKIP"}
     assert not script.SOLVER.AMP.ENABLED or script.SOLVER.AMP.DTYPE == "fp16"
     assert script.MODEL.SKA.ENABLED and script.MODEL.MPQG.MOTION and script.MODEL.BRM.ENABLED
+
+
+def test_s4s_weights_fit_ms3s_recipe():
+    cfgs = [
+        load_cfg(CONFIGS / subset / "swin_b_384_ska_recipe.yaml", ["MODEL.DEVICE", "cpu"])
+        for subset in ("s4", "ms3")
+    ]
+    s4, ms3 = ({n: p.shape for n, p in build_without_data(cfg).named_parameters()} for cfg in cfgs)
+    skipped = tuple(cfgs[1].MODEL.WEIGHTS_SKIP)
+    assert {name: shape for name, shape in s4.items() if not name.startswith(skipped)} == ms3
+    assert all(any(name.startswith(start) for name in s4) for start in skipped)
 
 
 @pytest.mark.skipif(not SHARED.is_file(), reason="the recorded facts are not beside the repository")

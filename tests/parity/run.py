@@ -19,11 +19,15 @@ if __package__ in (None, ""):
 
 import torch
 
-from tests.parity import arithmetic_kinds, model_kinds, network_kinds
+from tests.parity import (
+    arithmetic_kinds,
+    model_kinds,
+    network_kinds,
+    recipe_init,
+    recipe_mapper,
+    recipe_optimizer,
+)
 from tests.parity.golden import EXCERPTS, TOLERANCE, Golden, Row
-from tests.parity.recipe_init import recipe_init
-from tests.parity.recipe_mapper import recipe_mapper
-from tests.parity.recipe_optimizer import recipe_optimizer
 
 KINDS: dict[str, Callable[[Golden], Iterable[Row]]] = {
     "msdeform": network_kinds.msdeform,
@@ -37,9 +41,9 @@ KINDS: dict[str, Callable[[Golden], Iterable[Row]]] = {
     "criterion": arithmetic_kinds.criterion,
     "metrics": arithmetic_kinds.metrics_kind,
     "semantic_inference": arithmetic_kinds.semantic_inference,
-    "recipe_optimizer": recipe_optimizer,
-    "recipe_init": recipe_init,
-    "recipe_mapper": recipe_mapper,
+    "recipe_optimizer": recipe_optimizer.recipe_optimizer,
+    "recipe_init": recipe_init.recipe_init,
+    "recipe_mapper": recipe_mapper.recipe_mapper,
 }
 
 

@@ -1,8 +1,12 @@
 """Every golden file agrees; the harness itself can fail."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from tests.parity import recipe_mapper
 from tests.parity.golden import EXCERPTS, SHARED_GOLDENS
 from tests.parity.run import run_file
 
@@ -63,3 +67,63 @@ def test_a_weight_too_many_is_noticed(tmp_path):
     np.savez(tmp_path / "pixel_decoder_stray.npz", **arrays)
     with pytest.raises(KeyError, match="stray"):
         run_file(tmp_path / "pixel_decoder_stray.npz")
+
+
+def changed(source: Path, folder: Path, **arrays) -> list[str]:
+    """Names of the rows that differ once some arrays of a golden file are others."""
+    path = folder / source.name
+    np.savez(
+        path, **{**dict(np.load(source)), **{name.replace("__", "/"): array for name, array in arrays.items()}}
+    )
+    return [row.name for row in run_file(path) if not row.ok]
+
+
+@pytest.mark.skipif(not FILES, reason="the golden files are not beside the repository")
+def test_another_decay_and_another_gradient_are_noticed(tmp_path):
+    source = SHARED_GOLDENS / "recipe_optimizer_ms3.npz"
+    arrays = np.load(source)
+    params = json.loads(str(arrays["small/params"]))
+    entry = next(entry for entry in params if entry["name"].endswith("transformer.level_embed"))
+    assert entry["weight_decay"] == 0.05
+    entry["weight_decay"] = 0.0
+    gradient = "steps/grad2/sem_seg_head.predictor.decoder_norm.weight"
+    found = changed(
+        source,
+        tmp_path,
+        small__params=np.array(json.dumps(params)),
+        **{gradient: arrays[gradient] * np.float32(1.5)},
+    )
+    assert found == ["small/weight_decay of 328 parameters", "steps/grad_norm", "steps/after2, absolute"]
+
+
+@pytest.mark.skipif(not FILES, reason="the golden files are not beside the repository")
+def test_one_draw_of_jitter_per_clip_and_a_shifted_crop_are_noticed(tmp_path, monkeypatch):
+    source = SHARED_GOLDENS / "recipe_mapper_avss.npz"
+    wanted = np.load(source)["v1m_tall/train1/images"]
+    shifted = np.roll(wanted, 1, axis=-1)
+    cfg_of = recipe_mapper.published_cfg
+
+    def one_draw(*args):
+        cfg = cfg_of(*args)
+        cfg.INPUT.COLOR_AUG_PER_IMAGE = False
+        return cfg
+
+    monkeypatch.setattr(recipe_mapper, "published_cfg", one_draw)
+    found = changed(source, tmp_path, v1m_tall__train1__images=shifted)
+    assert "v1m_tall/train1/images, grey values" in found and "v1m_tall/train2/images, grey values" not in found
+    assert any(name.startswith("jitter/pairs_equal: 600 of 600") for name in found)
+    assert any(name.startswith("jitter/spread within a clip") for name in found)
+
+
+@pytest.mark.skipif(not FILES, reason="the golden files are not beside the repository")
+@pytest.mark.slow
+def test_another_distribution_is_noticed(monkeypatch):
+    from ska_vct.modeling.losses import prototypes
+
+    monkeypatch.setattr(
+        prototypes.nn.init, "normal_", lambda tensor, std: tensor.uniform_(-std * 3**0.5, std * 3**0.5)
+    )
+    found = [row.name for row in run_file(SHARED_GOLDENS / "recipe_init.npz") if not row.ok]
+    assert {name.split(" ")[0] for name in found} == {
+        f"{subset}/{statistic}" for subset in ("s4", "avss") for statistic in ("min", "max", "excess_kurtosis")
+    }
