@@ -1,8 +1,6 @@
-"""AVSBench's three subsets as three records: the only place where they differ (spec: data.md, training.md)."""
+"""AVSBench's three subsets as records of facts: the only place that says how they differ (docs/data.md)."""
 
-from dataclasses import dataclass
-
-from ska_vct.utils.errors import UnknownNameError
+from ska_vct.data.facts import ORIGINAL, SPLITS, DatasetFacts, ImageSet
 
 # Order of the published VCT checkpoints' prototypes.
 S4_CATEGORIES = (
@@ -24,119 +22,151 @@ AVSS_CLASSES = (
     "tuba", "ukulele", "utv", "vacuum-cleaner", "violin", "wolf", "woman",
 )  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Subset:
-    """Facts of one AVSBench subset.
-
-    Attributes:
-        name: ``s4``, ``ms3`` or ``avss``; used in dataset names and flow folders.
-        title: what people call it, for tables.
-        folder: path of the release below the dataset root.
-        num_prototypes: learnt class prototypes of the published model; 0 for none.
-        prototype_labels: where a clip's sounding classes come from: ``category`` (the clip's category),
-            ``masks`` (classes in the frame's ground truth) or ``none``.
-        classes: names of the semantic classes, background first.
-        binary_masks: ground truth is 0 / 255 rather than an index map.
-        num_frames: frames of the clips, one per second; AVSS mixes clips of 5 (v1s, v1m) and 10 (v2).
-        split_sizes: clips of the published train / val / test split.
-        audio_fill: what the release does where the sound ends before the video: ``repeat`` the last second's
-            log-mel or append ``zeros``.
-        first_mask_labels: label folders (None: the subset has no such folders) whose training clips are annotated
-            in the first frame only.
-        square_in_training: VCT resizes training frames, label maps and pre-masks to short side x short side before
-            it augments them; they are stored at any aspect ratio.
-    """
-
-    name: str
-    title: str
-    folder: str
-    classes: tuple[str, ...]
-    num_prototypes: int
-    prototype_labels: str
-    binary_masks: bool
-    num_frames: tuple[int, ...]
-    split_sizes: dict[str, int]
-    audio_fill: str
-    first_mask_labels: tuple[str | None, ...]
-    square_in_training: bool
-
-    @property
-    def num_classes(self) -> int:
-        """Semantic classes, background (index 0) included."""
-        return len(self.classes)
-
-    def clip_frames(self, label: str | None = None) -> int:
-        """Frames of a clip; ``label`` is AVSS's folder, of which v2 holds the long clips."""
-        return max(self.num_frames) if label == "v2" else min(self.num_frames)
-
-    def annotated_frames(self, split: str, label: str | None = None) -> range:
-        """Indices, from 0, of the frames that the release annotates."""
-        sparse = split == "train" and label in self.first_mask_labels
-        return range(1 if sparse else self.clip_frames(label))
+# Frames of AVSBench-object's releases, and of the folders that COMBO's and VCT's scripts make: pixels a side.
+RELEASED_SIDE, REBUILT_SIDE, TRUTH_SIDE = 224, 384, 224
+REBUILT, CROPPED = "rebuilt 384", "rebuilt 224"
 
 
-S4 = Subset(
+def _by_split(train: str | int, evaluation: str | int) -> dict:
+    return {"train": train, "val": evaluation, "test": evaluation}
+
+
+def _object_images(data: str, frames: str, masks: str) -> tuple[ImageSet, ...]:
+    """The two forms of AVSBench-object's images: VCT's 384 px folders, then the release's own."""
+    return (
+        ImageSet(
+            state=REBUILT,
+            frames=f"{data}_384/visual_frames_384/{frames}",
+            masks=_by_split(f"{data}_384/gt_masks_384/{masks}", f"{data}_384/gt_masks_224/{masks}"),
+            side=REBUILT_SIDE,
+            mask_sides=_by_split(REBUILT_SIDE, TRUTH_SIDE),
+        ),
+        ImageSet(
+            state=ORIGINAL,
+            frames=f"{data}/visual_frames/{frames}",
+            masks=dict.fromkeys(SPLITS, f"{data}/gt_masks/{masks}"),
+            side=RELEASED_SIDE,
+        ),
+    )
+
+
+S4 = DatasetFacts(
     name="s4",
     title="AVSBench S4 (single source)",
-    folder="AVSBench_object/Single-source",
-    classes=("background", "object"),
+    catalogue="avsbench_s4",
+    source="the released s4_meta_data.csv; Zhou et al., ECCV 2022",
+    categories=S4_CATEGORIES,
     num_prototypes=len(S4_CATEGORIES),
-    prototype_labels="category",
-    binary_masks=True,
-    num_frames=(5,),
-    split_sizes={"train": 3452, "val": 740, "test": 740},
-    audio_fill="repeat",
+    num_frames=5,
     first_mask_labels=(None,),
-    square_in_training=False,
+    single_source=(None,),
+    split_sizes={"train": 3452, "val": 740, "test": 740},
+    folder="AVSBench_object/Single-source",
+    signs=(frozenset({"s4_meta_data.csv", "s4_data", "s4_data_384"}),),
+    closed=frozenset({"s4_data", "s4_data_384"}),
+    table="s4_meta_data.csv",
+    columns={"name": ("name",), "start": ("start", "start time"), "category": ("category",), "split": ("split",)},
+    optional_columns=frozenset({"start"}),
+    headless=("name", "start", "category", "split"),
+    clip_id="{split}/{category}/{name}",
+    image_sets=_object_images("s4_data", "{split}/{category}/{name}", "{split}/{category}/{name}"),
+    frame_files=("{name}_{second}",),
+    mask_files=("{name}_{second}.png",),
+    first_number=1,
+    # VCT's folder, then COMBO's; both show whole frames, at 384 and at 224 px.
+    pre_mask_folders=("s4_data_384/pre_SAM_mask_384", "s4_data/pre_SAM_mask"),
+    pre_mask_clips=("{split}/{category}/{name}",),
+    wav="s4_data/audio_wav/{split}/{category}/{name}.wav",
+    log_mel="s4_data/audio_log_mel/{split}/{category}/{name}",
+    video="s4_data/raw_videos/{split}/{category}/{name}.mp4",
+    flow="s4/{split}/{category}/{name}.npz",
+    twin_label="v1s",
 )
-MS3 = Subset(
+MS3 = DatasetFacts(
     name="ms3",
     title="AVSBench MS3 (multiple sources)",
-    folder="AVSBench_object/Multi-sources",
-    classes=("background", "object"),
-    num_prototypes=0,
-    prototype_labels="none",
-    binary_masks=True,
-    num_frames=(5,),
+    catalogue="avsbench_ms3",
+    source="the released ms3_meta_data.csv; Zhou et al., ECCV 2022",
+    num_frames=5,
     split_sizes={"train": 296, "val": 64, "test": 64},
-    audio_fill="repeat",
-    first_mask_labels=(),
-    square_in_training=False,
+    folder="AVSBench_object/Multi-sources",
+    signs=(frozenset({"ms3_meta_data.csv", "ms3_data", "ms3_data_384"}),),
+    closed=frozenset({"ms3_data", "ms3_data_384"}),
+    table="ms3_meta_data.csv",
+    columns={"name": ("video_id", "name"), "split": ("split",)},
+    headless=("name", "split"),
+    image_sets=_object_images("ms3_data", "{name}", "{split}/{name}"),
+    # The release has the video's ending inside the images' names, VCT's rebuild has not.
+    frame_files=("{name}.mp4_{second}", "{name}_{second}"),
+    mask_files=("{name}_{second}.png", "{name}.mp4_{second}.png"),
+    first_number=1,
+    pre_mask_folders=("ms3_data_384/pre_SAM_mask_384", "ms3_data/pre_SAM_mask"),
+    pre_mask_clips=("{name}",),
+    wav="ms3_data/audio_wav/{split}/{name}.wav",
+    log_mel="ms3_data/audio_log_mel/{split}/{name}",
+    video="ms3_data/raw_videos/{name}.mp4",
+    flow="ms3/{split}/{name}.npz",
+    twin_label="v1m",
+    mask_palette=True,
 )
-AVSS = Subset(
+AVSS = DatasetFacts(
     name="avss",
     title="AVSBench AVSS (semantic)",
-    folder="AVSBench_semantic",
+    catalogue="avsbench_avss",
+    source="Zhou et al., Audio-Visual Segmentation with Semantics (IJCV 2024); classes: the released label2idx.json",
     classes=AVSS_CLASSES,
-    num_prototypes=len(AVSS_CLASSES),
-    prototype_labels="masks",
     binary_masks=False,
-    num_frames=(5, 10),
-    split_sizes={"train": 7948, "val": 1704, "test": 1704},
-    audio_fill="zeros",
-    first_mask_labels=("v1s",),
+    num_prototypes=len(AVSS_CLASSES),
+    # COMBO's and VCT's mappers resize AVSS's frames to squares first; S4's and MS3's are squares.
     square_in_training=True,
+    label_frames={"v1s": 5, "v1m": 5, "v2": 10},
+    first_mask_labels=("v1s",),
+    single_source=("v1s",),
+    # An author's script says 7948 / 1704 / 1704; the released table lists 1554 test clips, as the paper does.
+    split_sizes={"train": 8498, "val": 1304, "test": 1554},
+    audio_fill="zeros",
+    folder="AVSBench_semantic",
+    signs=(frozenset({"v1s", "v1m", "v2"}), frozenset({"metadata.csv", "label2idx.json"})),
+    closed=frozenset({"v1s", "v1m", "v2", "pre_SAM_mask"}),
+    table="metadata.csv",
+    columns={"name": ("uid",), "classes": ("a_obj",), "split": ("split",), "label": ("label",), "vid": ("vid",)},
+    optional_columns=frozenset({"vid"}),
+    class_list="label2idx.json",
+    clip_id="{label}/{name}",
+    image_sets=(
+        ImageSet(
+            state=REBUILT,
+            frames="{label}/{name}/processed_frames_384",
+            masks=_by_split(
+                "{label}/{name}/processed_labels_semantic_384", "{label}/{name}/processed_labels_semantic"
+            ),
+            side=REBUILT_SIDE,
+            mask_sides=_by_split(REBUILT_SIDE, TRUTH_SIDE),
+        ),
+        # COMBO's training frames of 224 px are crops.
+        ImageSet(
+            state=CROPPED,
+            frames="{label}/{name}/processed_frames",
+            masks=dict.fromkeys(SPLITS, "{label}/{name}/processed_labels_semantic"),
+            cropped=True,
+        ),
+        ImageSet(
+            state=ORIGINAL,
+            frames="{label}/{name}/frames",
+            masks=dict.fromkeys(SPLITS, "{label}/{name}/labels_semantic"),
+        ),
+    ),
+    frame_files=("{second}",),
+    mask_files=("{second}.png",),
+    endings=(".jpg", ".jpeg", ".png"),
+    pre_mask_folders=("pre_SAM_mask/AVSBench_semantic",),
+    pre_mask_clips=("{label}/{name}/{images}", "{label}/{name}/frames"),
+    wav="{label}/{name}/audio.wav",
+    log_mel="{label}/{name}/audio",
+    video="{label}/{name}/*.mp4",
+    flow="avss/{label}/{name}.npz",
 )
 
-SUBSETS = {subset.name: subset for subset in (S4, MS3, AVSS)}
-SPLITS = ("train", "val", "test")
-
-
-def get_subset(name: str) -> Subset:
-    """Look a subset up by name.
-
-    Raises:
-        KeyError: listing the names there are.
-    """
-    try:
-        return SUBSETS[name]
-    except KeyError:
-        raise UnknownNameError(
-            f"There is no AVSBench subset '{name}'; choose one of {', '.join(SUBSETS)}."
-        ) from None
-
-
-def dataset_name(subset: str, split: str) -> str:
-    """Name under which ``subset``'s ``split`` is registered in ``DatasetCatalog``, e.g. ``avsbench_ms3_test``."""
-    return f"avsbench_{get_subset(subset).name}_{split}"
+SUBSETS = {facts.name: facts for facts in (S4, MS3, AVSS)}
+# Where the larger frames of AVSBench-object's clips come from (``twin_label``).
+LARGE_FRAMES = AVSS.name
