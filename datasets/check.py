@@ -1,14 +1,16 @@
 #!/usr/bin/env python
-"""Check AVSBench releases: what is there, what is missing, damaged or odd, and what is computed on the fly.
+"""Check datasets on disk: what is there, what is missing, damaged or unusual, and what is computed on the fly.
 
 Examples:
     python datasets/check.py --root /data/AVSBench
     python datasets/check.py --root /data/AVSBench --subset ms3 --quick
     python datasets/check.py --root /data/AVSBench --fix-list fix.csv
+    python datasets/check.py --config-file my_dataset.yaml
 
-Releases are found at any depth below ROOT, as released or as COMBO's and VCT's scripts have rebuilt them.
+AVSBench's releases are found at any depth below ROOT, as released or as COMBO's and VCT's scripts rebuild them.
 Nothing is written but the fix list, a csv file with one line per problem; given as DATASETS.LEAVE_OUT, training
-does without the clips that it names. Exit status: 0 all clips of all subsets found are usable, 1 some are not, 2
+does without the clips that it names. A config checks the dataset that its DATASETS.SUBSET names, also one of your
+own (configs/_base_/datasets/own.yaml). Exit status: 0 all clips of all subsets found are usable, 1 some are not, 2
 no release found.
 """
 
@@ -16,11 +18,16 @@ import argparse
 import sys
 
 try:
-    from ska_vct.data.avsbench.locate import find_releases
+    from ska_vct.data.avsbench.folders import DatasetError
+    from ska_vct.data.avsbench.locate import find_release, find_releases
     from ska_vct.data.avsbench.subsets import SUBSETS
+    from ska_vct.data.facts import DatasetFacts
+    from ska_vct.data.registry import ReadOptions, get_facts
     from ska_vct.data.validation.check import check_release
     from ska_vct.data.validation.findings import write_fix_list
     from ska_vct.data.validation.report import describe
+    from ska_vct.engine.datasets import register_datasets, resolve_root
+    from ska_vct.engine.setup import load_cfg
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(
@@ -31,7 +38,8 @@ except ModuleNotFoundError as error:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", required=True, metavar="DIR", help="folder with releases anywhere below it")
+    parser.add_argument("--root", default="", metavar="DIR", help="folder with releases anywhere below it")
+    parser.add_argument("--config-file", default="", metavar="FILE", help="check the dataset of this config")
     parser.add_argument(
         "--subset", nargs="+", choices=sorted(SUBSETS), default=sorted(SUBSETS), help="default: all"
     )
@@ -48,33 +56,35 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     with one_sentence_errors():
-        places = [
-            (name, base)
-            for name, bases in find_releases(args.root).items()
-            if name in args.subset
-            for base in bases
-        ]
+        root, places = find_places(args)
         if not places:
-            print(f"No release of {', '.join(args.subset)} below {args.root}; datasets/README.md has the tree.")
+            print(f"No release of {', '.join(args.subset)} below {root}; datasets/README.md has the tree.")
             return 2
+        options = ReadOptions(
+            root=root, prefer_rebuilt=not args.as_released, pre_masks=args.pre_masks, prepared=args.prepared
+        )
         reports = []
-        for name, base in places:
-            report = check_release(
-                name,
-                base,
-                args.root,
-                content=not args.quick,
-                jobs=args.jobs,
-                prefer_rebuilt=not args.as_released,
-                pre_masks=args.pre_masks,
-                prepared=args.prepared,
-            )
+        for facts, base in places:
+            report = check_release(facts, base, options, content=not args.quick, jobs=args.jobs)
             reports.append(report)
             print(describe(report, show=args.show))
         if args.fix_list:
             lines = write_fix_list(args.fix_list, [finding for report in reports for finding in report.findings])
             print(f"{lines} lines in {args.fix_list}")
     return 1 if any(report.errors for report in reports) else 0
+
+
+def find_places(args: argparse.Namespace) -> tuple[str, list[tuple[DatasetFacts, str]]]:
+    """The root, and the facts and folder of each dataset to check."""
+    if args.config_file:
+        cfg = load_cfg(args.config_file, ["DATASETS.ROOT", args.root] if args.root else None)
+        register_datasets(cfg)
+        root, facts = str(resolve_root(cfg)), get_facts(cfg.DATASETS.SUBSET)
+        return root, [(facts, find_release(facts, root))]
+    if not args.root:
+        raise DatasetError("Name the folder of the releases with --root, or a config with --config-file.")
+    found = find_releases(args.root).items()
+    return args.root, [(get_facts(name), base) for name, bases in found if name in args.subset for base in bases]
 
 
 if __name__ == "__main__":

@@ -15,12 +15,16 @@ go on where it stopped. docs/flow.md has the format, the errors of the methods a
 import argparse
 import sys
 
-from ska_vct.data.avsbench.subsets import SPLITS, SUBSETS
+from ska_vct.data.avsbench.subsets import SUBSETS
+from ska_vct.data.facts import SPLITS, DatasetFacts
 from ska_vct.data.flow.extract.clip import FlowRequest
 from ska_vct.data.flow.extract.run import compute_flow, parse_shard
 from ska_vct.data.flow.extract.slurm import CLUSTERS, submit_flow
 from ska_vct.data.flow.frame_pairs import SOURCES
 from ska_vct.data.flow.methods.registry import flow_method_names
+from ska_vct.data.registry import get_facts, get_reader
+from ska_vct.engine.datasets import register_datasets, resolve_root
+from ska_vct.engine.setup import load_cfg
 from ska_vct.synth import true_flow  # noqa: F401  registers "truth"
 from ska_vct.utils.cli import one_sentence_errors
 from ska_vct.utils.errors import InputError
@@ -32,8 +36,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     # fmt: off
-    add("--root", default="datasets", metavar="DIR", help="folder of the releases (default: %(default)s)")
-    add("--subset", nargs="+", required=True, choices=sorted(SUBSETS), help="one or several")
+    add("--root", default="", metavar="DIR",
+        help="folder of the releases (default: datasets); with a config: in place of its DATASETS.ROOT")
+    add("--subset", nargs="+", choices=sorted(SUBSETS), help="one or several")
+    add("--config-file", default="", metavar="FILE",
+        help="in place of --subset: the dataset of this config, also one of your own")
     add("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all three")
     add("--out", default="", metavar="DIR", help="folder of the flow files (default: ROOT/flow)")
     add("--leave-out", default="", metavar="FILE",
@@ -79,8 +86,9 @@ def parse_options(pairs: list[str]) -> dict[str, str | int]:
 def main(arguments: list[str] | None = None) -> int:
     with one_sentence_errors():
         args = parse_args(arguments)
+        root, subsets, facts = find_datasets(args)
         options = {
-            "root": args.root, "subsets": args.subset, "splits": args.split, "out": args.out,
+            "root": root, "subsets": subsets, "facts": facts, "splits": args.split, "out": args.out,
             "weights": args.weights, "device": args.device, "batch_size": args.batch_size, "jobs": args.jobs,
             "overwrite": args.overwrite, "leave_out": args.leave_out,
             "limit": args.limit,
@@ -104,6 +112,19 @@ def main(arguments: list[str] | None = None) -> int:
         show("Failed", failures)
         print(*summaries, sep="\n")
     return 1 if failures else 0
+
+
+def find_datasets(args: argparse.Namespace) -> tuple[str, list[str], list[DatasetFacts]]:
+    """The root, the names of the datasets, and the facts that other processes must register first."""
+    if not args.config_file:
+        if not args.subset:
+            raise InputError("Name one or several subsets with --subset, or a config with --config-file.")
+        return args.root or "datasets", args.subset, []
+    cfg = load_cfg(args.config_file, ["DATASETS.ROOT", args.root] if args.root else None)
+    register_datasets(cfg)
+    facts = get_facts(cfg.DATASETS.SUBSET)
+    own = [] if facts.name in SUBSETS or get_reader(facts.name) else [facts]
+    return str(resolve_root(cfg)), [facts.name], own
 
 
 def show(title: str, lines: list[str]) -> None:

@@ -12,7 +12,8 @@ Prints Markdown; docs/flow.md holds such a report. RAFT needs its weights (downl
 
 import argparse
 
-from ska_vct.data.avsbench.subsets import SPLITS, SUBSETS
+from ska_vct.data.avsbench.subsets import SUBSETS
+from ska_vct.data.facts import SPLITS
 from ska_vct.data.flow.methods.registry import flow_method_names
 from ska_vct.experiments.flow_quality.figure import flow_quality
 from ska_vct.utils.cli import one_sentence_errors

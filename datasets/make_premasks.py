@@ -17,8 +17,9 @@ import sys
 try:
     import torch
 
-    from ska_vct.data.avsbench.records import load_records
-    from ska_vct.data.avsbench.subsets import SPLITS, SUBSETS
+    from ska_vct.data.avsbench.subsets import SUBSETS
+    from ska_vct.data.catalog import load_records
+    from ska_vct.data.facts import SPLITS
     from ska_vct.data.images.pre_masks import load_segmenter, make_pre_masks
     from ska_vct.utils.cli import one_sentence_errors
     from ska_vct.utils.folders import make_folder

@@ -18,7 +18,8 @@ import time
 from dataclasses import fields
 
 from ska_vct.data.avsbench.folders import DatasetError
-from ska_vct.data.avsbench.subsets import SPLITS, SUBSETS
+from ska_vct.data.avsbench.subsets import SUBSETS
+from ska_vct.data.facts import SPLITS
 from ska_vct.synth import SCENE_KINDS, SynthError, SynthSettings, generate
 from ska_vct.synth.benchmark import BENCHMARK, make_benchmark, verify_benchmark
 from ska_vct.synth.truth import TruthError

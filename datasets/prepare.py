@@ -18,8 +18,11 @@ import sys
 try:
     from ska_vct.data import prepare
     from ska_vct.data.avsbench.locate import find_release
-    from ska_vct.data.avsbench.records import PREPARED_FOLDER, load_records
-    from ska_vct.data.avsbench.subsets import SPLITS, SUBSETS, get_subset
+    from ska_vct.data.avsbench.records import PREPARED_FOLDER
+    from ska_vct.data.avsbench.subsets import LARGE_FRAMES, SUBSETS
+    from ska_vct.data.catalog import load_records
+    from ska_vct.data.facts import SPLITS
+    from ska_vct.data.registry import get_facts
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(
@@ -50,10 +53,11 @@ def parse_args() -> argparse.Namespace:
 def make(args: argparse.Namespace, what: str, base: str, target: str, out: str) -> prepare.Outcome:
     splits = args.split or SPLITS
     if what == "frames":
-        if args.subset == "avss":
-            return prepare.prepare_semantic_frames(base, target, args.split or SPLITS[1:], jobs=args.jobs)
-        semantic = find_release("avss", args.root)
-        return prepare.prepare_object_frames(args.subset, base, semantic, target, splits, jobs=args.jobs)
+        facts, source = get_facts(args.subset), get_facts(LARGE_FRAMES)
+        if not facts.twin_label:
+            # Training crops AVSS from its original frames.
+            splits = args.split or SPLITS[1:]
+        return prepare.prepare_frames(facts, base, find_release(source, args.root), target, splits, jobs=args.jobs)
     options = {"prefer_rebuilt": False, "flow_root": args.flow_root, "prepared": out}
     records = [record for split in splits for record in load_records(args.subset, split, args.root, **options)]
     if what == "flow":
@@ -65,11 +69,11 @@ def main() -> int:
     args = parse_args()
     failed = 0
     with one_sentence_errors():
-        base = find_release(args.subset, args.root)
+        base = find_release(get_facts(args.subset), args.root)
         out = args.out or os.path.join(args.root, PREPARED_FOLDER)
         if not args.into_release or "flow" in args.what:
             prepare.check_target(args.root, out)
-        target = base if args.into_release else f"{out}/{get_subset(args.subset).folder}"
+        target = base if args.into_release else f"{out}/{get_facts(args.subset).folder}"
         for what in args.what:
             outcome = make(args, what, base, target, out)
             where = f"{out}/flow" if what == "flow" else target

@@ -27,8 +27,20 @@ def _add_data_config(cfg: CN) -> None:
     # beside the config file, in the current folder or on PYTHONPATH, or paths of .py files.
     cfg.IMPORTS = []
 
-    # s4, ms3 or avss: the facts of the subset come from ska_vct.data.avsbench.subsets.
+    # s4, ms3, avss, or a dataset of your own: DATASETS.OWN.NAME, or one that a module in IMPORTS registers.
     cfg.DATASETS.SUBSET = "ms3"
+    # A dataset of your own without code; configs/_base_/datasets/own.yaml explains every key.
+    own = cfg.DATASETS.OWN = CN()
+    own.NAME, own.TITLE = "", ""
+    own.CLASSES = ("background", "object")
+    own.TABLE = ""
+    own.IMAGES, own.VIDEO, own.AUDIO, own.LOG_MEL, own.MASKS = "", "", "", "", ""
+    own.FRAME_RATE = 1.0
+    own.FIRST_NUMBER = 0
+    own.DIGITS = 0
+    own.SECONDS = 0
+    own.ANNOTATED = "all"
+
     # Folder that holds AVSBench_object and AVSBench_semantic. Empty: $DETECTRON2_DATASETS, else "datasets".
     cfg.DATASETS.ROOT = ""
     # Validation set during training (best checkpoint); DATASETS.TEST is scored by --eval-only.

@@ -7,7 +7,7 @@ import yaml
 from detectron2.modeling import build_model
 
 from ska_vct.config import get_cfg
-from ska_vct.data.avsbench.subsets import get_subset
+from ska_vct.data.registry import get_facts
 from ska_vct.engine.checks import check_cfg
 from ska_vct.engine.datasets import register_datasets
 from ska_vct.engine.setup import load_cfg
@@ -86,7 +86,7 @@ def test_leaf_builds(path):
     else:
         millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
         assert millions == pytest.approx(BACKBONES[path.stem], abs=0.002)
-    assert cfg.MODEL.NUM_CLASSES == get_subset(cfg.DATASETS.SUBSET).num_classes
+    assert cfg.MODEL.NUM_CLASSES == get_facts(cfg.DATASETS.SUBSET).num_classes
 
 
 def test_the_papers_model_is_the_default():

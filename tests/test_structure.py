@@ -198,3 +198,51 @@ def test_nothing_reads_environment_or_disk_at_import():
             used = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name)}
             used |= {n.attr for n in ast.walk(statement) if isinstance(n, ast.Attribute)}
             assert used & names == set(), f"{path}:{statement.lineno}"
+
+
+SUBSET_NAMES = {"s4", "ms3", "avss"}
+# The records of facts, which are the only place that may tell subsets apart.
+SUBSET_RECORDS = PACKAGE / "data" / "avsbench" / "subsets.py"
+
+
+def subset_decisions(source: str) -> list[int]:
+    """Lines that compare with a subset's name, look one up in a dict of their own, or match on one."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.Dict):
+            parts = [key for key in node.keys if key is not None]
+        elif isinstance(node, ast.MatchValue):
+            parts = [node.value]
+        else:
+            continue
+        # A tuple of names counts as its members.
+        parts += [item for part in parts if isinstance(part, ast.Tuple | ast.List | ast.Set) for item in part.elts]
+        if any(isinstance(part, ast.Constant) and part.value in SUBSET_NAMES for part in parts):
+            lines.append(node.lineno)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("source", "number"),
+    [
+        ("if subset == 's4':\n    pass", 1),
+        ("x = 1 if name in ('ms3', 'avss') else 2", 1),
+        ("T = {'s4': 1}", 1),
+        ("match name:\n    case 'avss':\n        pass", 1),
+        ("load_records('ms3', 'test', root)\nSUBSET = 'ms3'", 0),
+    ],
+)
+def test_the_search_for_decisions_finds_what_it_should(source, number):
+    assert len(subset_decisions(source)) == number
+
+
+def test_subsets_differ_by_their_records_only():
+    paths = [*files("*.py"), *sorted((ROOT / "tools").glob("*.py")), *sorted((ROOT / "datasets").glob("*.py"))]
+    found = {
+        str(path.relative_to(ROOT)): lines
+        for path in paths
+        if path != SUBSET_RECORDS and (lines := subset_decisions(path.read_text(encoding="utf-8")))
+    }
+    assert found == {}

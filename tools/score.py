@@ -18,7 +18,8 @@ import logging
 import sys
 
 try:
-    from ska_vct.data.avsbench.subsets import SPLITS, SUBSETS
+    from ska_vct.data.avsbench.subsets import SUBSETS
+    from ska_vct.data.facts import SPLITS
     from ska_vct.engine.score import score_predictions
     from ska_vct.evaluation import CONVENTIONS
     from ska_vct.utils.cli import one_sentence_errors

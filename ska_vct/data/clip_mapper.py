@@ -12,7 +12,6 @@ from ska_vct.data.audio.files import ClipAudio, load_audio
 from ska_vct.data.audio.log_mel import AudioError, apply_gain
 from ska_vct.data.audio.negatives import NegativeAudio
 from ska_vct.data.augmentation import ClipAugmentation, ClipGeometry
-from ska_vct.data.avsbench.subsets import S4_CATEGORIES, get_subset
 from ska_vct.data.flow.camera import CAMERAS, compensate_camera
 from ska_vct.data.flow.extract.clip import FlowRequest, compute_and_keep
 from ska_vct.data.flow.methods.registry import CLASSICAL
@@ -27,6 +26,7 @@ from ska_vct.data.flow.store import (
 )
 from ska_vct.data.images.cache import ImageCache
 from ska_vct.data.images.io import ImageError, read_image, read_truth, same_proportions
+from ska_vct.data.registry import get_facts
 from ska_vct.structures.clip import IGNORE_LABEL, TRUE_CONDITION, UNKNOWN_CATEGORY, ClipError, validate_clip
 from ska_vct.utils.errors import InputError
 
@@ -182,7 +182,7 @@ class ClipMapper:
         frames = self._read_frames(record, rows)
         height, width = frames[0].shape[:2]
         if self.is_train:
-            square = get_subset(record["subset"]).square_in_training
+            square = get_facts(record["subset"]).square_in_training
             geometry = label_geometry = self.augmentation.draw(height, width, square=square)
             jitter = {"color": self.augmentation.color, "color_per_image": self.augmentation.color_per_image}
         else:
@@ -201,7 +201,7 @@ class ClipMapper:
             "frame_valid": torch.ones(len(rows), dtype=torch.bool),
             "mask_valid": torch.from_numpy(mask_valid),
             "masks": torch.from_numpy(masks),
-            "category": S4_CATEGORIES.index(category) if category in S4_CATEGORIES else UNKNOWN_CATEGORY,
+            "category": _prototype(get_facts(record["subset"]).categories, category),
             "clip_id": record["clip_id"],
             "subset": record["subset"],
             "height": label_geometry.size[0],
@@ -245,7 +245,7 @@ class ClipMapper:
     def _masks(
         self, record: Mapping, rows: np.ndarray, frame_size: tuple[int, int], geometry: ClipGeometry
     ) -> tuple[np.ndarray, np.ndarray]:
-        subset = get_subset(record["subset"])
+        subset = get_facts(record["subset"])
         paths = [record["mask_paths"][row] for row in rows]
         valid = np.array([path is not None for path in paths])
         masks = np.full((len(rows), *geometry.size), IGNORE_LABEL, np.int64)
@@ -334,6 +334,10 @@ def prepare_flow(
 def _negatives(cfg: CfgNode, donors: Sequence[Mapping]) -> NegativeAudio:
     node = cfg.INPUT.AUDIO
     return NegativeAudio(probability=node.NEGATIVES, kinds=node.NEGATIVE_KINDS, donors=donors)
+
+
+def _prototype(categories: Sequence[str], category: str | None) -> int:
+    return categories.index(category) if category in categories else UNKNOWN_CATEGORY
 
 
 def _channels_first(frames: np.ndarray) -> torch.Tensor:

@@ -25,19 +25,16 @@ import numpy as np
 from ska_vct.data.audio.files import load_log_mel
 from ska_vct.data.audio.log_mel import AudioError
 from ska_vct.data.augmentation import ClipGeometry
-from ska_vct.data.avsbench.folders import DatasetError, FolderIndex, read_table
-from ska_vct.data.avsbench.layouts import PICTURES, SQUARES
+from ska_vct.data.avsbench.folders import DatasetError, FolderIndex
 from ska_vct.data.avsbench.locate import PREPARED_MARK, find_releases
-from ska_vct.data.avsbench.subsets import AVSS_CLASSES, get_subset
-from ska_vct.data.avsbench.tables import TABLES, read_rows
+from ska_vct.data.avsbench.subsets import LARGE_FRAMES
+from ska_vct.data.avsbench.tables import Table, read_rows
+from ska_vct.data.facts import DatasetFacts, expand
 from ska_vct.data.flow.store import FlowError, FlowRecord, flow_path, read_flow, write_flow
 from ska_vct.data.images.io import ImageError, read_image, read_label_map, write_png
+from ska_vct.data.registry import get_facts
 from ska_vct.utils.files import atomic_path, write_json
 from ska_vct.utils.threads import in_threads
-
-SIDE, TRUTH_SIDE = 384, 224
-# AVSS's folder of the clips of AVSBench-object.
-_LABELS = {"s4": "v1s", "ms3": "v1m"}
 
 
 @dataclass
@@ -72,92 +69,82 @@ def check_target(root: str | os.PathLike, out: str | os.PathLike) -> None:
     write_json(f"{out}/{PREPARED_MARK}", {"made_by": "datasets/prepare.py"})
 
 
-def prepare_object_frames(
-    subset: str,
+def prepare_frames(
+    facts: DatasetFacts,
     base: str,
-    semantic: str,
+    source_base: str,
     target: str,
     splits: Sequence[str],
     *,
     jobs: int = 0,
     progress: bool = True,
 ) -> Outcome:
-    """384 px frames and masks of S4 or MS3 from AVSS's frames and label maps.
+    """Square frames and masks where VCT's scripts put theirs, from AVSS's larger frames and label maps.
 
     Args:
+        facts: of S4, MS3 (whose clips are AVSS's, ``DatasetFacts.twin_label``) or AVSS.
         base: the subset's release.
-        semantic: AVSS's release.
+        source_base: AVSS's release.
         target: twin of ``base`` to write to.
 
     Raises:
         DatasetError: a table cannot be used.
     """
-    facts = get_subset(subset)
-    twins: dict[str, list[dict]] = {}
-    for row in read_table(f"{semantic}/{TABLES['avss'][0]}", ("vid", "uid", "split", "label")):
-        if row["label"] == _LABELS[subset]:
-            twins.setdefault(row["vid"], []).append(row)
-    table = read_rows(subset, base)
+    source_facts, images = get_facts(LARGE_FRAMES), facts.image_sets[0]
+    find_source = _twins(facts, read_rows(source_facts, source_base)) if facts.twin_label else dict
+    table = read_rows(facts, base)
     index = FolderIndex()
 
     def make(row: dict) -> bool:
-        name, split = row["name"], row["split"]
-        candidates = twins.get(name)
+        source, split = find_source(row), row["split"]
+        frames_at = index.folder(source_base, expand(source_facts.original.frames, source))
+        labels_at = index.folder(source_base, expand(source_facts.original.masks[split], source))
+        side = images.mask_sides[split]
+        square = partial(_square_mask if facts.binary_masks else _square_labels, side=side)
+        tasks = []
+        for k in facts.annotated_frames(split, row.get("label")):
+            label_map = expand(source_facts.mask_files[0], source | source_facts.number(k))
+            file = expand(facts.mask_files[0], row | facts.number(k))
+            tasks.append(
+                (f"{labels_at}/{label_map}", f"{target}/{expand(images.masks[split], row)}/{file}", square)
+            )
+        # Frames last: readers take their folder as the sign that the clip is there.
+        for k in range(facts.clip_frames(row.get("label"))):
+            stem = expand(source_facts.frame_files[0], source | source_facts.number(k))
+            names = [stem + ending for ending in source_facts.endings]
+            # The release's other name of a frame is the one without the video's ending.
+            file = expand(facts.frame_files[-1], row | facts.number(k))
+            tasks.append(
+                (
+                    index.first(frames_at, names) or f"{frames_at}/{names[0]}",
+                    f"{target}/{expand(images.frames, row)}/{file}.png",
+                    partial(_square_frame, side=images.side),
+                )
+            )
+        return _write_missing(tasks)
+
+    rows = [row for split in splits for row in table.rows[split]]
+    return _run(make, rows, title=f"{facts.name} frames", jobs=jobs, progress=progress)
+
+
+def _twins(facts: DatasetFacts, table: Table) -> Callable[[dict], dict]:
+    """A function that finds AVSS's row of a clip of AVSBench-object."""
+    twins: dict[str, list[dict]] = {}
+    for rows in table.rows.values():
+        for row in rows:
+            if row["label"] == facts.twin_label:
+                twins.setdefault(row["vid"], []).append(row)
+
+    def find(row: dict) -> dict:
+        candidates = twins.get(row["name"])
         if not candidates:
             raise DatasetError(
-                f"Clip '{name}' of {facts.title} is not in AVSS's table; its frames have no source."
+                f"Clip '{row['name']}' of {facts.title} is not in AVSS's table; its frames have no source."
             )
         # Where a name is there twice the split decides, then the last, as with VCT's scripts.
-        uid = max(reversed(candidates), key=lambda twin: twin["split"] == split)["uid"]
-        source = f"{semantic}/{_LABELS[subset]}/{uid}"
-        inside = f"{split}/{row['category']}/{name}" if subset == "s4" else f"{split}/{name}"
-        frames = f"{inside if subset == 's4' else name}/{name}"
-        side = SIDE if split == "train" else TRUTH_SIDE
-        at = f"{target}/{subset}_data_384"
-        tasks = [
-            (_find_frame(index, source, k), f"{at}/visual_frames_384/{frames}_{k + 1}.png", _square_frame)
-            for k in range(facts.clip_frames())
-        ] + [
-            (
-                f"{source}/labels_semantic/{k}.png",
-                f"{at}/gt_masks_{side}/{inside}/{name}_{k + 1}.png",
-                partial(_square_mask, side=side),
-            )
-            for k in facts.annotated_frames(split)
-        ]
-        return _write_missing(tasks)
+        return max(reversed(candidates), key=lambda twin: twin["split"] == row["split"])
 
-    rows = [row for split in splits for row in table.rows[split]]
-    return _run(make, rows, title=f"{subset} frames", jobs=jobs, progress=progress)
-
-
-def prepare_semantic_frames(
-    base: str, target: str, splits: Sequence[str], *, jobs: int = 0, progress: bool = True
-) -> Outcome:
-    """384 px frames of AVSS, with label maps of 224 px (val, test) or 384 px (train); arguments as above."""
-    facts = get_subset("avss")
-    table = read_rows("avss", base)
-    index = FolderIndex()
-
-    def make(row: dict) -> bool:
-        clip, split = f"{row['label']}/{row['uid']}", row["split"]
-        labels, side = ("processed_labels_semantic", TRUTH_SIDE)
-        if split == "train":
-            labels, side = f"{labels}_384", SIDE
-        tasks = [
-            (f"{base}/{clip}/labels_semantic/{k}.png", f"{target}/{clip}/{labels}/{k}.png",
-             partial(_square_labels, side=side))
-            for k in facts.annotated_frames(split, row["label"])
-        ]  # fmt: skip
-        # Frames last: readers take their folder as the sign that the clip is there.
-        tasks += [
-            (_find_frame(index, f"{base}/{clip}", k), f"{target}/{clip}/{SQUARES}/{k}.png", _square_frame)
-            for k in range(facts.clip_frames(row["label"]))
-        ]
-        return _write_missing(tasks)
-
-    rows = [row for split in splits for row in table.rows[split]]
-    return _run(make, rows, title="avss frames", jobs=jobs, progress=progress)
+    return find
 
 
 def prepare_log_mel(records: Sequence[dict], target: str, *, jobs: int = 0, progress: bool = True) -> Outcome:
@@ -173,10 +160,7 @@ def prepare_log_mel(records: Sequence[dict], target: str, *, jobs: int = 0, prog
             return False
         source = "wav" if record["wav_path"] else "auto"
         log_mel = load_log_mel(record, len(record["image_paths"]), source)
-        if record["subset"] == "avss":
-            path = f"{target}/{record['clip_id']}/audio.npy"
-        else:
-            path = f"{target}/{record['subset']}_data/audio_log_mel/{record['clip_id']}.npy"
+        path = f"{target}/{expand(get_facts(record['subset']).log_mel, record)}.npy"
         with atomic_path(path) as temporary:
             np.save(temporary, log_mel)
         return True
@@ -238,17 +222,13 @@ def _write_missing(tasks: Sequence[tuple[str, str, Callable[[str], np.ndarray]]]
     return bool(missing)
 
 
-def _find_frame(index: FolderIndex, clip: str, k: int) -> str:
-    names = [f"{k}{end}" for end in reversed(PICTURES)]
-    return index.first(f"{clip}/frames", names) or f"{clip}/frames/{k}.jpg"
-
-
-def _square_frame(path: str) -> np.ndarray:
-    return ClipGeometry.resize((SIDE, SIDE)).apply_images([read_image(path)])[0]
+def _square_frame(path: str, *, side: int) -> np.ndarray:
+    return ClipGeometry.resize((side, side)).apply_images([read_image(path)])[0]
 
 
 def _square_labels(path: str, *, side: int) -> np.ndarray:
-    return ClipGeometry.resize((side, side)).apply_labels(read_label_map(path, len(AVSS_CLASSES))[None])[0]
+    labels = read_label_map(path, get_facts(LARGE_FRAMES).num_classes)
+    return ClipGeometry.resize((side, side)).apply_labels(labels[None])[0]
 
 
 def _square_mask(path: str, *, side: int) -> np.ndarray:

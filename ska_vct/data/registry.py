@@ -1,6 +1,6 @@
 """Datasets by name: facts, and where they are not read by their facts' templates, the reader.
 
-``register_dataset`` is the door for datasets of your own (docs/extending.md); AVSBench's subsets are there already.
+``register_dataset`` is the door for datasets of your own (docs/extending.md); AVSBench's subsets are known.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ska_vct.data.avsbench.subsets import SUBSETS
 from ska_vct.data.facts import DatasetFacts
+from ska_vct.utils.errors import InputError, UnknownNameError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +62,19 @@ def register_dataset(facts: DatasetFacts, reader: Reader | None = None) -> Datas
         ``facts``.
 
     Raises:
-        ValueError: the name is AVSBench's, or is not a plain word, or there are no classes.
+        InputError: the name is AVSBench's, or is not a plain word, or there are no classes.
     """
     if facts.name in SUBSETS:
-        raise ValueError(f"'{facts.name}' is a subset of AVSBench; give the dataset another name.")
+        raise InputError(f"'{facts.name}' is a subset of AVSBench; give the dataset another name.")
     if not facts.name.isidentifier():
-        raise ValueError(
-            f"A dataset cannot be named '{facts.name}'; use letters, digits and underscores, since folders of flow "
-            "and names of splits are made from it."
+        raise InputError(
+            f"A dataset cannot be named '{facts.name}'; use letters, digits and underscores, since folders of "
+            "flow and names of splits are made from it."
         )
     if len(facts.classes) < 2:
-        raise ValueError(f"Dataset '{facts.name}' has {len(facts.classes)} classes; name background and at least one.")
+        raise InputError(
+            f"Dataset '{facts.name}' has {len(facts.classes)} classes; name background and at least one."
+        )
     _DATASETS.facts[facts.name] = facts
     _DATASETS.readers.pop(facts.name, None)
     if reader is not None:
@@ -83,12 +86,14 @@ def get_facts(name: str) -> DatasetFacts:
     """Look a dataset up by name.
 
     Raises:
-        KeyError: listing the names there are.
+        UnknownNameError: listing the names there are.
     """
     try:
         return _DATASETS.facts[name]
     except KeyError:
-        raise KeyError(f"There is no dataset '{name}'; choose one of {', '.join(_DATASETS.facts)}.") from None
+        raise UnknownNameError(
+            f"There is no dataset '{name}'; choose one of {', '.join(_DATASETS.facts)}."
+        ) from None
 
 
 def get_reader(name: str) -> Reader | None:

@@ -7,7 +7,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from ska_vct.data.avsbench.subsets import SUBSETS
+from ska_vct.data.facts import SPLITS
+from ska_vct.data.registry import dataset_names, get_facts
 from ska_vct.utils.errors import SkaVctError
 
 from .amp import DTYPES
@@ -38,8 +39,11 @@ def check_cfg(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) ->
 
 
 def _check_names(cfg: CfgNode, eval_only: bool) -> None:
-    if cfg.DATASETS.SUBSET not in SUBSETS:
-        raise CheckError(f"DATASETS.SUBSET is '{cfg.DATASETS.SUBSET}'; choose one of {', '.join(SUBSETS)}.")
+    if cfg.DATASETS.SUBSET not in dataset_names():
+        raise CheckError(
+            f"DATASETS.SUBSET is '{cfg.DATASETS.SUBSET}'; choose one of {', '.join(dataset_names())}, or register "
+            "a dataset of your own (docs/extending.md)."
+        )
     needed = ("TEST",) if eval_only else ("TRAIN", "VAL")
     for key in needed:
         names = cfg.DATASETS[key]
@@ -47,14 +51,12 @@ def _check_names(cfg: CfgNode, eval_only: bool) -> None:
             raise CheckError(f"DATASETS.{key} is empty; name a data set, e.g. avsbench_ms3_{key.lower()}.")
         for name in names:
             if name not in DatasetCatalog:
-                ours = [known for known in DatasetCatalog.keys() if known.startswith("avsbench_")]
-                raise CheckError(
-                    f"DATASETS.{key}: there is no data set '{name}'; there are {', '.join(sorted(ours))}."
-                )
+                ours = [get_facts(known).split_name(split) for known in dataset_names() for split in SPLITS]
+                raise CheckError(f"DATASETS.{key}: there is no dataset '{name}'; there are {', '.join(ours)}.")
 
 
 def _check_classes(cfg: CfgNode) -> None:
-    subset = SUBSETS[cfg.DATASETS.SUBSET]
+    subset = get_facts(cfg.DATASETS.SUBSET)
     if cfg.MODEL.NUM_CLASSES != subset.num_classes:
         raise CheckError(
             f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES} but {subset.title} has {subset.num_classes} classes "

@@ -35,10 +35,12 @@ def check_datasets(cfg: CfgNode, names: Sequence[str]) -> None:
             audio_source=cfg.INPUT.AUDIO.SOURCE,
             flow=uses_flow and cfg.INPUT.FLOW.MISSING == "error" and not cfg.INPUT.FLOW.ONLINE,
             read_flow=uses_flow,
+            input_side=min(cfg.INPUT.SIZE),
         )
         findings, coverage = check_records(records, needs, seconds=cfg.DATASETS.CHECK_SECONDS)
         for level, kind, number, clips in count_kinds(findings):
-            _LOGGER.warning(f"Data check, {level}: {kind}: {number} in {clips} clips")
+            example = next(f.text for f in findings if (f.level, f.kind) == (level, kind))
+            _LOGGER.warning(f"Data check, {level}: {kind}: {number} in {clips} clips. {example}")
         errors = errors_of(findings)
         if errors:
             clips = {finding.clip_id for finding in errors}

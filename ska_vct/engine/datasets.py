@@ -1,12 +1,13 @@
-"""Where the data sets are, and their names in Detectron2's catalogue."""
+"""Where the datasets are, and their names in Detectron2's catalogue."""
 
 import os
 from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from ska_vct.data.avsbench.records import register_subset
-from ska_vct.data.avsbench.subsets import SUBSETS
+from ska_vct.data.catalog import register_splits
+from ska_vct.data.own import own_facts
+from ska_vct.data.registry import dataset_names, register_dataset
 
 ROOT_VARIABLE = "DETECTRON2_DATASETS"
 
@@ -17,10 +18,16 @@ def resolve_root(cfg: CfgNode) -> Path:
 
 
 def register_datasets(cfg: CfgNode) -> None:
-    """Register every split of every subset below :func:`resolve_root`; nothing is read before it is used."""
+    """Register every split of every dataset below :func:`resolve_root`; nothing is read before it is used.
+
+    Raises:
+        OwnDatasetError: ``DATASETS.OWN`` does not describe a dataset.
+    """
     root = resolve_root(cfg)
-    for name in SUBSETS:
-        register_subset(name, root, **record_options(cfg))
+    if cfg.DATASETS.OWN.NAME:
+        register_dataset(own_facts(cfg.DATASETS.OWN))
+    for name in dataset_names():
+        register_splits(name, root, **record_options(cfg))
 
 
 def record_options(cfg: CfgNode) -> dict:

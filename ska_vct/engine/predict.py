@@ -12,8 +12,9 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from ska_vct.checkpoint.checkpointer import StrictCheckpointer
-from ska_vct.data.avsbench.subsets import Subset, get_subset
 from ska_vct.data.clip_mapper import ClipMapper
+from ska_vct.data.facts import DatasetFacts
+from ska_vct.data.registry import get_facts
 from ska_vct.evaluation import load_prediction
 from ska_vct.utils.errors import InputError, MissingFileError
 
@@ -35,7 +36,7 @@ class ClipPrediction(NamedTuple):
     output: dict
 
 
-def subset_of(dataset: str) -> Subset:
+def subset_of(dataset: str) -> DatasetFacts:
     """The subset that a registered data set belongs to.
 
     Raises:
@@ -44,7 +45,7 @@ def subset_of(dataset: str) -> Subset:
     if dataset not in DatasetCatalog:
         known = ", ".join(sorted(name for name in DatasetCatalog.keys() if name.startswith("avsbench_")))
         raise InputError(f"There is no data set '{dataset}'; choose one of {known}.")
-    return get_subset(MetadataCatalog.get(dataset).subset)
+    return get_facts(MetadataCatalog.get(dataset).subset)
 
 
 def find_records(dataset: str, *, clip_ids: Sequence[str] = (), num: int | None = None) -> list[dict]:

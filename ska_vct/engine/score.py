@@ -10,9 +10,10 @@ import torch
 from tqdm import tqdm
 
 from ska_vct.data.augmentation import ClipGeometry
-from ska_vct.data.avsbench.records import load_records
-from ska_vct.data.avsbench.subsets import Subset, dataset_name, get_subset
+from ska_vct.data.catalog import load_records
+from ska_vct.data.facts import DatasetFacts
 from ska_vct.data.images.io import ImageError, read_truth
+from ska_vct.data.registry import get_facts
 from ska_vct.evaluation import AVSEvaluator, load_coco, load_prediction
 from ska_vct.structures.clip import IGNORE_LABEL, ClipError
 from ska_vct.utils.errors import InputError, MissingFileError
@@ -51,10 +52,10 @@ def score_predictions(
         FileNotFoundError: there is no prediction for a frame.
         ValueError: a prediction cannot be used.
     """
-    facts = get_subset(subset)
+    facts = get_facts(subset)
     read = _reader(predictions, binary=facts.binary_masks, size=size)
     evaluator = AVSEvaluator(
-        dataset_name=dataset_name(subset, split),
+        dataset_name=facts.split_name(split),
         num_classes=facts.num_classes,
         binary=facts.binary_masks,
         class_names=facts.classes,
@@ -97,7 +98,7 @@ def _reader(
     return lambda clip_id, frames: coco.load(clip_id, frames, size=size)
 
 
-def _ground_truth(record: dict, facts: Subset, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _ground_truth(record: dict, facts: DatasetFacts, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Class per pixel int64 (T, H, W), 255 where not annotated, and bool (T,)."""
     paths = record["mask_paths"]
     annotated = np.array([path is not None for path in paths])

@@ -8,7 +8,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ska_vct.data.audio.files import load_log_mel
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.data.flow.store import read_flow
 from ska_vct.data.images.io import read_image
 from ska_vct.experiments.robustness.conditions import object_groups

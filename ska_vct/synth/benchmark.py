@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ska_vct.data.avsbench.subsets import SPLITS
+from ska_vct.data.facts import SPLITS
 from ska_vct.synth.digest import DIGESTS, digest_split
 from ska_vct.synth.settings import GENERATOR_VERSION, SynthError, SynthSettings
 from ska_vct.synth.writer import generate

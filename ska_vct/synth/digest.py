@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ska_vct.data.avsbench.folders import read_table
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.avsbench.csv_table import read_table
+from ska_vct.data.catalog import load_records
 from ska_vct.data.images.io import read_binary_mask, read_image
 from ska_vct.synth.settings import SynthError
 from ska_vct.synth.truth import TRUTH_FOLDER, read_objects

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ska_vct.data.avsbench.subsets import AVSS_CLASSES, SPLITS, SUBSETS, get_subset
+from ska_vct.data.avsbench.subsets import AVSS_CLASSES, SUBSETS
+from ska_vct.data.facts import SPLITS, expand
+from ska_vct.data.registry import get_facts
 from ska_vct.synth.scene import SCENE_KINDS, Scene, draw_scene
 from ska_vct.synth.settings import SynthSettings
 
-# AVSS's folders of labels; several objects may sound in all but v1s.
-LABELS = ("v1s", "v1m", "v2")
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -56,18 +56,18 @@ class ClipPlan:
 
 def plan_clip(settings: SynthSettings, split: str, index: int) -> ClipPlan:
     """Plan clip ``index`` of ``split``; independent of how many clips there are and of who makes them."""
-    subset = get_subset(settings.subset)
+    subset = get_facts(settings.subset)
     key = [settings.seed, list(SUBSETS).index(subset.name), SPLITS.index(split)]
     rng = np.random.default_rng([*key, 1 + index])
     starts = np.random.default_rng([*key, 0]).random(2)
     # Steps of the golden ratio spread evenly over [0, 1) at any number of clips, so shares are kept closely.
     kind = _by_share(settings.scenes, (starts[0] + index * _GOLDEN) % 1)
     label = None
-    if subset.name == "avss":
-        labels = [name for name in LABELS if settings.seconds in (0, subset.clip_frames(name))]
+    if subset.label_frames:
+        labels = [name for name in subset.label_frames if settings.seconds in (0, subset.clip_frames(name))]
         # Another irrational step: kinds and labels must not go together.
         label = labels[int((starts[1] + index * 2**0.5) % 1 * len(labels))]
-    multi = subset.name == "ms3" or label in ("v1m", "v2")
+    multi = label not in subset.single_source
     scene = draw_scene(
         rng,
         kind,
@@ -77,13 +77,13 @@ def plan_clip(settings: SynthSettings, split: str, index: int) -> ClipPlan:
         width=settings.width,
     )
     vid = f"{kind}_{split}_{index:05d}"
-    category = scene.sources[0].object_class.category if subset.name == "s4" else None
+    category = scene.sources[0].object_class.category if subset.categories else None
     name = f"{vid}_0_{scene.seconds}" if label else vid
-    folders = [label] if label else [split, *([category] if category else [])]
+    values = {"split": split, "category": category, "label": label, "name": name}
     return ClipPlan(
         subset=subset.name,
         split=split,
-        clip_id="/".join([*folders, name]),
+        clip_id=expand(subset.clip_id, values),
         name=name,
         vid=vid,
         category=category,

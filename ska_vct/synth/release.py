@@ -27,9 +27,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ska_vct.data.avsbench.subsets import AVSS_CLASSES, get_subset
+from ska_vct.data.facts import DatasetFacts, expand
 from ska_vct.data.flow.methods.base import flow_series
 from ska_vct.data.flow.store import FlowRecord, flow_path, write_flow
+from ska_vct.data.registry import get_facts
 from ska_vct.synth.plan import ClipPlan
 from ska_vct.synth.render import Renderer, Truth, draw_soundtrack
 from ska_vct.synth.settings import SynthSettings
@@ -38,20 +39,22 @@ from ska_vct.synth.video import write_video
 from ska_vct.utils.npz import write_npz
 from ska_vct.utils.palette import voc_palette
 
-TABLES = {"s4": "s4_meta_data.csv", "ms3": "ms3_meta_data.csv", "avss": "metadata.csv"}
 _JPEG_QUALITY = 95
 
 
 def table_row(plan: ClipPlan) -> dict[str, str]:
     """The clip's line in the release's own table."""
-    if plan.subset == "s4":
-        return {"name": plan.name, "start time": "0", "category": plan.category, "split": plan.split}
-    if plan.subset == "ms3":
-        return {"name": plan.name, "split": plan.split}
-    return {
-        "vid": plan.vid, "uid": plan.name, "s_min": "0", "s_max": str(plan.scene.seconds),
-        "a_obj": "_".join(plan.sounding_classes), "split": plan.split, "label": plan.label,
-    }  # fmt: skip
+    values = {
+        "name": plan.name,
+        "start": "0",
+        "end": str(plan.scene.seconds),
+        "category": plan.category,
+        "split": plan.split,
+        "label": plan.label,
+        "vid": plan.vid,
+        "classes": "_".join(plan.sounding_classes),
+    }
+    return {names[0]: values[key] for key, names in get_facts(plan.subset).columns.items()}
 
 
 def write_clip(root: Path, plan: ClipPlan, settings: SynthSettings) -> None:
@@ -60,9 +63,12 @@ def write_clip(root: Path, plan: ClipPlan, settings: SynthSettings) -> None:
     frames, truth = renderer.frames(), renderer.truth(steps=settings.series)
     sampled = renderer.sampled()
     sound = draw_soundtrack(plan.scene, rate=settings.audio_rate, channels=settings.channels, hiss=settings.hiss)
-    base = root / get_subset(plan.subset).folder
-    write = {"s4": _write_s4, "ms3": _write_ms3, "avss": _write_avss}[plan.subset]
-    wav, video = write(base, plan, frames[sampled], truth)
+    facts = get_facts(plan.subset)
+    base, values = root / facts.folder, _values(plan)
+    _write_images(base, facts, plan, frames[sampled], truth)
+    wav = base / expand(facts.wav, values)
+    # AVSS is released without videos; ours lies beside the audio, where the reader looks for one.
+    video = base / expand(facts.video, values).replace("*", "video")
     for path in (wav, video):
         path.parent.mkdir(parents=True, exist_ok=True)
     _write_wav(wav, sound, settings.audio_rate)
@@ -71,41 +77,36 @@ def write_clip(root: Path, plan: ClipPlan, settings: SynthSettings) -> None:
     _write_truth(root, plan, truth, sampled / settings.fps)
 
 
-def _write_s4(base: Path, plan: ClipPlan, frames: np.ndarray, truth: Truth) -> tuple[Path, Path]:
-    data, folder = base / "s4_data", Path(plan.split, plan.category)
-    for k, frame in enumerate(frames, 1):
-        _write_picture(data / "visual_frames" / folder / plan.name / f"{plan.name}_{k}.png", frame)
-    masks = _union(truth)
-    for t in get_subset("s4").annotated_frames(plan.split):
-        _write_mask(data / "gt_masks" / folder / plan.name / f"{plan.name}_{t + 1}.png", masks[t])
-    return data / "audio_wav" / folder / f"{plan.name}.wav", data / "raw_videos" / folder / f"{plan.name}.mp4"
+def _values(plan: ClipPlan) -> dict[str, str | None]:
+    return {"split": plan.split, "category": plan.category, "label": plan.label, "name": plan.name}
 
 
-def _write_ms3(base: Path, plan: ClipPlan, frames: np.ndarray, truth: Truth) -> tuple[Path, Path]:
-    data = base / "ms3_data"
-    for k, frame in enumerate(frames, 1):
-        _write_picture(data / "visual_frames" / plan.name / f"{plan.name}.mp4_{k}.png", frame)
-    masks = _union(truth)
-    for t in get_subset("ms3").annotated_frames(plan.split):
-        path = data / "gt_masks" / plan.split / plan.name / f"{plan.name}_{t + 1}.png"
-        # Released MS3 masks have a palette; a grey one gives 0 and 255 to every way of reading.
-        _write_mask(path, masks[t], palette=np.repeat(np.arange(256, dtype=np.uint8), 3))
-    return data / "audio_wav" / plan.split / f"{plan.name}.wav", data / "raw_videos" / f"{plan.name}.mp4"
+def _write_images(base: Path, facts: DatasetFacts, plan: ClipPlan, frames: np.ndarray, truth: Truth) -> None:
+    values, images = _values(plan), facts.original
+    frames_at = base / expand(images.frames, values)
+    masks_at = base / expand(images.masks[plan.split], values)
+    ending = facts.endings[0]
+    for k, frame in enumerate(frames):
+        _write_picture(frames_at / f"{expand(facts.frame_files[0], values | facts.number(k))}{ending}", frame)
+    masks = _union(truth) if facts.binary_masks else _label_maps(plan, truth, facts)
+    # A grey palette gives 0 and 255 to every way of reading.
+    palette = np.repeat(np.arange(256, dtype=np.uint8), 3) if facts.mask_palette else None
+    for k in facts.annotated_frames(plan.split, plan.label):
+        file = expand(facts.mask_files[0], values | facts.number(k))
+        _write_mask(masks_at / file, masks[k], palette=palette)
+        if not facts.binary_masks:
+            colors = voc_palette(facts.num_classes)
+            _write_picture(masks_at.with_name("labels_rgb") / file, colors[masks[k]])
 
 
-def _write_avss(base: Path, plan: ClipPlan, frames: np.ndarray, truth: Truth) -> tuple[Path, Path]:
-    folder = base / plan.label / plan.name
-    for t, frame in enumerate(frames):
-        _write_picture(folder / "frames" / f"{t}.jpg", frame)
-    palette = voc_palette(len(AVSS_CLASSES))
-    labels = np.zeros((len(frames), *frames.shape[1:3]), np.uint8)
+def _label_maps(plan: ClipPlan, truth: Truth, facts: DatasetFacts) -> np.ndarray:
+    """Class of what sounds, uint8 (T, H, W)."""
+    count, _, *size = truth.masks.shape
+    labels = np.zeros((count, *size), np.uint8)
     for k, item in enumerate(plan.scene.objects):
-        labels[truth.masks[:, k] & truth.sounding[:, k, None, None]] = AVSS_CLASSES.index(item.object_class.avss)
-    for t in get_subset("avss").annotated_frames(plan.split, plan.label):
-        _write_mask(folder / "labels_semantic" / f"{t}.png", labels[t])
-        _write_picture(folder / "labels_rgb" / f"{t}.png", palette[labels[t]])
-    # AVSS is released without videos; ours lies beside the sound, where the reader looks for one.
-    return folder / "audio.wav", folder / "video.mp4"
+        shown = truth.masks[:, k] & truth.sounding[:, k, None, None]
+        labels[shown] = facts.classes.index(item.object_class.avss)
+    return labels
 
 
 def _union(truth: Truth) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ska_vct.data.flow.methods.base import SAMPLE_TIME
+from ska_vct.data.facts import SAMPLE_TIME
 from ska_vct.synth.envelopes import CONTROL_RATE
 from ska_vct.synth.looks import draw_sprite
 from ska_vct.synth.scene import Scene, SceneObject

@@ -3,8 +3,9 @@
 import math
 from dataclasses import asdict, dataclass, field
 
-from ska_vct.data.avsbench.subsets import SPLITS, get_subset
+from ska_vct.data.facts import SPLITS
 from ska_vct.data.flow.methods.base import MIN_SIDE
+from ska_vct.data.registry import get_facts
 from ska_vct.synth.classes import HELDOUT_VARIANTS, SEEN_VARIANTS
 from ska_vct.synth.scene import SCENE_KINDS, SceneOptions
 from ska_vct.utils.errors import SkaVctError
@@ -70,9 +71,10 @@ class SynthSettings:
 
     def __post_init__(self):
         try:
-            facts = get_subset(self.subset)
+            facts = get_facts(self.subset)
         except KeyError as error:
             raise SynthError(error.args[0]) from None
+        lengths = sorted({*facts.label_frames.values()} or {facts.num_frames})
         checks = (
             (min(self.counts.values()) >= 0 and sum(self.counts.values()) > 0, "at least one clip in some split",
              f"train {self.train}, val {self.val}, test {self.test}"),
@@ -80,7 +82,7 @@ class SynthSettings:
             (0.5 <= self.aspect <= 2, "an aspect from 0.5 to 2", self.aspect),
             (self.seed >= 0, "a seed that is not negative", self.seed),
             (4 <= self.fps <= 60, "4 to 60 pictures per second", self.fps),
-            (self.seconds in (0, *facts.num_frames), f"seconds 0 or {' or '.join(map(str, facts.num_frames))}",
+            (self.seconds in (0, *lengths), f"seconds 0 or {' or '.join(map(str, lengths))}",
              self.seconds),
             (1 <= self.series <= self.fps, "a series from 1 to the pictures per second", self.series),
             (self.flow_size >= 1, "a flow size of at least 1", self.flow_size),

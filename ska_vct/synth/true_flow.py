@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ska_vct.data.avsbench.subsets import SPLITS
+from ska_vct.data.facts import SPLITS
 from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs, shrink
 from ska_vct.data.flow.methods.registry import refuse_weights, register_flow_method
 from ska_vct.data.flow.store import FlowError

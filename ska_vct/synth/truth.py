@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ska_vct.data.avsbench.folders import read_table
+from ska_vct.data.avsbench.csv_table import read_table
 from ska_vct.utils.errors import SkaVctError
 
 TRUTH_FOLDER = "synth_truth"

@@ -13,9 +13,10 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from ska_vct.data.avsbench.subsets import SPLITS, get_subset
+from ska_vct.data.facts import SPLITS
+from ska_vct.data.registry import get_facts
 from ska_vct.synth.plan import plan_clip
-from ska_vct.synth.release import TABLES, table_row, write_clip
+from ska_vct.synth.release import table_row, write_clip
 from ska_vct.synth.settings import SynthError, SynthSettings
 from ska_vct.synth.truth import TRUTH_FOLDER, truth_path
 from ska_vct.utils.files import atomic_write, write_json
@@ -55,17 +56,18 @@ def generate(root: str | os.PathLike, settings: SynthSettings, *, jobs: int = 0,
             rows.append(row)
             bar.update()
     _write_table(root / TRUTH_FOLDER / f"{settings.subset}_clips.csv", [clip for clip, _ in rows])
-    base = root / get_subset(settings.subset).folder
-    if settings.subset == "avss":
-        write_json(base / "label2idx.json", {name: index for index, name in enumerate(get_subset("avss").classes)})
-    _write_table(base / TABLES[settings.subset], [row for _, row in rows])
+    facts = get_facts(settings.subset)
+    base = root / facts.folder
+    if facts.class_list:
+        write_json(base / facts.class_list, {name: index for index, name in enumerate(facts.classes)})
+    _write_table(base / facts.table, [row for _, row in rows])
     write_json(marker, {"complete": True, "settings": wanted})
     return True
 
 
 def _check_target(root: Path, subset: str, wanted: dict) -> bool:
     """True: the release is there and whole. False: there is nothing, or part of this very release."""
-    marker, base = _marker(root, subset), root / get_subset(subset).folder
+    marker, base = _marker(root, subset), root / get_facts(subset).folder
     if not marker.is_file():
         if base.exists() and any(base.iterdir()):
             raise SynthError(
@@ -86,7 +88,7 @@ def _check_target(root: Path, subset: str, wanted: dict) -> bool:
             f"--root, or remove {base}, {root / 'flow' / subset} and {marker.parent / subset}, and {marker} last."
         )
     # A table that someone removed is written again.
-    return complete and (base / TABLES[subset]).is_file()
+    return complete and (base / get_facts(subset).table).is_file()
 
 
 def _marker(root: Path, subset: str) -> Path:

@@ -70,9 +70,9 @@ def contact_sheet(
     kept = clip["frame_valid"].cpu().numpy()
     labels = _rows(prediction_labels(prediction), kept, clip, "prediction")
     frames = _frames(clip, kept, frame_size, max_side)
-    binary = _is_binary(clip, labels)
-    palette = BINARY_PALETTE if binary else voc_palette(256)
     truth, annotated = _truth(clip, kept)
+    binary = _is_binary(prediction, labels, truth)
+    palette = BINARY_PALETTE if binary else voc_palette(256)
     no_truth = ["" if known else NO_TRUTH for known in annotated]
 
     def overlays(maps: np.ndarray) -> list[np.ndarray]:
@@ -116,7 +116,7 @@ def overview_row(
     labels = _rows(prediction_labels(prediction), kept, clip, "prediction")
     frames = _frames(clip, kept, frame_size)
     truth, annotated = _truth(clip, kept)
-    palette = BINARY_PALETTE if _is_binary(clip, labels) else voc_palette(256)
+    palette = BINARY_PALETTE if _is_binary(prediction, labels, truth) else voc_palette(256)
     shown = np.unique(np.linspace(0, len(frames) - 1, OVERVIEW_FRAMES).round().astype(int))
     cells = [
         overlay_labels(frames[k], labels[k], palette)
@@ -229,8 +229,11 @@ def _truth(clip: Mapping, kept: np.ndarray) -> tuple[np.ndarray | None, np.ndarr
     return np.where(annotated[:, None, None], masks, IGNORE_LABEL), annotated
 
 
-def _is_binary(clip: Mapping, labels: np.ndarray) -> bool:
-    return clip.get("subset") != "avss" and int(np.where(labels == IGNORE_LABEL, 0, labels).max()) < 2
+def _is_binary(prediction: Mapping, *labels: np.ndarray | None) -> bool:
+    """Whether there are two classes; of saved labels that is known by what they and the ground truth hold."""
+    if prediction.get("sem_seg") is not None:
+        return prediction["sem_seg"].shape[1] == 2
+    return all((values < 2).sum() == (values != IGNORE_LABEL).sum() for values in labels if values is not None)
 
 
 def _rows(values: np.ndarray, kept: np.ndarray, clip: Mapping, name: str) -> np.ndarray:

@@ -39,6 +39,11 @@ def rows_of(root: Path, subset: str) -> list[dict]:
         return list(csv.DictReader(file))
 
 
+def name_of(row: dict) -> str:
+    """The clip's name in a row of S4's or MS3's table."""
+    return row.get("video_id") or row["name"]
+
+
 def write_rows(root: Path, subset: str, rows: list[dict], columns: list[str] | None = None) -> None:
     with table_of(root, subset).open("w", newline="") as file:
         table = csv.DictWriter(file, columns or list(rows[0]), lineterminator="\n")
@@ -50,7 +55,7 @@ def with_dash(root: Path) -> str:
     """Rename MS3's first test clip as AVSBench names its clips; returns the new name."""
     rows = rows_of(root, "ms3")
     row = next(row for row in rows if row["split"] == "test")
-    old, row["name"] = row["name"], DASHED
+    old, row["video_id"] = row["video_id"], DASHED
     write_rows(root, "ms3", rows)
     for path in sorted(root.rglob(f"*{old}*"), key=lambda path: -len(path.parts)):
         if path.suffix == ".npz":

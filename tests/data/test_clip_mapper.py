@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ska_vct.config import get_cfg
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.data.flow.store import FlowRecord, write_flow
 from ska_vct.structures.clip import ClipError, validate_clip

@@ -11,12 +11,13 @@ from ska_vct.config import get_cfg
 from ska_vct.data import prepare
 from ska_vct.data.avsbench.folders import DatasetError
 from ska_vct.data.avsbench.locate import find_release
-from ska_vct.data.avsbench.records import load_records
-from ska_vct.data.avsbench.subsets import SPLITS, get_subset
+from ska_vct.data.catalog import load_records
 from ska_vct.data.clip_mapper import ClipMapper
+from ska_vct.data.facts import SPLITS
 from ska_vct.data.images import pre_masks as segments
 from ska_vct.data.images.io import read_binary_mask, read_image, read_label_map
-from tests.data.miniature import make_original, rows_of, write_rows
+from ska_vct.data.registry import get_facts
+from tests.data.miniature import make_original, name_of, rows_of, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def pristine(tmp_path_factory) -> Path:
     for subset, label in (("s4", "v1s"), ("ms3", "v1m")):
         for split in SPLITS:
             spare = next(row for row in rows if row["split"] == split and row["label"] == label)
-            spare["vid"] = next(row["name"] for row in rows_of(root, subset) if row["split"] == split)
+            spare["vid"] = next(name_of(row) for row in rows_of(root, subset) if row["split"] == split)
     write_rows(root, "avss", rows)
     return root
 
@@ -47,9 +48,10 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def object_frames(root: Path, subset: str, splits=SPLITS) -> prepare.Outcome:
-    base, semantic = (find_release(name, root) for name in (subset, "avss"))
-    target = f"{root}/prepared/{get_subset(subset).folder}"
-    return prepare.prepare_object_frames(subset, base, semantic, target, splits, jobs=2, progress=False)
+    facts = get_facts(subset)
+    base, semantic = (find_release(get_facts(name), root) for name in (subset, "avss"))
+    target = f"{root}/prepared/{facts.folder}"
+    return prepare.prepare_frames(facts, base, semantic, target, splits, jobs=2, progress=False)
 
 
 @pytest.mark.parametrize("subset", ["s4", "ms3"])
@@ -112,8 +114,9 @@ def test_avss_frames_and_log_mel_equal_those_made_on_the_fly(root):
     plain = load_records("avss", "test", root)
     want = [mapper(record) for record in plain]
     target = f"{root}/prepared/AVSBench_semantic"
-    base = find_release("avss", root)
-    assert prepare.prepare_semantic_frames(base, target, ["val", "test"], progress=False).written == 8
+    facts = get_facts("avss")
+    base = find_release(facts, root)
+    assert prepare.prepare_frames(facts, base, base, target, ["val", "test"], progress=False).written == 8
     assert prepare.prepare_log_mel(plain, target, progress=False).written == 4
     records = load_records("avss", "test", root)
     assert all("/prepared/" in record["image_paths"][0] for record in records)
@@ -126,7 +129,7 @@ def test_avss_frames_and_log_mel_equal_those_made_on_the_fly(root):
     assert prepare.prepare_log_mel(records, target, progress=False).present == 4
     (train, *_) = load_records("avss", "train", root)
     assert not train["rebuilt"]
-    prepare.prepare_semantic_frames(base, target, ["train"], progress=False)
+    prepare.prepare_frames(facts, base, base, target, ["train"], progress=False)
     (train, *_) = load_records("avss", "train", root)
     assert "/prepared/" in train["image_paths"][0] and "labels_semantic_384" in train["mask_paths"][0]
     assert len(load_records("avss", "train", root, prefer_rebuilt=False)) == 4

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ska_vct.evaluation import CONVENTIONS
-from tests.data.miniature import make_original, make_rebuilt, rows_of
+from tests.data.miniature import make_original, make_rebuilt, name_of, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
 # pycocotools is older than NumPy 2.
@@ -70,7 +70,7 @@ def test_checked_trained_and_scored(tmp_path, capsys, monkeypatch):
 def test_training_on_a_damaged_release_is_refused_before_it_starts(tmp_path, capsys, monkeypatch):
     how = {"capsys": capsys, "monkeypatch": monkeypatch}
     data = make_original(tmp_path / "data", "ms3")
-    name = next(row["name"] for row in rows_of(data, "ms3") if row["split"] == "train")
+    name = next(name_of(row) for row in rows_of(data, "ms3") if row["split"] == "train")
     frame = data / f"AVSBench_object/Multi-sources/ms3_data/visual_frames/{name}/{name}.mp4_1.png"
     frame.write_bytes(frame.read_bytes()[:100])
     done = train_net(data, tmp_path / "out")

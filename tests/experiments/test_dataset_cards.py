@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.experiments import dataset_cards as benchmark_cards
 from ska_vct.experiments.dataset_cards import choose_clips, make_cards
 from ska_vct.synth import SynthSettings, generate

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.synth import SynthError, benchmark, generate
 from ska_vct.synth.benchmark import BENCHMARK, TEST_SPLITS, compare, make_benchmark, verify_benchmark
 from ska_vct.synth.digest import DIGESTS, digest_split, read_clip_table

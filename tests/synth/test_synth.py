@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from scipy.stats import ks_2samp
 
-from ska_vct.data.avsbench.records import load_records
 from ska_vct.data.avsbench.subsets import AVSS_CLASSES, S4_CATEGORIES
+from ska_vct.data.catalog import load_records
 from ska_vct.data.flow.methods.base import dis_flow, read_video
 from ska_vct.data.flow.store import read_flow
 from ska_vct.synth import SCENE_KINDS, SynthError, SynthSettings, generate
@@ -97,7 +97,7 @@ def read_table(path: Path) -> list[dict]:
 def test_s4_layout(release):
     base = release / "AVSBench_object" / "Single-source"
     rows = read_table(base / "s4_meta_data.csv")
-    assert list(rows[0]) == ["name", "start time", "category", "split"]
+    assert list(rows[0]) == ["name", "start", "category", "split"]
     assert [row["split"] for row in rows] == ["train", "val", "test"]
     for row in rows:
         name, category, split = row["name"], row["category"], row["split"]
@@ -121,9 +121,9 @@ def test_s4_layout(release):
 def test_ms3_layout(release):
     base = release / "AVSBench_object" / "Multi-sources"
     rows = read_table(base / "ms3_meta_data.csv")
-    assert list(rows[0]) == ["name", "split"]
+    assert list(rows[0]) == ["video_id", "split"]
     for row in rows:
-        name, split, data = row["name"], row["split"], base / "ms3_data"
+        name, split, data = row["video_id"], row["split"], base / "ms3_data"
         frames = sorted(path.name for path in (data / "visual_frames" / name).iterdir())
         assert frames == [f"{name}.mp4_{k}.png" for k in range(1, 6)]
         masks = sorted((data / "gt_masks" / split / name).iterdir())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.synth import SynthSettings, generate
 from ska_vct.synth.truth import TruthError, has_objects, read_objects, truth_path
 

@@ -20,7 +20,7 @@ from ska_vct.data.audio.log_mel import (
 )
 from ska_vct.data.audio.safe_pickle import UnsafePickleError, load_tensor_pickle
 from ska_vct.data.audio.time_line import patches_to_spectrogram, seconds
-from ska_vct.data.avsbench.subsets import get_subset
+from ska_vct.data.registry import get_facts
 
 AUDIO_SOURCES = ("auto", "pickle", "npy", "wav")
 
@@ -54,7 +54,7 @@ def load_audio(record: Mapping, num_seconds: int, source: str = "auto") -> ClipA
             raise AudioError(f"Sound file {path} {error}; unpack or make it again.") from None
         spectrogram = log_mel_spectrogram(wave)
         patches = to_patches(log_mel_spectrogram(_at_least_one_patch(wave)))
-    fill = get_subset(record["subset"]).audio_fill
+    fill = get_facts(record["subset"]).audio_fill
     return ClipAudio(_fit(patches, num_seconds, fill), seconds(spectrogram, num_seconds))
 
 

@@ -1,8 +1,8 @@
-"""Big data sets without a look at every file: one scan per folder, one report for all that is missing."""
+"""Large datasets without a look at every file: one scan per folder, one report for all that is missing."""
 
-import csv
 import os
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable
 
 from ska_vct.utils.errors import SkaVctError
 
@@ -10,23 +10,35 @@ SHOWN = 3
 
 
 class DatasetError(SkaVctError, ValueError):
-    """A data set is not there or not whole; the sentence names the files and what to do."""
+    """A dataset is missing or incomplete; the sentence names the files and what to do."""
 
 
 class FolderIndex:
-    """Names in folders, each folder read at most once; a folder that does not exist has none."""
+    """Names in folders, each folder read at most once; a folder that does not exist has none.
+
+    Folders are found where archives leave them: inside another folder of their own name (``ms3_data/ms3_data``),
+    and with names in another Unicode form than asked for (a decomposed umlaut).
+    """
 
     def __init__(self):
         self._names: dict[str, frozenset[str]] = {}
         self._strays: dict[str, list[str]] = {}
+        self._found: dict[tuple[str, str], str] = {}
 
     def names(self, folder: str) -> frozenset[str]:
-        """Entries of ``folder`` without what archives and desktops leave behind (.DS_Store, ._*, PaxHeader)."""
+        """Entries of ``folder`` without what archives and desktops leave behind (.DS_Store, ._*, PaxHeader).
+
+        Raises:
+            DatasetError: the folder is there and cannot be read.
+        """
         if folder not in self._names:
             try:
                 entries = os.listdir(folder)
             except (FileNotFoundError, NotADirectoryError):
                 entries = []
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise DatasetError(f"Folder {folder} cannot be read ({reason}); mend its permissions.") from None
             self._names[folder] = frozenset(name for name in entries if not name.startswith((".", "PaxHeader")))
             if len(self._names[folder]) < len(entries):
                 self._strays[folder] = sorted(set(entries) - self._names[folder])
@@ -37,14 +49,48 @@ class FolderIndex:
         self.names(folder)
         return self._strays.get(folder, [])
 
+    def folder(self, base: str, inside: str) -> str:
+        """Path of the folder ``inside`` ``base`` as it is on disk; the plain path where there is none."""
+        plain = f"{base}/{inside}" if inside else base
+        if self.names(plain):
+            return plain
+        key = (base, inside)
+        if key not in self._found:
+            self._found[key] = self._search(base, inside) or plain
+        return self._found[key]
+
     def first(self, folder: str, candidates: Iterable[str]) -> str | None:
         """Path of the first candidate name that ``folder`` has, or None."""
         names = self.names(folder)
-        return next((f"{folder}/{name}" for name in candidates if name in names), None)
+        for name in candidates:
+            if (found := _same_name(name, names)) is not None:
+                return f"{folder}/{found}"
+        return None
+
+    def _search(self, base: str, inside: str) -> str | None:
+        """Part by part; a folder that lacks the next part and holds one of its own name is left for that one."""
+        parent, _, last = inside.rpartition("/")
+        above = self.folder(base, parent) if parent else base
+        found = _same_name(last, self.names(above))
+        own_name = above.rpartition("/")[2]
+        if found is None and own_name in self.names(above):
+            above = f"{above}/{own_name}"
+            found = _same_name(last, self.names(above))
+        return None if found is None else f"{above}/{found}"
+
+
+def _same_name(name: str, names: frozenset[str]) -> str | None:
+    """The entry that is ``name``, if need be in another Unicode form."""
+    if name in names:
+        return name
+    if name.isascii():
+        return None
+    wanted = unicodedata.normalize("NFC", name)
+    return next((entry for entry in names if unicodedata.normalize("NFC", entry) == wanted), None)
 
 
 class MissingFiles:
-    """Collects what a data set lacks, to say it in one sentence instead of file by file.
+    """Collects what a dataset lacks, to say it in one sentence instead of file by file.
 
     Attributes:
         files: (clip id, path, what the file is for), in the order of the search.
@@ -70,44 +116,3 @@ class MissingFiles:
                 f"{what}: {len(clips)} of {num_clips} clips lack files, {len(self.files)} in all ({shown}); "
                 f"{advice}"
             )
-
-
-def read_table(
-    path: str, columns: Sequence[str], *, optional: Sequence[str] = (), positional: bool = False
-) -> list[dict[str, str]]:
-    """Rows of a csv file as dicts of the wanted columns, whatever their order and the columns beside them.
-
-    Args:
-        columns: names that must be in the first line (case and surrounding blanks do not matter).
-        optional: those of ``columns`` that a header need not name.
-        positional: a file whose first line names no ``split`` column has no header, and its columns are
-            ``columns`` in that order.
-
-    Raises:
-        DatasetError: no file, no such columns, or a line that is too short; names file and line.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = [(number, line) for number, line in enumerate(csv.reader(file), 1) if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(
-            f"Table {path} cannot be read ({getattr(error, 'strerror', None) or error}); unpack the release "
-            "there, or point DATASETS.ROOT to the folder that holds it (datasets/README.md has the tree)."
-        ) from None
-    header = [cell.strip().lower() for cell in lines[0][1]] if lines else []
-    if positional and lines and "split" not in header:
-        header = list(columns)
-    else:
-        lines = lines[1:]
-    columns = [column for column in columns if column in header or column not in optional]
-    absent = [column for column in columns if column not in header]
-    if absent:
-        raise DatasetError(
-            f"Table {path} lacks the column {', '.join(absent)}; its first line has "
-            f"{', '.join(header) or 'nothing'}, expected {', '.join(columns)}."
-        )
-    places = {column: header.index(column) for column in columns}
-    for number, line in lines:
-        if len(line) <= max(places.values()):
-            raise DatasetError(f"Table {path}, line {number} has {len(line)} cells, its header {len(header)}.")
-    return [{column: line[place].strip() for column, place in places.items()} for _, line in lines]

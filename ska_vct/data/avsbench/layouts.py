@@ -1,19 +1,17 @@
-"""Where a clip's files lie in the three released layouts and in COMBO's, VCT's and our rebuilds (spec: data.md).
+"""From a row of a dataset's table to a record of paths, by the templates of its facts (docs/data.md)."""
 
-Each reader turns one row of the subset's table into a record; ``avsbench.py`` describes the record's fields.
-"""
-
+import os
 from dataclasses import dataclass
 
 from ska_vct.data.avsbench.folders import FolderIndex, MissingFiles
-from ska_vct.data.avsbench.subsets import Subset
-from ska_vct.data.flow.store import flow_path
+from ska_vct.data.avsbench.tables import clip_id
+from ska_vct.data.facts import ORIGINAL, DatasetFacts, ImageSet, expand, shared_part
+from ska_vct.data.images.video_frames import count_seconds, frame_of_video
 
-PICTURES = (".png", ".jpg", ".jpeg")
-# AVSS's pictures as VCT's and COMBO's scripts make them: 384 px squares, and 224 px squares (crops in training).
-SQUARES, CROPPED = "processed_frames_384", "processed_frames"
 # What a file is for, as reports of missing files say it.
-FRAME, MASK, PRE_MASK, SOUND = "frame", "mask", "segment picture", "sound"
+FRAME, MASK, PRE_MASK, AUDIO, VIDEO = "frame", "mask", "pre-mask", "audio", "video"
+_IMAGES = (".png", ".jpg", ".jpeg")
+_PRE_MASK_ENDINGS = ("_mask_color.png", ".png")
 
 
 @dataclass(kw_only=True)
@@ -21,19 +19,19 @@ class Reader:
     """What is the same for all clips of one split.
 
     Attributes:
-        subset: the facts of the subset.
+        facts: of the dataset.
         split: ``train``, ``val`` or ``test``.
-        base: the release's folder.
+        base: the dataset's folder.
         prepared: its twin that ``datasets/prepare.py`` has filled; empty for none.
         flow_root: folder of the flow files.
-        prefer_rebuilt: use COMBO's and VCT's 384 px folders where they exist.
-        pre_masks: whether to look for pictures of class-agnostic segments.
-        pre_mask_root: their folder; empty for the published place.
+        prefer_rebuilt: use frames that were resized before where they exist.
+        pre_masks: whether to look for images of class-agnostic segments.
+        pre_mask_root: their folder; empty for the published one.
         index: the folders read so far.
-        missing: what was looked for in vain.
+        missing: files that were looked for in vain.
     """
 
-    subset: Subset
+    facts: DatasetFacts
     split: str
     base: str
     prepared: str
@@ -45,170 +43,165 @@ class Reader:
     missing: MissingFiles
 
     def clip_id(self, row: dict[str, str]) -> str:
-        """The clip's name within its subset."""
-        if self.subset.name == "avss":
-            return f"{row['label']}/{row['uid']}"
-        return "/".join([self.split, *([row["category"]] if row.get("category") else []), row["name"]])
+        """The clip's name within its dataset."""
+        return clip_id(self.facts, row)
 
     def record(self, row: dict[str, str]) -> dict:
         """The record of one row of the table."""
-        return self._semantic_record(row) if self.subset.name == "avss" else self._object_record(row)
+        facts, name, label = self.facts, self.clip_id(row), row.get("label")
+        video_path = self._file(facts.video, row)
+        images, base = self._images(row)
+        count = self._count(row, images, base, video_path)
+        if facts.frame_files:
+            folder = self._folder(base, images.frames, row)
+            frames = [self._numbered(name, FRAME, folder, facts.frame_files, row, k) for k in range(count)]
+        else:
+            frames = [video_path and frame_of_video(video_path, k) for k in range(count)]
+            if not video_path:
+                self.missing.add(name, os.path.join(self.base, expand(facts.video, row)), VIDEO)
+        wav_path, log_mel_paths = self._file(facts.wav, row), self._log_mels(row)
+        if not any((wav_path, video_path, *log_mel_paths.values())):
+            wanted = expand(facts.wav or facts.video, row)
+            self.missing.add(name, os.path.join(self.base, wanted), AUDIO)
+        category, classes = row.get("category"), row.get("classes")
+        return {
+            "clip_id": name,
+            "subset": facts.name,
+            "split": self.split,
+            "name": row["name"],
+            "category": category,
+            "label": label,
+            "image_paths": frames,
+            "mask_paths": self._masks(row, images, base, count),
+            "pre_mask_paths": self._pre_masks(row, images, count) if self.pre_masks else None,
+            "rebuilt": images.state != ORIGINAL,
+            "image_state": images.state,
+            "wav_path": wav_path,
+            "log_mel_paths": log_mel_paths,
+            "video_path": video_path,
+            "flow_path": f"{self.flow_root}/{expand(facts.flow, row)}",
+            "sem_classes": tuple(part for part in (classes or "").split("_") if part)
+            or ((category,) if category else ()),
+        }
 
-    def _object_record(self, row: dict[str, str]) -> dict:
-        """A clip of AVSBench-object: S4 has category folders, MS3 none, and no split folder for its frames."""
-        name, category, prefix = row["name"], row.get("category"), self.subset.name
-        clip_id = self.clip_id(row)
-        folder = clip_id.rpartition("/")[0]
-        frame_folder = clip_id if prefix == "s4" else name
-        released = f"{self.base}/{prefix}_data"
-        rebuilt = self._object_rebuild()
-        frames_at = f"{rebuilt}/visual_frames_384" if rebuilt else f"{released}/visual_frames"
-        masks_at = f"{released}/gt_masks"
-        if rebuilt:
-            size = "384" if self.split == "train" else "224"
-            if self.index.names(f"{rebuilt}/gt_masks_{size}/{self.split}"):
-                masks_at = f"{rebuilt}/gt_masks_{size}"
-        count = self.subset.clip_frames()
+    def _images(self, row: dict[str, str]) -> tuple[ImageSet, str]:
+        """The form of the frames to use for a clip, and the folder that holds it."""
+        original = self.facts.original
+        for images in self.facts.image_sets:
+            if images.state == ORIGINAL or (not images.cropped and not self.prefer_rebuilt):
+                continue
+            for base in (self.base,) if images.cropped else (self.prepared, self.base):
+                if base and self._has(base, images.frames, row):
+                    if not images.cropped or not self._has(self.base, original.frames, row):
+                        return images, base
+        return original, self.base
 
-        def numbered(what: str, folder: str, indices: range, endings: tuple[str, ...]) -> list[str | None]:
-            # MS3's release has the video's suffix inside the picture's name.
-            stems = ("{name}_{k}", "{name}.mp4_{k}")
-            return [
-                self._find(
-                    clip_id,
-                    what,
-                    folder,
-                    [stem.format(name=name, k=k + 1) + end for stem in stems for end in endings],
-                )
-                for k in indices
-            ]
+    def _count(self, row: dict[str, str], images: ImageSet, base: str, video: str | None) -> int:
+        """Seconds of a clip."""
+        count = self.facts.clip_frames(row.get("label"))
+        if count:
+            return count
+        if not self.facts.frame_files:
+            return count_seconds(video) if video else 0
+        names = self.index.names(self._folder(base, images.frames, row))
+        while any(name in names for name in self._candidates(self.facts.frame_files, row, count)):
+            count += 1
+        # A clip without its first frame is reported by that frame.
+        return max(count, 1)
 
+    def _masks(self, row: dict[str, str], images: ImageSet, base: str, count: int) -> list[str | None]:
         masks: list[str | None] = [None] * count
-        annotated = self.subset.annotated_frames(self.split)
-        found = numbered(MASK, f"{masks_at}/{clip_id}", annotated, (".png",))
-        for k, path in zip(annotated, found, strict=True):
-            masks[k] = path
-        pre_masks = None
-        if self.pre_masks:
-            places = [f"{at}/{frame_folder}" for at in self._object_pre_masks(released)]
-            at = next((place for place in places if self.index.names(place)), places[0])
-            pre_masks = numbered(PRE_MASK, at, range(count), ("_mask_color.png", ".png"))
-        videos = f"{released}/raw_videos" + (f"/{folder}" if prefix == "s4" else "")
-        return self._finish(
-            clip_id=clip_id,
-            name=name,
-            category=category,
-            label=None,
-            image_paths=numbered(FRAME, f"{frames_at}/{frame_folder}", range(count), PICTURES),
-            mask_paths=masks,
-            pre_mask_paths=pre_masks,
-            rebuilt=bool(rebuilt),
-            wav_path=self.index.first(f"{released}/audio_wav/{folder}", [f"{name}.wav"]),
-            log_mel_paths=self._log_mels(f"{prefix}_data/audio_log_mel/{folder}", name),
-            video_path=self.index.first(videos, [f"{name}.mp4"]),
-            sem_classes=(category,) if category else (),
-            sound_at=f"{released}/audio_wav/{folder}/{name}.wav",
-        )
+        folder = self._mask_folder(row, images, base)
+        if self.facts.masks_where_found:
+            for k in range(count):
+                masks[k] = self.index.first(folder, self._candidates(self.facts.mask_files, row, k))
+            if count and not any(masks):
+                self.missing.add(
+                    self.clip_id(row), f"{folder}/{self._candidates(self.facts.mask_files, row, 0)[0]}", MASK
+                )
+            return masks
+        sparse = self.split == "train" and row.get("label") in self.facts.first_mask_labels
+        for k in range(min(count, 1) if sparse else count):
+            masks[k] = self._numbered(self.clip_id(row), MASK, folder, self.facts.mask_files, row, k)
+        return masks
 
-    def _object_rebuild(self) -> str | None:
-        """Folder of the 384 px pictures to use for this split: ours, COMBO's or VCT's."""
-        if not self.prefer_rebuilt:
-            return None
-        in_split = f"/{self.split}" if self.subset.name == "s4" else ""
-        places = [f"{base}/{self.subset.name}_data_384" for base in (self.prepared, self.base) if base]
-        return next((at for at in places if self.index.names(f"{at}/visual_frames_384{in_split}")), None)
+    def _mask_folder(self, row: dict[str, str], images: ImageSet, base: str) -> str:
+        """Folder of the masks that show what the frames show; the original masks fit all but crops."""
+        for place in dict.fromkeys((base, self.base)):
+            if self._has(place, images.masks[self.split], row):
+                return self._folder(place, images.masks[self.split], row)
+        return self._folder(self.base, self.facts.original.masks[self.split], row)
 
-    def _object_pre_masks(self, released: str) -> list[str]:
+    def _pre_masks(self, row: dict[str, str], images: ImageSet, count: int) -> list[str | None]:
+        values = row | {"images": images.frames.rpartition("/")[2]}
+        clips = self.facts.pre_mask_clips[:1] if images.cropped else self.facts.pre_mask_clips
         if self.pre_mask_root:
-            return [self.pre_mask_root]
-        # VCT's place, then COMBO's; both show the whole picture, at 384 and at 224 px.
-        return [f"{released}_384/pre_SAM_mask_384", f"{released}/pre_SAM_mask"]
+            places = [(self.pre_mask_root, expand(clip, values)) for clip in clips]
+        else:
+            folders = self.facts.pre_mask_folders
+            places = [(self.base, f"{folder}/{expand(clip, values)}") for folder in folders for clip in clips]
+            if not places:
+                self.missing.add(self.clip_id(row), "INPUT.PRE_MASK.ROOT", PRE_MASK)
+                return [None] * count
+        at = next((place for place in places if self.index.names(self.index.folder(*place))), places[0])
+        stems = tuple(os.path.splitext(f)[0] if f.endswith(_IMAGES) else f for f in self.facts.frame_files)
+        return [
+            self._numbered(
+                self.clip_id(row),
+                PRE_MASK,
+                self.index.folder(*at),
+                stems or ("{second}",),
+                row,
+                k,
+                _PRE_MASK_ENDINGS,
+            )
+            for k in range(count)
+        ]
 
-    def _semantic_record(self, row: dict[str, str]) -> dict:
-        """A clip of AVSBench-semantic: everything in one folder, counted from 0."""
-        label, uid, clip_id = row["label"], row["uid"], self.clip_id(row)
-        folder = f"{self.base}/{clip_id}"
-        frames_at = self._semantic_frames(clip_id)
-        labels_at = self._semantic_labels(clip_id, frames_at)
-        count = self.subset.clip_frames(label)
-        annotated = self.subset.annotated_frames(self.split, label)
-        pre_masks = None
-        if self.pre_masks:
-            at = f"{self.pre_mask_root or f'{self.base}/pre_SAM_mask/AVSBench_semantic'}/{clip_id}"
-            frames = frames_at.rpartition("/")[2]
-            # COMBO's 224 px training frames are crops, which only their own segments fit.
-            same = frames == CROPPED or frames in self.index.names(at)
-            at = f"{at}/{frames if same else 'frames'}"
-            pre_masks = [
-                self._find(clip_id, PRE_MASK, at, [f"{k}_mask_color.png", f"{k}.png"]) for k in range(count)
-            ]
-        entries = self.index.names(folder)
-        return self._finish(
-            clip_id=clip_id,
-            name=uid,
-            category=None,
-            label=label,
-            image_paths=[
-                self._find(clip_id, FRAME, frames_at, [f"{k}{end}" for end in reversed(PICTURES)])
-                for k in range(count)
-            ],
-            mask_paths=[
-                self._find(clip_id, MASK, labels_at, [f"{k}.png"]) if k in annotated else None
-                for k in range(count)
-            ],
-            pre_mask_paths=pre_masks,
-            rebuilt=not frames_at.endswith("/frames"),
-            wav_path=self.index.first(folder, ["audio.wav"]),
-            log_mel_paths=self._log_mels(clip_id, "audio"),
-            video_path=self.index.first(folder, sorted(name for name in entries if name.endswith(".mp4"))),
-            sem_classes=tuple(part for part in row["a_obj"].split("_") if part),
-            sound_at=f"{folder}/audio.wav",
-        )
-
-    def _semantic_frames(self, clip_id: str) -> str:
-        if self.prefer_rebuilt:
-            for base in filter(None, (self.prepared, self.base)):
-                if SQUARES in self.index.names(f"{base}/{clip_id}"):
-                    return f"{base}/{clip_id}/{SQUARES}"
-        entries = self.index.names(f"{self.base}/{clip_id}")
-        # COMBO's 224 px pictures serve where someone has thrown the large ones away.
-        frames = CROPPED if CROPPED in entries and "frames" not in entries else "frames"
-        return f"{self.base}/{clip_id}/{frames}"
-
-    def _semantic_labels(self, clip_id: str, frames_at: str) -> str:
-        """Folder of the label maps that show what the frames show."""
-        frames = frames_at.rpartition("/")[2]
-        released = f"{self.base}/{clip_id}/labels_semantic"
-        if frames == "frames":
-            return released
-        small, square = "processed_labels_semantic", "processed_labels_semantic_384"
-        # Small maps of training clips go with the cropped frames only; in val and test nothing was cropped.
-        kinds = (small,) if frames == CROPPED else (square,) if self.split == "train" else (small,)
-        bases = (frames_at.rpartition("/")[0], f"{self.base}/{clip_id}")
-        for at in (f"{base}/{kind}" for base in bases for kind in kinds):
-            if self.index.names(at):
-                return at
-        return released
-
-    def _log_mels(self, folder: str, stem: str) -> dict[str, str | None]:
-        """Log-mel files in ``folder`` below the release and below what was prepared."""
-        places = [f"{base}/{folder}" for base in (self.base, self.prepared) if base]
+    def _log_mels(self, row: dict[str, str]) -> dict[str, str | None]:
+        """Log-mel files in the dataset's folder and in what was prepared."""
+        if not self.facts.log_mel:
+            return {"pickle": None, "npy": None}
+        inside, _, stem = self.facts.log_mel.rpartition("/")
+        stem = expand(stem, row)
+        places = [self._folder(base, inside, row) for base in (self.base, self.prepared) if base]
         return {
             name: next(filter(None, (self.index.first(place, [stem + end]) for place in places)), None)
             for name, end in (("pickle", ".pkl"), ("npy", ".npy"))
         }
 
-    def _find(self, clip_id: str, what: str, folder: str, candidates: list[str]) -> str | None:
+    def _file(self, template: str, row: dict[str, str]) -> str | None:
+        """Path of one file of a clip; a name ``*.ending`` stands for the first such file."""
+        if not template:
+            return None
+        inside, _, file = template.rpartition("/")
+        folder = self._folder(self.base, inside, row)
+        if file.startswith("*"):
+            return self.index.first(folder, sorted(n for n in self.index.names(folder) if n.endswith(file[1:])))
+        return self.index.first(folder, [expand(file, row)])
+
+    def _folder(self, base: str, template: str, row: dict[str, str]) -> str:
+        inside = expand(template, row)
+        if inside.startswith("/"):
+            return self.index.folder("", inside[1:])
+        return self.index.folder(base, inside)
+
+    def _has(self, base: str, template: str, row: dict[str, str]) -> bool:
+        """Whether a set of images exists: its folder of the split, or where clips share none, the clip's own."""
+        return bool(self.index.names(self._folder(base, shared_part(template), row)))
+
+    def _candidates(
+        self, stems: tuple[str, ...], row: dict[str, str], second: int, endings: tuple[str, ...] | None = None
+    ) -> list[str]:
+        values = row | self.facts.number(second)
+        names = [expand(stem, values) for stem in stems]
+        if endings is None and all(stem.endswith(_IMAGES) for stem in stems):
+            return names
+        return [name + end for name in names for end in endings or self.facts.endings]
+
+    def _numbered(self, clip: str, what: str, folder: str, stems, row, second: int, endings=None) -> str | None:
+        candidates = self._candidates(stems, row, second, endings)
         path = self.index.first(folder, candidates)
         if path is None:
-            self.missing.add(clip_id, f"{folder}/{candidates[0]}", what)
+            self.missing.add(clip, f"{folder}/{candidates[0]}", what)
         return path
-
-    def _finish(self, *, sound_at: str, **fields) -> dict:
-        sounds = (fields["wav_path"], fields["video_path"], *fields["log_mel_paths"].values())
-        if not any(sounds):
-            self.missing.add(fields["clip_id"], sound_at, SOUND)
-        flow = flow_path(
-            self.flow_root, self.subset.name, self.split, fields["name"], fields["category"], fields["label"]
-        )
-        return {"subset": self.subset.name, "split": self.split, "flow_path": str(flow), **fields}

@@ -2,7 +2,8 @@
 
 import os
 
-from ska_vct.data.avsbench.folders import DatasetError, read_table
+from ska_vct.data.avsbench.csv_table import read_table
+from ska_vct.data.avsbench.folders import DatasetError
 
 CLIP_COLUMN = "clip"
 

@@ -1,22 +1,14 @@
-"""Where a release lies below a folder, at whatever depth it was unpacked (spec: data.md)."""
+"""Where a release lies below a folder, at whatever depth it was unpacked (docs/data.md)."""
 
 import os
 from collections import deque
 
 from ska_vct.data.avsbench.folders import DatasetError
-from ska_vct.data.avsbench.subsets import SUBSETS, get_subset
+from ska_vct.data.avsbench.subsets import SUBSETS
+from ska_vct.data.facts import DatasetFacts
 
-# Entries that give a release away, even an incomplete one; one of a group's names is enough.
-_SIGNS = {
-    "s4": ({"s4_meta_data.csv", "s4_data", "s4_data_384"},),
-    "ms3": ({"ms3_meta_data.csv", "ms3_data", "ms3_data_384"},),
-    "avss": ({"v1s", "v1m", "v2"}, {"metadata.csv", "label2idx.json"}),
-}
-# What lies inside releases, or beside them, and holds none.
-_NOT_SEARCHED = {
-    "s4_data", "s4_data_384", "ms3_data", "ms3_data_384", "v1s", "v1m", "v2", "pre_SAM_mask", "flow",
-    "synth_truth", "__pycache__", "node_modules", "site-packages",
-}  # fmt: skip
+# Beside the folders inside a release (``DatasetFacts.closed``): what lies near releases and holds none.
+_NOT_SEARCHED = {"flow", "synth_truth", "__pycache__", "node_modules", "site-packages"}
 SYNTHETIC = "synth_truth"
 PREPARED_MARK = "prepared_by_ska_vct.json"
 # A search that comes this far was started in the wrong place.
@@ -39,6 +31,7 @@ def find_releases(root: str | os.PathLike) -> dict[str, list[str]]:
     if not os.path.isdir(root):
         raise DatasetError(f"There is no folder {root}; point --root or DATASETS.ROOT to the releases.")
     found: dict[str, list[str]] = {name: [] for name in SUBSETS}
+    closed = _NOT_SEARCHED.union(*(facts.closed for facts in SUBSETS.values()))
     queue, seen = deque([root]), set()
     while queue:
         folder = queue.popleft()
@@ -53,39 +46,44 @@ def find_releases(root: str | os.PathLike) -> dict[str, list[str]]:
         files, folders = _entries(folder)
         if PREPARED_MARK in files or (SYNTHETIC in folders and folder != root):
             continue
-        here = [name for name, groups in _SIGNS.items() if all(group & (files | folders) for group in groups)]
-        for name in here:
-            found[name].append(folder)
+        here = [facts for facts in SUBSETS.values() if _is_release(facts, files | folders)]
+        for facts in here:
+            found[facts.name].append(folder)
         if not here:
-            queue.extend(
-                f"{folder}/{name}" for name in sorted(folders - _NOT_SEARCHED) if not name.startswith(".")
-            )
+            queue.extend(f"{folder}/{name}" for name in sorted(folders - closed) if not name.startswith("."))
     return found
 
 
-def find_release(subset: str, root: str | os.PathLike) -> str:
-    """The folder of one subset's release: the usual place below ``root``, else wherever it lies.
+def find_release(facts: DatasetFacts, root: str | os.PathLike) -> str:
+    """The folder of a dataset: the usual one below ``root``, else wherever its release lies.
 
     Raises:
         DatasetError: there is none, or several.
     """
-    facts, root = get_subset(subset), os.fspath(root)
-    usual = f"{root}/{facts.folder}"
-    if os.path.isdir(usual):
+    root = os.fspath(root)
+    usual = f"{root}/{facts.folder}" if facts.folder else root
+    exists = os.path.isdir(usual)
+    if exists and _is_release(facts, set().union(*_entries(usual))):
         return usual
-    places = find_releases(root)[subset] if os.path.isdir(root) else []
-    if not places:
-        raise DatasetError(
-            f"There is no folder {usual}, nor is there another release of {facts.title} below {root}; unpack it "
-            "there, or point DATASETS.ROOT (or the environment variable DETECTRON2_DATASETS) to a folder that "
-            "holds it (datasets/README.md has the tree)."
-        )
+    places = find_releases(root).get(facts.name, []) if os.path.isdir(root) and facts.signs else []
     if len(places) > 1:
         raise DatasetError(
             f"Folder {root} holds {len(places)} releases of {facts.title} ({', '.join(places)}); point "
             "DATASETS.ROOT to one of them."
         )
-    return places[0]
+    if places or exists:
+        # A folder at the usual place without a sign of the release: what it lacks is reported later.
+        return places[0] if places else usual
+    other = f", nor is there another release of {facts.title} below {root}" if facts.signs else ""
+    raise DatasetError(
+        f"There is no folder {usual}{other}; unpack it there, or point DATASETS.ROOT (or the environment variable "
+        "DETECTRON2_DATASETS) to a folder that holds it (datasets/README.md has the tree)."
+    )
+
+
+def _is_release(facts: DatasetFacts, names: set[str]) -> bool:
+    """Whether a folder with these entries is the release; without signs every folder is."""
+    return all(group & names for group in facts.signs)
 
 
 def _entries(folder: str) -> tuple[set[str], set[str]]:

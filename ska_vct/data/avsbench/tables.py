@@ -1,43 +1,37 @@
-"""The csv table of each subset: which clips there are, in which split (spec: data.md)."""
+"""The csv table of a dataset: which clips there are, in which split (docs/data.md)."""
 
 import logging
 from dataclasses import dataclass, field
 
-from ska_vct.data.avsbench.folders import DatasetError, read_table
-from ska_vct.data.avsbench.subsets import SPLITS
-
-# Table of each subset, its columns, and whether releases without a header line are known.
-TABLES = {
-    "s4": ("s4_meta_data.csv", ("name", "start time", "category", "split"), True),
-    "ms3": ("ms3_meta_data.csv", ("name", "split"), True),
-    "avss": ("metadata.csv", ("uid", "a_obj", "split", "label"), False),
-}
-# The column that only a file without header needs, to know the others' places.
-UNUSED_COLUMNS = ("start time",)
-# AVSS's folders.
-LABELS = ("v1s", "v1m", "v2")
+from ska_vct.data.avsbench.csv_table import check_name, read_csv, shorten
+from ska_vct.data.avsbench.folders import DatasetError
+from ska_vct.data.facts import SPLITS, DatasetFacts, expand, placeholders
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Table:
-    """A subset's table.
+    """A dataset's table.
 
     Attributes:
         path: the file.
-        rows: split -> its clips, each once, in the table's order.
+        rows: split -> its clips, each once, in the table's order; the keys are those of ``DatasetFacts.columns``.
         repeated: split -> names that the split lists more than once.
         shared: names in several splits -> those splits.
+        header: the file's columns.
+        notes: kind -> what is unusual about the file, one sentence each.
     """
 
     path: str
     rows: dict[str, list[dict[str, str]]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     repeated: dict[str, list[str]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     shared: dict[str, list[str]] = field(default_factory=dict)
+    header: list[str] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
 
     def clips(self, split: str) -> list[dict[str, str]]:
-        """The clips of ``split``; what the table says twice is said in the log.
+        """The clips of ``split``; the log names what the table lists twice.
 
         Raises:
             DatasetError: there are none.
@@ -53,34 +47,61 @@ class Table:
         return self.rows[split]
 
 
-def read_rows(subset: str, base: str) -> Table:
-    """Read the table of ``subset`` in its release's folder ``base``.
+def read_rows(facts: DatasetFacts, base: str) -> Table:
+    """Read the table of a dataset in its folder ``base``.
 
     Raises:
-        DatasetError: no such file, columns or split; names file and clip.
+        DatasetError: no such file, columns or split, or a value that cannot be the name of a folder; names file,
+            line and clip.
     """
-    file, columns, headless = TABLES[subset]
-    table = Table(f"{base}/{file}")
-    keys = ("label", "uid") if subset == "avss" else ("category", "name")
-    places: dict[tuple, list[str]] = {}
-    for row in read_table(table.path, columns, optional=UNUSED_COLUMNS, positional=headless):
-        name, split = row[keys[1]], row["split"]
+    path = f"{base}/{facts.table}" if not facts.table.startswith("/") else facts.table
+    table = Table(path)
+    known = set(facts.columns)
+    text = read_csv(
+        path, facts.columns, optional=facts.optional_columns, headless=facts.headless, others=not facts.headless
+    )
+    table.header, table.notes = text.header, text.notes
+    # What tells clips apart, apart from the split that is looked for.
+    keys = sorted(placeholders(facts.clip_id) - {"split"})
+    folders = _used_in_paths(facts)
+    seen: dict[tuple, list[str]] = {}
+    for number, row in text.rows:
+        where, name, split = f"Table {path}, line {number}", row["name"], row["split"]
+        for key, value in row.items():
+            if key in folders:
+                check_name(value, what="clip" if key == "name" else key, where=where)
         if split not in SPLITS:
             raise DatasetError(
-                f"Table {table.path} has a clip '{name}' of split '{split}'; splits are {', '.join(SPLITS)}."
+                f"{where} has clip {shorten(name)} in split {shorten(split)}; splits are {', '.join(SPLITS)}."
             )
-        if not name or name in (".", "..") or "/" in name:
-            raise DatasetError(f"Table {table.path} has a clip '{name}', which is no name of a folder.")
-        if subset == "avss" and row["label"] not in LABELS:
+        if facts.label_frames and row["label"] not in facts.label_frames:
             raise DatasetError(
-                f"Table {table.path} has a clip '{name}' with label '{row['label']}'; labels are "
-                f"{', '.join(LABELS)}."
+                f"{where} has clip {shorten(name)} with label {shorten(row['label'])}; labels are "
+                f"{', '.join(facts.label_frames)}."
             )
-        seen = places.setdefault(tuple(row.get(key) for key in keys), [])
-        if split not in seen:
-            seen.append(split)
-            table.rows[split].append(row)
+        missing = [key for key in keys if key not in row]
+        if missing:
+            raise DatasetError(f"Table {path} lacks the column {missing[0]}, which names of clips are made from.")
+        splits = seen.setdefault(tuple(row[key] for key in keys), [])
+        if split not in splits:
+            splits.append(split)
+            table.rows[split].append({key: row.get(key) for key in {**row, **dict.fromkeys(known)}})
         elif name not in table.repeated[split]:
             table.repeated[split].append(name)
-    table.shared = {key[1]: splits for key, splits in places.items() if len(splits) > 1}
+    index = keys.index("name")
+    table.shared = {key[index]: splits for key, splits in seen.items() if len(splits) > 1}
     return table
+
+
+def clip_id(facts: DatasetFacts, row: dict[str, str]) -> str:
+    """The clip's name within its dataset."""
+    return expand(facts.clip_id, row)
+
+
+def _used_in_paths(facts: DatasetFacts) -> set[str]:
+    """Columns whose values become names of files and folders."""
+    templates = [facts.clip_id, facts.wav, facts.log_mel, facts.video, facts.flow]
+    templates += [*facts.frame_files, *facts.mask_files, *facts.pre_mask_clips]
+    for images in facts.image_sets:
+        templates += [images.frames, *images.masks.values()]
+    return {"name"} | set().union(*map(placeholders, templates)) - {"split"}

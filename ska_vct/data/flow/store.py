@@ -24,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ska_vct.data.facts import expand, placeholders
+from ska_vct.data.registry import get_facts
 from ska_vct.utils.errors import InputError, SkaVctError
 from ska_vct.utils.npz import write_npz
 
@@ -67,27 +69,24 @@ def flow_path(
     category: str | None = None,
     label: str | None = None,
 ) -> Path:
-    """Where a clip's flow is kept below ``root``.
+    """Path of a clip's flow file below ``root``.
 
     Args:
-        subset: ``s4``, ``ms3`` or ``avss``.
-        split: ``train``, ``val`` or ``test``; not part of AVSS's paths.
-        name: clip name (S4, MS3) or uid (AVSS).
+        subset: name of the dataset, whose facts hold the template.
+        split: ``train``, ``val`` or ``test``.
+        name: clip name; AVSS: uid.
         category: S4's category folder; None for none.
         label: AVSS's ``v1s``, ``v1m`` or ``v2``.
 
     Raises:
-        ValueError: an AVSS clip without a label.
+        InputError: the template asks for a category or label that is not given.
     """
-    # Not with_suffix: clip names contain dots.
-    file = f"{name}.npz"
-    if subset == "avss":
-        if not label:
-            raise InputError(
-                f"The flow file of AVSS clip '{name}' lies in a folder v1s, v1m or v2; give its label."
-            )
-        return Path(root, subset, label, file)
-    return Path(root, subset, split, *([category] if category else []), file)
+    template = get_facts(subset).flow
+    values = {"split": split, "name": name, "category": category, "label": label}
+    lacking = [key for key in ("category", "label") if key in placeholders(template) and not values[key]]
+    if lacking:
+        raise InputError(f"The flow file of clip '{name}' of {subset} is {template}; give its {lacking[0]}.")
+    return Path(root, expand(template, values))
 
 
 def write_flow(path: str | os.PathLike, record: FlowRecord, *, bits: int = 16) -> None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ska_vct.data.images.video_frames import VideoFrameError, probe_video, read_video_frame, split_fragment
 from ska_vct.utils.errors import SkaVctError
 from ska_vct.utils.files import atomic_path
 
@@ -20,11 +21,17 @@ class ImageError(SkaVctError, ValueError):
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Decode a PNG or JPEG file to uint8 (h, w, 3), RGB.
+    """Decode a PNG or JPEG file, or a frame of a video (``clip.mp4#t=0.9375``), to uint8 (h, w, 3), RGB.
 
     Raises:
         ImageError: the file is missing or cannot be decoded.
     """
+    video, time = split_fragment(path)
+    if time is not None:
+        try:
+            return read_video_frame(video, time)
+        except VideoFrameError as error:
+            raise ImageError(str(error)) from None
     picture = cv2.imdecode(np.frombuffer(_read_bytes(path), np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
         raise ImageError(f"Picture {path} cannot be decoded; unpack or make it again.")
@@ -80,6 +87,12 @@ def probe_image(path: str | os.PathLike) -> tuple[int, int]:
     Raises:
         ImageError: the file is missing, empty, cut off or no picture.
     """
+    video, time = split_fragment(path)
+    if time is not None:
+        try:
+            return probe_video(video)
+        except VideoFrameError as error:
+            raise ImageError(str(error)) from None
     try:
         with open(path, "rb") as file:
             with Image.open(file) as picture:

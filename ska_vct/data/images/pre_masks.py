@@ -10,7 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ska_vct.data.avsbench.folders import DatasetError
+from ska_vct.data.facts import expand
 from ska_vct.data.images.io import read_image, write_png
+from ska_vct.data.images.video_frames import split_fragment
+from ska_vct.data.registry import get_facts
 
 # Bright enough to differ from black, which means "no segment".
 _DARKEST = 32
@@ -81,12 +84,13 @@ def load_segmenter(
 
 def pre_mask_path(out: str | os.PathLike, record: dict, frame: int) -> str:
     """Where the reader looks for the segment picture of a frame below ``INPUT.PRE_MASK.ROOT``."""
-    image = record["image_paths"][frame]
+    facts = get_facts(record["subset"])
+    image, time = split_fragment(record["image_paths"][frame])
     folder, _, file = image.rpartition("/")
-    if record["subset"] == "avss":
-        return f"{out}/{record['clip_id']}/{folder.rpartition('/')[2]}/{frame}_mask_color.png"
-    inside = record["clip_id"] if record["subset"] == "s4" else record["name"]
-    return f"{out}/{inside}/{os.path.splitext(file)[0]}_mask_color.png"
+    values = {key: record[key] for key in ("split", "name", "category", "label")}
+    inside = expand(facts.pre_mask_clips[0], values | {"images": folder.rpartition("/")[2]})
+    stem = os.path.splitext(file)[0] if time is None else facts.number(frame)["second"]
+    return f"{out}/{inside}/{stem}_mask_color.png"
 
 
 def make_pre_masks(

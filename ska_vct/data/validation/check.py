@@ -1,11 +1,11 @@
-"""Check a data set before hours depend on it: whole releases for people, lists of records before training.
+"""Check a dataset before hours depend on it: whole releases for people, lists of records before training.
 
 ``check_release`` looks at everything a release holds, ``check_records`` at what a training will use, in seconds.
 """
 
-import os
 import random
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from ska_vct.data.audio.files import choose_audio
 from ska_vct.data.audio.log_mel import AudioError
-from ska_vct.data.avsbench.folders import DatasetError
-from ska_vct.data.avsbench.layouts import CROPPED, Reader
-from ska_vct.data.avsbench.records import make_reader
-from ska_vct.data.avsbench.subsets import SPLITS, get_subset
-from ska_vct.data.avsbench.tables import read_rows
+from ska_vct.data.avsbench.folders import DatasetError, FolderIndex
+from ska_vct.data.avsbench.records import list_clips, make_reader
+from ska_vct.data.catalog import read_split
+from ska_vct.data.facts import SPLITS, DatasetFacts, expand
+from ska_vct.data.registry import ReadOptions, get_reader
 from ska_vct.data.validation.clips import Needs, check_clip, has_flow
 from ska_vct.data.validation.findings import ERROR, NOTE, WARNING, Finding, errors_of
 from ska_vct.data.validation.release import check_class_list, check_entries, check_table
@@ -30,19 +30,19 @@ _SEED = 0
 
 
 @dataclass
-class SubsetReport:
-    """What a release holds.
+class DatasetReport:
+    """What a dataset on disk holds.
 
     Attributes:
-        subset: ``s4``, ``ms3`` or ``avss``.
+        facts: of the dataset.
         base: its folder.
-        states: split -> how its pictures are stored: ``original``, ``rebuilt 384`` or ``rebuilt 224``, with clips.
+        states: split -> how its frames are stored: ``original``, ``rebuilt 384`` or ``rebuilt 224``, with clips.
         listed, usable: split -> clips in the table, and those without an error.
         findings: errors, warnings and notes.
         on_the_fly: what will be computed when a clip is loaded, one sentence each.
     """
 
-    subset: str
+    facts: DatasetFacts
     base: str
     states: dict[str, dict[str, int]] = field(default_factory=dict)
     listed: dict[str, int] = field(default_factory=dict)
@@ -56,63 +56,77 @@ class SubsetReport:
 
 
 def check_release(
-    subset: str,
+    facts: DatasetFacts,
     base: str,
-    root: str | os.PathLike,
+    options: ReadOptions,
     *,
     content: bool = True,
     jobs: int = 0,
     progress: bool = True,
     needs: Needs | None = None,
-    **options,
-) -> SubsetReport:
-    """Check one subset's release; nothing is written.
+) -> DatasetReport:
+    """Check one dataset on disk; nothing is written.
 
     Args:
-        subset: ``s4``, ``ms3`` or ``avss``.
-        base: the release's folder, of ``find_releases``.
-        root: what ``DATASETS.ROOT`` would name; flow and prepared files are looked for there.
+        facts: of the dataset.
+        base: its folder, of ``find_releases``.
+        options: where flow, prepared files and pre-masks are looked for, as for training.
         content: decode every file instead of reading headers and ends.
         jobs: threads; 0 for one per core, at most 8.
         progress: show bars.
-        needs: what will be used of a clip; by default sound of any kind, flow only where it is.
-        options: further keyword arguments of ``make_reader``.
+        needs: what will be used of a clip; by default audio of any kind, flow only where it exists.
     """
     needs = needs or Needs(read_flow=True)
-    report = SubsetReport(subset, base)
-    report.findings += check_class_list(subset, base)
+    report = DatasetReport(facts, base)
+    report.findings += check_class_list(facts, base)
     try:
-        table = read_rows(subset, base)
+        splits = _read_splits(report, options, progress)
     except DatasetError as error:
         report.findings.append(Finding(level=ERROR, kind="unusable table", text=str(error), path=base))
         return report
-    report.findings += check_table(subset, table)
-    sounds, flows, sizes = Counter(), Counter(), Counter()
-    readers = {}
-    for split in SPLITS:
-        reader = readers[split] = make_reader(subset, split, base, root, **options)
-        rows = tqdm(table.rows[split], desc=f"Listing {subset} {split}", delay=1, disable=not progress)
-        records = [reader.record(row) for row in rows]
-        found = [_missing(clip_id, path, what) for clip_id, path, what in reader.missing.files]
-        for record in records:
-            found += check_entries(record, reader)
+    audio, flows, sizes = Counter(), Counter(), Counter()
+    for split, (records, found) in splits.items():
         task = partial(check_clip, needs=needs, content=content)
-        for findings in in_threads(
-            task, records, jobs=jobs, title=f"Checking {subset} {split}", progress=progress
-        ):
+        title = f"Checking {facts.name} {split}"
+        for findings in in_threads(task, records, jobs=jobs, title=title, progress=progress):
             found += findings
         broken = {finding.clip_id for finding in errors_of(found)}
         report.findings += found
         report.listed[split], report.usable[split] = len(records), len(records) - len(broken)
         report.states[split] = dict(Counter(map(_state, records)))
         for record in records:
-            sounds[_sound_source(record, needs)] += 1
+            audio[_audio_source(record, needs)] += 1
             flows[has_flow(record["flow_path"])] += 1
             sizes[record["rebuilt"]] += 1
-    report.findings += _not_listed(subset, base, table.rows, readers)
     report.findings += _split_sizes(report)
-    report.on_the_fly = _on_the_fly(sounds, flows, sizes)
+    report.on_the_fly = _on_the_fly(audio, flows, sizes, facts)
     return report
+
+
+def _read_splits(
+    report: DatasetReport, options: ReadOptions, progress: bool
+) -> dict[str, tuple[list[dict], list[Finding]]]:
+    """Records of each split, and what its listing found; findings of the table go to ``report``.
+
+    Raises:
+        DatasetError: nothing can be listed.
+    """
+    facts, base = report.facts, report.base
+    if get_reader(facts.name) is not None:
+        return {split: (read_split(facts, split, options), []) for split in SPLITS}
+    table = list_clips(facts, base)
+    report.findings += check_table(facts, table)
+    index, splits = FolderIndex(), {}
+    for split in SPLITS:
+        reader = make_reader(facts, split, base, options, index=index)
+        rows = tqdm(table.rows[split], desc=f"Listing {facts.name} {split}", delay=1, disable=not progress)
+        records = [reader.record(row) for row in rows]
+        found = [_missing(clip_id, path, what) for clip_id, path, what in reader.missing.files]
+        for record in records:
+            found += check_entries(record, reader)
+        splits[split] = records, found
+    report.findings += _not_listed(facts, base, table.rows, index)
+    return splits
 
 
 @dataclass(frozen=True)
@@ -171,43 +185,35 @@ def _missing(clip_id: str, path: str, what: str) -> Finding:
 
 
 def _state(record: dict) -> str:
-    folder = next((path.rpartition("/")[0] for path in record["image_paths"] if path), "")
-    if not folder:
-        return "no frames"
-    if not record["rebuilt"]:
-        return "original"
-    return "rebuilt 224" if folder.endswith(f"/{CROPPED}") else "rebuilt 384"
+    return record["image_state"] if any(record["image_paths"]) else "no frames"
 
 
-def _sound_source(record: dict, needs: Needs) -> str:
+def _audio_source(record: dict, needs: Needs) -> str:
     try:
         return choose_audio(record, needs.audio_source)[0]
     except AudioError:
         return "none"
 
 
-def _not_listed(subset: str, base: str, rows: dict[str, list[dict]], readers: dict[str, Reader]) -> list[Finding]:
-    """Folders of clips that the table does not know."""
+def _not_listed(facts: DatasetFacts, base: str, rows: dict[str, list[dict]], index: FolderIndex) -> list[Finding]:
+    """Folders of clips that the table does not list."""
     known: dict[str, set[str]] = {}
-    for split in SPLITS:
+    above, name, _ = facts.original.frames.partition("{name}")
+    for split in SPLITS if name and facts.table else ():
         for row in rows[split]:
-            if subset == "avss":
-                folder, name = f"{base}/{row['label']}", row["uid"]
-            else:
-                inside = f"/{split}/{row['category']}" if subset == "s4" else ""
-                folder, name = f"{base}/{subset}_data/visual_frames{inside}", row["name"]
-            known.setdefault(folder, set()).add(name)
+            folder = index.folder(base, expand(above.rstrip("/"), row))
+            known.setdefault(folder, set()).add(unicodedata.normalize("NFC", row["name"]))
     findings = []
-    index = readers[SPLITS[0]].index
     for folder, names in known.items():
-        for name in sorted(index.names(folder) - names):
-            text = f"{folder}/{name} belongs to no clip of the table; it is ignored."
-            findings.append(Finding(level=NOTE, kind="not in the table", text=text, path=f"{folder}/{name}"))
+        for entry in sorted(index.names(folder)):
+            if unicodedata.normalize("NFC", entry) not in names:
+                text = f"{folder}/{entry} belongs to no clip of the table; it is ignored."
+                findings.append(Finding(level=NOTE, kind="not in the table", text=text, path=f"{folder}/{entry}"))
     return findings
 
 
-def _split_sizes(report: SubsetReport) -> list[Finding]:
-    facts, findings = get_subset(report.subset), []
+def _split_sizes(report: DatasetReport) -> list[Finding]:
+    facts, findings = report.facts, []
     for split, published in facts.split_sizes.items():
         listed, usable = report.listed[split], report.usable[split]
         if listed != published or usable < listed:
@@ -220,12 +226,12 @@ def _split_sizes(report: SubsetReport) -> list[Finding]:
     return findings
 
 
-def _on_the_fly(sounds: Counter, flows: Counter, rebuilt: Counter) -> list[str]:
+def _on_the_fly(audio: Counter, flows: Counter, rebuilt: Counter, facts: DatasetFacts) -> list[str]:
     lines = []
     for source, cost in (("wav", "prepare.py --what log-mel saves that"), ("video", "decoded each time")):
-        if sounds[source]:
-            lines.append(f"log-mel from the {source} of {sounds[source]} clips ({cost})")
-    if rebuilt[False]:
+        if audio[source]:
+            lines.append(f"log-mel from the {source} of {audio[source]} clips ({cost})")
+    if rebuilt[False] and len(facts.image_sets) > 1:
         lines.append(
             f"frames of {rebuilt[False]} clips resized from their released size (prepare.py --what frames)"
         )

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from ska_vct.data.audio.files import AUDIO_SOURCES, choose_audio, probe_audio
 from ska_vct.data.audio.log_mel import AudioError
-from ska_vct.data.avsbench.subsets import AVSS_CLASSES, S4_CATEGORIES, get_subset
 from ska_vct.data.flow.store import FlowError, read_flow
 from ska_vct.data.images.io import ImageError, probe_image, read_image, read_truth, same_proportions
-from ska_vct.data.validation.findings import ERROR, NOTE, Finding
+from ska_vct.data.registry import get_facts
+from ska_vct.data.validation.findings import ERROR, NOTE, WARNING, Finding
 
-# Sound that ends this much before its video is odd, seconds; a frame of sound coding is no oddity.
-SHORT_SOUND = 0.5
+# Audio that ends earlier than its video by more than this, seconds, is reported; codecs cut at their own frames.
+SHORT_AUDIO = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +24,13 @@ class Needs:
         audio_source: as ``INPUT.AUDIO.SOURCE``.
         flow: whether a clip without flow is unusable.
         read_flow: whether flow that is there must be readable.
+        input_side: shorter side of the network's input, pixels; 0: unknown.
     """
 
     audio_source: str = "auto"
     flow: bool = False
     read_flow: bool = False
+    input_side: int = 0
 
     def __post_init__(self):
         if self.audio_source not in AUDIO_SOURCES:
@@ -46,8 +48,8 @@ def check_clip(record: Mapping, needs: Needs, *, content: bool) -> list[Finding]
         content: read the files' contents; without it only headers and ends.
     """
     findings = list(_facts(record))
-    findings += _pictures(record, content)
-    findings += _sound(record, needs, content)
+    findings += _images(record, needs, content)
+    findings += _audio(record, needs, content)
     findings += _flow(record, needs, content)
     return findings
 
@@ -58,17 +60,21 @@ def has_flow(path: str) -> bool:
 
 
 def _facts(record: Mapping) -> Iterator[Finding]:
-    category = record["category"]
-    if record["subset"] == "s4" and category not in S4_CATEGORIES:
-        text = f"Clip '{record['clip_id']}' is of category '{category}', none of S4's 23; it has no prototype."
+    facts, category = get_facts(record["subset"]), record["category"]
+    if facts.categories and category not in facts.categories:
+        text = (
+            f"Clip '{record['clip_id']}' is of category '{category}', none of the {len(facts.categories)} of "
+            f"{facts.title}; it has no prototype."
+        )
         yield _finding(record, NOTE, "unknown category", text)
-    unknown = [name for name in record["sem_classes"] if name not in AVSS_CLASSES] if record["label"] else []
+    named = record["sem_classes"] if not facts.binary_masks else ()
+    unknown = [name for name in named if name not in facts.classes]
     if unknown:
-        text = f"Clip '{record['clip_id']}' names {', '.join(unknown)} in a_obj, none of AVSS's classes."
+        text = f"Clip '{record['clip_id']}' names {', '.join(unknown)}, none of the classes of {facts.title}."
         yield _finding(record, NOTE, "unknown class", text)
 
 
-def _pictures(record: Mapping, content: bool) -> Iterator[Finding]:
+def _images(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:
     first = None
     frames = record["image_paths"]
     sizes = {}
@@ -82,8 +88,10 @@ def _pictures(record: Mapping, content: bool) -> Iterator[Finding]:
             continue
         first = first or size
         if size != first:
-            text = f"Picture {path} is {_show(size)}, the clip's first {_show(first)}; a clip must have one size."
+            text = f"Image {path} is {_show(size)}, the clip's first {_show(first)}; a clip must have one size."
             yield _finding(record, ERROR, "frames of different sizes", text, path)
+    if first:
+        yield from _large_enough(record, first, needs)
     for index, path in enumerate(record["mask_paths"]):
         if path is None:
             continue
@@ -101,13 +109,33 @@ def _pictures(record: Mapping, content: bool) -> Iterator[Finding]:
             try:
                 read_image(path) if content else probe_image(path)
             except ImageError as error:
-                yield _finding(record, ERROR, "unreadable segment picture", str(error), path)
+                yield _finding(record, ERROR, "unreadable pre-mask", str(error), path)
+
+
+def _large_enough(record: Mapping, size: tuple[int, int], needs: Needs) -> Iterator[Finding]:
+    """Frames of 224 px where 384 px were meant: AVSBench-object's own, or a folder that was misnamed."""
+    facts, folder = get_facts(record["subset"]), record["image_paths"][0] or ""
+    meant = next((images.side for images in facts.image_sets if images.state == record["image_state"]), 0)
+    if record["rebuilt"] and min(size) < meant:
+        text = (
+            f"The frames in {os.path.dirname(folder)} are {_show(size)}, but the folder's name promises {meant} x "
+            f"{meant}; make them again from AVSS's larger frames (datasets/prepare.py --what frames), or set "
+            "DATASETS.PREFER_REBUILT to False."
+        )
+        yield _finding(record, WARNING, "frames smaller than meant", text, folder)
+    elif facts.twin_label and not record["rebuilt"] and min(size) < needs.input_side:
+        text = (
+            f"The frames of {facts.title} are {_show(size)}, and the network reads {needs.input_side} x "
+            f"{needs.input_side}: they will be enlarged. The published results at that size use AVSS's larger "
+            "frames of the same clips; 'datasets/prepare.py --what frames' makes them."
+        )
+        yield _finding(record, WARNING, "frames smaller than meant", text, folder)
 
 
 def _mask_size(record: Mapping, path: str, content: bool) -> tuple[int, int]:
     if not content:
         return probe_image(path)
-    subset = get_subset(record["subset"])
+    subset = get_facts(record["subset"])
     return read_truth(path, binary=subset.binary_masks, num_classes=subset.num_classes).shape
 
 
@@ -127,7 +155,7 @@ def _mask_fits(
         yield _finding(record, ERROR, "mask of other proportions", text, path)
 
 
-def _sound(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:
+def _audio(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:
     files = (record["wav_path"], record["video_path"], *record["log_mel_paths"].values())
     if not any(files):
         return  # reported as missing
@@ -136,16 +164,16 @@ def _sound(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:
         _, path = choose_audio(record, needs.audio_source)
         seconds = probe_audio(record, needs.audio_source, content=content)
     except AudioError as error:
-        yield _finding(record, ERROR, "unreadable sound" if path else "missing sound", str(error), path)
+        yield _finding(record, ERROR, "unreadable audio" if path else "missing audio", str(error), path)
         return
     wanted = len(record["image_paths"])
-    if math.isfinite(seconds) and seconds < wanted - SHORT_SOUND:
-        fill = "repeated" if get_subset(record["subset"]).audio_fill == "repeat" else "followed by zeros"
+    if math.isfinite(seconds) and seconds < wanted - SHORT_AUDIO:
+        fill = "repeated" if get_facts(record["subset"]).audio_fill == "repeat" else "followed by zeros"
         text = (
-            f"The sound of clip '{record['clip_id']}' lasts {seconds:.2f} s of {wanted} s; its last second is "
+            f"The audio of clip '{record['clip_id']}' lasts {seconds:.2f} s of {wanted} s; its last second is "
             f"{fill}, as the release's authors do."
         )
-        yield _finding(record, NOTE, "sound shorter than its clip", text, path)
+        yield _finding(record, NOTE, "audio shorter than its clip", text, path)
 
 
 def _flow(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:

@@ -4,30 +4,28 @@ from itertools import islice
 
 from tabulate import tabulate
 
-from ska_vct.data.avsbench.subsets import SPLITS, get_subset
-from ska_vct.data.validation.check import SubsetReport
+from ska_vct.data.facts import SPLITS
+from ska_vct.data.validation.check import DatasetReport
 from ska_vct.data.validation.findings import count_kinds
 
 
-def describe(report: SubsetReport, *, show: int = 10) -> str:
+def describe(report: DatasetReport, *, show: int = 10) -> str:
     """What was found, as text for a terminal.
 
     Args:
         report: of ``check_release``.
         show: findings named per kind; what is left out is counted.
     """
-    facts = get_subset(report.subset)
+    facts = report.facts
     lines = ["", f"{facts.title}: {report.base}"]
     if report.listed:
         rows = [
             {
                 "split": split,
-                "published": facts.split_sizes[split],
+                "published": facts.split_sizes.get(split, "-"),
                 "listed": report.listed[split],
                 "usable": report.usable[split],
-                "pictures": ", ".join(
-                    f"{state} ({count})" for state, count in sorted(report.states[split].items())
-                ),
+                "frames": ", ".join(f"{state} ({count})" for state, count in sorted(report.states[split].items())),
             }
             for split in SPLITS
         ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.data.flow.extract.clip import FlowRequest, read_clip
 from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs
 from ska_vct.data.flow.methods.registry import build_flow_method

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ska_vct.data.avsbench.subsets import get_subset
 from ska_vct.data.flow.camera import remove_camera_motion
 from ska_vct.data.flow.extract.clip import FlowRequest, compute_clip, read_clip
 from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs, one_opencv_thread
 from ska_vct.data.flow.store import FlowError, read_flow, write_flow
+from ska_vct.data.registry import get_facts
 from ska_vct.synth.true_flow import TrueFlow
 
 # Pixels between two pictures from which something counts as moving.
@@ -158,7 +158,7 @@ def camera_table(scores: Sequence[FlowScore]) -> str:
 
 def sizes_of_release(score: FlowScore, subsets: Sequence[str] = ("s4", "ms3")) -> str:
     """What the measured bytes per clip come to for whole subsets of AVSBench, as one sentence."""
-    clips = sum(sum(get_subset(name).split_sizes.values()) for name in subsets)
+    clips = sum(sum(get_facts(name).split_sizes.values()) for name in subsets)
     parts = [
         f"{clips * np.mean(found) / 1e9:.2f} GB at S = {series}, {bits} bits"
         for (series, bits), found in sorted(score.sizes.items(), key=lambda item: (item[0][0], -item[0][1]))

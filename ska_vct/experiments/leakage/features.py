@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ska_vct.data.audio.files import load_log_mel
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.data.flow.store import read_flow
 from ska_vct.data.images.io import read_image
 from ska_vct.synth.truth import ClipTruth, read_objects

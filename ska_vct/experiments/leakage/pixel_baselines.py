@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from ska_vct.data.augmentation import ClipGeometry
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.evaluation.metrics import best_f, binary_stats, frame_ious
 from ska_vct.synth.benchmark import SUBSET, TEST_SPLITS
 from ska_vct.synth.truth import read_objects

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ska_vct.data.audio.files import load_audio
 from ska_vct.data.augmentation import ClipGeometry
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.data.clip_mapper import FlowOptions, prepare_flow
 from ska_vct.data.flow.store import FlowRecord, read_flow
 from ska_vct.synth.truth import read_objects

@@ -13,7 +13,7 @@ from detectron2.evaluation import inference_on_dataset
 from torch import nn
 from tqdm import tqdm
 
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.engine.datasets import record_options
 from ska_vct.engine.predict import load_model, subset_of
@@ -24,6 +24,7 @@ from ska_vct.experiments.robustness.conditions import NEGATIVES, NOISE_LEVEL, Co
 from ska_vct.experiments.robustness.evaluator import ConditionEvaluator, compare, condition_scores
 from ska_vct.experiments.robustness.report import to_markdown, write_robustness
 from ska_vct.structures.clip import TRUE_CONDITION
+from ska_vct.synth.benchmark import SUBSET as BENCHMARK_SUBSET
 from ska_vct.synth.benchmark import TEST_SPLITS
 from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.folders import make_folder
@@ -148,7 +149,7 @@ def choose_splits(
     """
     splits: dict[str, str] = {}
     if benchmark:
-        if subset_of(cfg.DATASETS.TEST[0]).name != "ms3":
+        if subset_of(cfg.DATASETS.TEST[0]).name != BENCHMARK_SUBSET:
             raise InputError(
                 f"The benchmark's clips are laid out as MS3, but DATASETS.TEST names {cfg.DATASETS.TEST[0]}; use "
                 "a config of MS3, or add DATASETS.TEST \"('avsbench_ms3_test',)\"."

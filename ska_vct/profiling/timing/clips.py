@@ -5,7 +5,8 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from ska_vct.data.avsbench.subsets import S4_CATEGORIES, Subset, get_subset
+from ska_vct.data.facts import DatasetFacts
+from ska_vct.data.registry import get_facts
 from ska_vct.structures import UNKNOWN_CATEGORY, validate_clip
 
 from .work import BenchmarkError
@@ -30,7 +31,7 @@ def make_clips(
     Raises:
         BenchmarkError: a number is out of range.
     """
-    subset = get_subset(cfg.DATASETS.SUBSET)
+    subset = get_facts(cfg.DATASETS.SUBSET)
     frames = frames or subset.clip_frames()
     sparse = train and len(subset.annotated_frames("train")) < subset.clip_frames()
     annotated = annotated or (min(frames, len(subset.annotated_frames("train"))) if sparse else frames)
@@ -63,7 +64,7 @@ def blob_masks(frames: int, size: tuple[int, int], num_classes: int, generator: 
 
 def _make_clip(
     cfg: CfgNode,
-    subset: Subset,
+    subset: DatasetFacts,
     rows: Tensor,
     annotated: int,
     train: bool,
@@ -78,8 +79,8 @@ def _make_clip(
         return torch.randint(0, 256, (frames, 3, *size), dtype=torch.uint8, generator=generator)
 
     category = UNKNOWN_CATEGORY
-    if subset.prototype_labels == "category":
-        category = int(torch.randint(len(S4_CATEGORIES), (), generator=generator))
+    if subset.categories:
+        category = int(torch.randint(len(subset.categories), (), generator=generator))
     clip = {
         "images": picture(),
         "log_mel": torch.randn(frames, 1, 96, 64, generator=generator),

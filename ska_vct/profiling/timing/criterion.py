@@ -7,7 +7,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from ska_vct.data.avsbench.subsets import get_subset
+from ska_vct.data.registry import get_facts
 from ska_vct.modeling.losses.criterion import SetCriterion
 from ska_vct.modeling.losses.targets import Targets
 from ska_vct.modeling.predictions import Predictions
@@ -47,7 +47,7 @@ class CriterionSubject(Subject):
         options = case.options
         if options["points"] is not None:
             cfg.MODEL.CRITERION.NUM_POINTS = options["points"]
-        frames = options["frames"] or len(get_subset(cfg.DATASETS.SUBSET).annotated_frames("train"))
+        frames = options["frames"] or len(get_facts(cfg.DATASETS.SUBSET).annotated_frames("train"))
         count = options["predictions"] or cfg.MODEL.DECODER.NUM_LAYERS + 1
         device = torch.device(case.device)
         criterion = SetCriterion(cfg).to(device)

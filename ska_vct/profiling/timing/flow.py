@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ska_vct.data.avsbench.subsets import get_subset
 from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs, pair_flow
 from ska_vct.data.flow.methods.registry import RAFT, build_flow_method
+from ska_vct.data.registry import get_facts
 
 from .clips import smooth_pictures
 from .subject import Subject, case_cfg
@@ -38,7 +38,7 @@ class FlowSubject(Subject):
     def build(self, case: Case) -> Work:
         cfg = case_cfg(case)
         options = case.options
-        seconds = options["frames"] or get_subset(cfg.DATASETS.SUBSET).clip_frames()
+        seconds = options["frames"] or get_facts(cfg.DATASETS.SUBSET).clip_frames()
         series = options["series"] or cfg.INPUT.FLOW.SERIES
         pairs = image_pairs(seconds, series, options["side"])
         method = _method(options["method"], case.device, options["batch"])

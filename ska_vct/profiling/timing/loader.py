@@ -10,7 +10,7 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from ska_vct.data.avsbench.folders import DatasetError
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.data.images.pre_masks import make_pre_masks
 from ska_vct.engine.datasets import register_datasets, resolve_root
 from ska_vct.engine.trainer import Trainer

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ska_vct.data.avsbench.subsets import get_subset
+from ska_vct.data.registry import get_facts
 from ska_vct.evaluation.metrics import BinaryStats, best_f, binary_stats, thresholds
 
 from .clips import blob_masks
@@ -29,7 +29,7 @@ class MetricsSubject(Subject):
 
     def build(self, case: Case) -> Work:
         cfg = case_cfg(case)
-        frames = case.options["frames"] or get_subset(cfg.DATASETS.SUBSET).clip_frames()
+        frames = case.options["frames"] or get_facts(cfg.DATASETS.SUBSET).clip_frames()
         generator = torch.Generator().manual_seed(0)
         size = tuple(cfg.INPUT.EVAL_SIZE)
         mask = blob_masks(frames, size, 2, generator).to(case.device)

@@ -8,7 +8,7 @@ import pytest
 from ska_vct.data.audio import negatives
 from ska_vct.data.audio.files import load_audio
 from ska_vct.data.audio.negatives import NegativeAudio
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.engine.setup import load_cfg
 from ska_vct.synth import SynthSettings, generate

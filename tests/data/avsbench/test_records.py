@@ -5,8 +5,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ska_vct.data.avsbench.folders import DatasetError
-from ska_vct.data.avsbench.records import load_records, register_subset
 from ska_vct.data.avsbench.subsets import SUBSETS
+from ska_vct.data.catalog import load_records, register_splits
 
 
 def exist(paths) -> bool:
@@ -122,10 +122,13 @@ def test_table_columns_in_any_order_or_without_header(release):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("category,split\na,test\n", "s4_meta_data.csv lacks the column name; its first line has category, split"),
+        (
+            "category,split\na,test\n",
+            "s4_meta_data.csv lacks the column name; its first line has 'category', 'split'",
+        ),
         ("", "lacks the column"),
         ("name,category,split\nx,cat\n", "line 2 has 2 cells"),
-        ("name,category,split\nx,cat_meowing,tset\n", "clip 'x' of split 'tset'; splits are train, val, test"),
+        ("name,category,split\nx,cat_meowing,tset\n", "clip 'x' in split 'tset'; splits are train, val, test"),
         ("name,category,split\nx,cat_meowing,train\n", "lists no clip of split 'test' among its 1"),
     ],
 )
@@ -158,7 +161,7 @@ def test_missing_files_are_reported_together(release):
     message = str(error.value)
     # 1 frame of clip a, 5 masks and the sound of clip c.
     assert "2 of 3 clips lack files, 7 in all" in message
-    assert "visual_frames/test_a/test_a_2.png" in message and "..." in message and "\n" not in message
+    assert "visual_frames/test_a/test_a.mp4_2.png" in message and "..." in message and "\n" not in message
 
 
 def test_a_clip_listed_twice_is_used_once_and_said(release, caplog):
@@ -177,18 +180,18 @@ def test_listing_reads_each_folder_once_and_stats_no_file(release, monkeypatch):
     monkeypatch.setattr(os, "stat", lambda path, **kw: stats.append(path) or real_stat(path, **kw))
     assert len(load_records("s4", "test", release.root)) == 6
     assert len(listed) == len(set(listed))
-    # Per clip its frames and its masks; six folders of the whole split.
-    assert len(listed) <= 2 * 6 + 6
+    # Per clip its frames and its masks; what is left are folders of the whole split.
+    assert len(listed) <= 2 * 6 + 14
     assert not [path for path in stats if str(path).endswith((".png", ".wav"))]
 
 
 def test_registration_is_lazy_and_can_be_repeated(release, tmp_path):
-    names = register_subset("avss", "/nowhere")
+    names = register_splits("avss", "/nowhere")
     assert names == ["avsbench_avss_train", "avsbench_avss_val", "avsbench_avss_test"]
     with pytest.raises(DatasetError, match="/nowhere/AVSBench_semantic"):
         DatasetCatalog.get(names[0])
     release.write_avss()
-    register_subset("avss", release.root, flow_root="/flow")
+    register_splits("avss", release.root, flow_root="/flow")
     assert [len(DatasetCatalog.get(name)) for name in names] == [2, 1, 2]
     assert DatasetCatalog.get(names[1])[0]["flow_path"] == "/flow/avss/v2/c_val.npz"
     metadata = MetadataCatalog.get(names[2])

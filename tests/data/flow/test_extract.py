@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.data.flow.extract.clip import FlowRequest
 from ska_vct.data.flow.extract.run import compute_flow, parse_shard
 from ska_vct.data.flow.extract.slurm import submit_flow

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchvision.models import optical_flow
 
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.data.flow.extract.clip import FlowRequest, compute_clip, read_clip
 from ska_vct.data.flow.methods import raft as flow_raft
 from ska_vct.data.flow.methods.base import ImagePairs, pair_flow

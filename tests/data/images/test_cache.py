@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from ska_vct.config import get_cfg
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.data.images import cache as image_cache
 from ska_vct.data.images.cache import ImageCache

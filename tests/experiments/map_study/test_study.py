@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.engine.setup import load_cfg
 from ska_vct.experiments.ablation.plan import AblationError, read_ablation

@@ -9,8 +9,8 @@ import torch
 from ska_vct.config import get_cfg
 from ska_vct.data.audio.files import read_wav, samples_to_log_mel
 from ska_vct.data.audio.log_mel import LOG_OFFSET
-from ska_vct.data.avsbench.records import load_records
 from ska_vct.data.avsbench.subsets import AVSS_CLASSES, S4_CATEGORIES
+from ska_vct.data.catalog import load_records
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.experiments.robustness.class_groups import CLASS_GROUPS, groups_of
 from ska_vct.experiments.robustness.conditions import CONDITIONS, ConditionMapper, silence, white_noise

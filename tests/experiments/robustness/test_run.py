@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from detectron2.modeling import build_model
 from torch import nn
 
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.engine.datasets import register_datasets
 from ska_vct.experiments.robustness.conditions import ConditionMapper

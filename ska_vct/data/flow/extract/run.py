@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ska_vct.data.avsbench.records import load_records
+from ska_vct.data.catalog import load_records
+from ska_vct.data.facts import DatasetFacts
 from ska_vct.data.flow.extract.clip import FlowRequest
 from ska_vct.data.flow.extract.workers import Outcome, run_here, run_in_processes, run_on_device
 from ska_vct.data.flow.methods.registry import RAFT, flow_method_builder
 from ska_vct.data.flow.store import FlowError, read_flow_meta
+from ska_vct.data.registry import register_dataset
 
 # Starting a process takes as long as DIS on about this many clips.
 _CLIPS_PER_PROCESS = 20
@@ -100,6 +102,7 @@ def compute_flow(
     jobs: int = 0,
     overwrite: bool = False,
     limit: int = 0,
+    facts: Sequence[DatasetFacts] = (),
     progress: bool = True,
 ) -> FlowSummary:
     """Compute the flow of subsets and write one file per clip.
@@ -119,6 +122,7 @@ def compute_flow(
         jobs: processes on a CPU, threads that read ahead of a GPU; 0 for one per core.
         overwrite: replace files that were made with other settings.
         limit: the first clips of the shard only; 0 for all.
+        facts: of datasets of your own among ``subsets``, which a job in another process does not know yet.
 
     Returns:
         what was done; clips that could not be computed are among ``failures``.
@@ -128,6 +132,8 @@ def compute_flow(
         FlowError: there are files of other settings, or the method is not to be had.
         OSError: the disk is full or cannot be written; whole files stay, and the next run goes on with them.
     """
+    for own in facts:
+        register_dataset(own)
     records = [
         (subset, record)
         for subset in subsets

@@ -20,10 +20,9 @@ import av
 import cv2
 import numpy as np
 
+from ska_vct.data.facts import SAMPLE_TIME
 from ska_vct.data.flow.store import FlowError
 
-# AVSBench takes picture 15 of the 16 of each second (counted from 0).
-SAMPLE_TIME = 15 / 16
 # DIS works on patches of 8 x 8 at half resolution and returns nothing useful below this side.
 MIN_SIDE = 24
 
