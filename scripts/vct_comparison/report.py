@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tabulate import tabulate
+
 SIDES = ("vct", "ours", "full")
 GIB = 2**30
 
@@ -204,8 +206,8 @@ def _agreement(data: dict) -> list[str]:
 def _table(head: tuple, rows: list[tuple]) -> list[str]:
     if not rows:
         return []
-    align = ["---", *["---:"] * (len(head) - 1)]
-    return ["| " + " | ".join(row) + " |" for row in (head, align, *rows)]
+    align = ["left", *["right"] * (len(head) - 1)]
+    return tabulate(rows, head, tablefmt="pipe", disable_numparse=True, colalign=align).splitlines()
 
 
 def _seconds(value: Figure | None) -> str:

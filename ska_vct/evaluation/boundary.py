@@ -2,6 +2,8 @@
 
 import math
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,25 +53,8 @@ def boundary_f(prediction: Tensor, mask: Tensor, *, tolerance: float = TOLERANCE
 
 
 def _dilate(mask: Tensor, radius: int) -> Tensor:
-    """Pixels within ``radius`` of ``mask``, bool (T, H, W): a disk as one horizontal run per row of it."""
-    run = mask.clone()
-    runs = [run]
-    for width in range(1, radius + 1):
-        run = run.clone()
-        for step in (-width, width):
-            _add_shifted(run, mask, step, axis=2)
-        runs.append(run)
-    result = runs[radius].clone()
-    for row in range(1, radius + 1):
-        run = runs[math.isqrt(radius**2 - row**2)]
-        for step in (-row, row):
-            _add_shifted(result, run, step, axis=1)
-    return result
-
-
-def _add_shifted(target: Tensor, mask: Tensor, step: int, *, axis: int) -> None:
-    """``target`` |= ``mask`` moved by ``step`` along ``axis``, in place; what leaves the image is lost."""
-    length = mask.shape[axis] - abs(step)
-    if length > 0:
-        to, start = max(step, 0), max(-step, 0)
-        target.narrow(axis, to, length).logical_or_(mask.narrow(axis, start, length))
+    """Pixels within ``radius`` of ``mask``, bool (T, H, W) on its device."""
+    offset = np.arange(-radius, radius + 1) ** 2
+    disk = (offset[:, None] + offset <= radius**2).astype(np.uint8)
+    frames = mask.cpu().numpy().astype(np.uint8)
+    return torch.from_numpy(np.stack([cv2.dilate(frame, disk) for frame in frames])).to(mask.device, torch.bool)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 from scipy.stats import t as student_t
 
@@ -28,8 +29,8 @@ class Spread:
         """Student's t interval of the mean; None for fewer than three values."""
         if self.n < MIN_FOR_INTERVAL or self.sd is None:
             return None
-        half = float(student_t.ppf((1 + level) / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
-        return self.mean - half, self.mean + half
+        low, high = student_t.interval(level, self.n - 1, loc=self.mean, scale=self.sd / math.sqrt(self.n))
+        return float(low), float(high)
 
 
 def spread(values: Iterable[float]) -> Spread | None:
@@ -37,10 +38,7 @@ def spread(values: Iterable[float]) -> Spread | None:
     values = list(values)
     if not values:
         return None
-    mean = math.fsum(values) / len(values)
-    if len(values) == 1:
-        return Spread(1, mean, None)
-    return Spread(len(values), mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)))
+    return Spread(len(values), fmean(values), stdev(values) if len(values) > 1 else None)
 
 
 def paired_differences(values: Mapping[int, float], baseline: Mapping[int, float]) -> dict[int, float]:

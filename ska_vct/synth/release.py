@@ -36,7 +36,7 @@ from ska_vct.synth.render import Renderer, Truth, draw_soundtrack
 from ska_vct.synth.settings import SynthSettings
 from ska_vct.synth.truth import truth_path
 from ska_vct.synth.video import write_video
-from ska_vct.utils.npz import write_npz
+from ska_vct.utils.files import atomic_write
 from ska_vct.utils.palette import voc_palette
 
 _JPEG_QUALITY = 95
@@ -172,4 +172,5 @@ def _write_truth(root: Path, plan: ClipPlan, truth: Truth, sample_times: np.ndar
         "loudness": truth.loudness,
         "flow": truth.flow.astype(np.float16),
     }
-    write_npz(truth_path(root, plan.subset, plan.split, plan.name), arrays)
+    with atomic_write(truth_path(root, plan.subset, plan.split, plan.name)) as file:
+        np.savez_compressed(file, **arrays)

@@ -23,7 +23,6 @@ from ska_vct.data.avsbench.csv_table import read_table
 from ska_vct.utils.errors import SkaVctError
 
 TRUTH_FOLDER = "synth_truth"
-BACKGROUND = 0
 
 
 class TruthError(SkaVctError, ValueError):

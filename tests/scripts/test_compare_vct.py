@@ -102,8 +102,9 @@ def test_the_whole_is_set_against_its_backbones(report, data):
 
 def test_the_full_model_is_told_apart(report, data):
     rows = [line for line in report.markdown(data).splitlines() if line.startswith("| S4")]
+    cells = [cell.strip() for cell in rows[-1].strip("|").split("|")]
     # 3 s against the 2 s of ours as VCT.
-    assert rows[-1] == "| S4 training step, pre-mask encoder off | 3 | 1.50 x | 2.00 (3.00) |"
+    assert cells == ["S4 training step, pre-mask encoder off", "3", "1.50 x", "2.00 (3.00)"]
 
 
 def test_what_was_not_measured_is_no_figure(report, data):
@@ -118,7 +119,7 @@ def test_what_was_not_measured_is_no_figure(report, data):
         "-",
     ]
     data["runs"] = {}
-    assert "| part |" not in report.markdown(data)
+    assert "| part" not in report.markdown(data)
 
 
 def test_memory_that_cannot_be_read_is_left_out(report):

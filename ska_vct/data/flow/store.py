@@ -27,7 +27,7 @@ import numpy as np
 from ska_vct.data.facts import expand, placeholders
 from ska_vct.data.registry import get_facts
 from ska_vct.utils.errors import InputError, SkaVctError
-from ska_vct.utils.npz import write_npz
+from ska_vct.utils.files import atomic_write
 
 # bits per value -> version of the file
 FLOW_VERSIONS = {16: 1, 8: 2}
@@ -106,7 +106,8 @@ def write_flow(path: str | os.PathLike, record: FlowRecord, *, bits: int = 16) -
     meta = {**record.meta, "version": FLOW_VERSIONS[bits]}
     _check_meta(meta, path)
     arrays = {"flow": record.flow} if bits == 16 else _to_steps(record.flow)
-    write_npz(path, {**arrays, "meta": np.array(json.dumps(meta, sort_keys=True))})
+    with atomic_write(path) as file:
+        np.savez_compressed(file, **arrays, meta=np.array(json.dumps(meta, sort_keys=True)))
 
 
 def read_flow(path: str | os.PathLike, *, clip_id: str | None = None, num_frames: int | None = None) -> FlowRecord:

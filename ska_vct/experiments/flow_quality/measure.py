@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from tabulate import tabulate
 from tqdm import tqdm
 
 from ska_vct.data.flow.camera import remove_camera_motion
@@ -133,7 +134,7 @@ def markdown_table(scores: Sequence[FlowScore], *, not_measured: Sequence[str] =
         "method", "from", "end-point error, px", f"where it moves >= {MOVING} px", "clips/s, one core",
         *(f"kB/clip, S = {s}, {bits} bits" for s, bits in sizes),
     ]  # fmt: skip
-    lines = [columns, ["---"] * 2 + ["---:"] * (len(columns) - 2)]
+    rows = []
     for score in scores:
         stored = [f"{np.mean(score.sizes[key]) / 1e3:.1f}" if key in score.sizes else "" for key in sizes]
         if score.method == NoFlow.name:
@@ -141,19 +142,24 @@ def markdown_table(scores: Sequence[FlowScore], *, not_measured: Sequence[str] =
         else:
             speed = f"{len(score.seconds) / sum(score.seconds):.2f}"
         errors = [f"{np.mean(values):.3f}" if values else "" for values in (score.errors, score.moving)]
-        lines.append([score.method, score.source, *errors, speed, *stored])
-    lines += [[name, "", "not measured", *[""] * (len(columns) - 3)] for name in not_measured]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        rows.append([score.method, score.source, *errors, speed, *stored])
+    rows += [[name, "", "not measured", *[""] * (len(columns) - 3)] for name in not_measured]
+    return _table(columns, rows)
 
 
 def camera_table(scores: Sequence[FlowScore]) -> str:
     """What camera compensation does, as a table; empty where no camera moved."""
-    lines = ["| method | from | as computed | CAMERA affine |", "|---|---|---:|---:|"]
+    rows = []
     for score in scores:
         if score.shares and score.method != NoFlow.name:
-            before, after = (100 * np.mean(values) for values in zip(*score.shares, strict=True))
-            lines.append(f"| {score.method} | {score.source} | {before:.0f} % | {after:.0f} % |")
-    return "\n".join(lines) if len(lines) > 2 else ""
+            shares = [f"{100 * np.mean(values):.0f} %" for values in zip(*score.shares, strict=True)]
+            rows.append([score.method, score.source, *shares])
+    return _table(["method", "from", "as computed", "CAMERA affine"], rows) if rows else ""
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    align = ["left"] * 2 + ["right"] * (len(columns) - 2)
+    return tabulate(rows, columns, tablefmt="pipe", disable_numparse=True, colalign=align)
 
 
 def sizes_of_release(score: FlowScore, subsets: Sequence[str] = ("s4", "ms3")) -> str:

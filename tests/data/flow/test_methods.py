@@ -196,10 +196,13 @@ def test_quality_of_truth_is_perfect_and_of_no_motion_is_the_motion(release):
     assert all(before < 0.5 and after > 0.9 for before, after in scores["truth"].shares)
     assert set(scores["truth"].sizes) == {(10, 16), (10, 8), (1, 16), (1, 8)}
     table = markdown_table(list(scores.values()), not_measured=["raft_large"]).splitlines()
-    assert (
-        table[2].startswith("| truth | video | 0.000 | 0.000 |") and "| raft_large |  | not measured |" in table[4]
-    )
+    assert cells(table[2])[:4] == ["truth", "video", "0.000", "0.000"]
+    assert cells(table[4])[:3] == ["raft_large", "", "not measured"]
     assert len({line.count("|") for line in table}) == 1
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_quality_script_prints_tables_and_draws(release, tmp_path, capsys, monkeypatch):
@@ -215,14 +218,9 @@ def test_quality_script_prints_tables_and_draws(release, tmp_path, capsys, monke
     options = ["--methods", "dis", "raft_small", "--series", "2", "--limit", "2", "--picture", str(picture)]
     script.main(["--root", str(release), *options])
     printed = capsys.readouterr().out
-    for line in (
-        "2 clips.",
-        "| dis | video |",
-        "| dis | frames |",
-        "| raft_small |  | not measured",
-        "no network",
-    ):
-        assert line in printed
+    assert "2 clips." in printed and "no network" in printed
+    rows = [tuple(cells(line)[:2]) for line in printed.splitlines() if line.startswith("|")]
+    assert {("dis", "video"), ("dis", "frames"), ("raft_small", "")} <= set(rows)
     height, width = cv2.imread(str(picture)).shape[:2]
     # Two columns; rows for the picture, the truth and DIS.
     assert width > 2 * 168 and 3 * 168 < height < 4 * 168
