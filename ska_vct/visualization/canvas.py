@@ -85,7 +85,7 @@ def draw_grid(
     Args:
         rows: at least one; all have the same number of cells.
         title: large, first line; shortened in the middle where it does not fit.
-        subtitle: below it.
+        subtitle: below it; takes as many lines as it needs.
         headings: one per column.
         legend: names with their colours, below the grid.
         label_width: of the left column, before the page's scale.
@@ -102,13 +102,15 @@ def draw_grid(
     left = MARGIN + layout.label_width
     page_width = left + grid_width + MARGIN
     px = layout.px
-    top = MARGIN + px(28) + (px(22) if subtitle else 0) + (px(24) if headings else 6)
+    subtitle_lines = wrap(subtitle, layout.font(15), page_width - 2 * MARGIN)
+    top = MARGIN + px(28) + px(22) * len(subtitle_lines) + (px(24) if headings else 6)
     heights = [layout.row_height(row) for row in rows]
     legend_lines = _wrap_legend(legend, page_width - left - MARGIN, layout)
     page = Image.new("RGB", (page_width, top + sum(heights) + px(24) * len(legend_lines) + MARGIN - GAP), PAPER)
     draw = ImageDraw.Draw(page)
-    for text, color, size, y in ((title, INK, 20, MARGIN), (subtitle, FAINT, 15, MARGIN + px(27))):
-        draw.text((MARGIN, y), shorten(text, layout.font(size), page_width - 2 * MARGIN), color, layout.font(size))
+    draw.text((MARGIN, MARGIN), shorten(title, layout.font(20), page_width - 2 * MARGIN), INK, layout.font(20))
+    for index, line in enumerate(subtitle_lines):
+        draw.text((MARGIN, MARGIN + px(27 + 22 * index)), line, FAINT, layout.font(15))
     for column, text in enumerate(headings):
         x = left + column * (width + GAP) + width // 2
         draw.text((x, top - 6), shorten(text, layout.font(14), width), FAINT, layout.font(14), anchor="ms")
@@ -135,6 +137,17 @@ def shorten(text: str, with_font: ImageFont.FreeTypeFont, width: float) -> str:
         kept -= 1
         text = text[: kept // 2] + "..." + text[-(kept // 2) :] if "..." not in text else _narrow(text)
     return text
+
+
+def wrap(text: str, with_font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+    """Break ``text`` at blanks into lines of at most ``width`` pixels; longer words are shortened."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and with_font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        elif word:
+            lines.append(shorten(word, with_font, width))
+    return lines
 
 
 def scale_bar(colors: np.ndarray, low: str, high: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from ska_vct.visualization import (
     overlay_outcomes,
     overview_row,
 )
-from ska_vct.visualization.canvas import font, shorten
+from ska_vct.visualization.canvas import font, shorten, wrap
 from ska_vct.visualization.colors import BINARY_PALETTE, OUTCOME_PALETTE
 from ska_vct.visualization.images import letterbox, log_mel_image, outcome_map, resize_labels, strongest_field
 
@@ -291,3 +291,15 @@ def test_long_titles_are_cut_in_the_middle():
     assert font(20).getlength(short) <= 300
     assert short.startswith("test/") and short.endswith("/end") and "..." in short
     assert shorten("abc", font(20), 300) == "abc"
+
+
+def test_long_subtitles_take_several_lines():
+    text = "M_J 33.8 %   M_F 51.1 %   (convention 'combo', M_F at the clip's best threshold)"
+    lines = wrap(text, font(15), 250)
+    assert len(lines) > 1 and all(font(15).getlength(line) <= 250 for line in lines)
+    assert " ".join(lines).split() == text.split(), "nothing is lost"
+    assert wrap("", font(15), 250) == [] and wrap("abc", font(15), 250) == ["abc"]
+    clip, prediction = make_clip(num_frames=1)
+    clip["mask_valid"][:] = True
+    narrow = contact_sheet(clip, prediction, scores={"M_J": 0.5}, scores_note="a note that is long " * 4)
+    assert narrow.shape[0] >= contact_sheet(clip, prediction, scores={"M_J": 0.5}).shape[0] + 22
