@@ -56,7 +56,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--size", type=int, default=48, metavar="N", help="side of the stored fields (default: %(default)s)")
     add("--bits", type=int, choices=(16, 8), default=16, help="per value (default: %(default)s)")
     add("--long-side", type=int, default=384, metavar="PX",
-        help="pictures are shrunk to this before, 0: never (default: %(default)s)")
+        help="images are shrunk to this first, 0: never (default: %(default)s)")
     add("--device", default="auto", help="where RAFT runs: auto (default), cpu, cuda, cuda:1, ...")
     add("--batch-size", type=int, default=8, metavar="N", help="pairs RAFT takes at once (default: %(default)s)")
     add("--jobs", type=int, default=0, metavar="N",

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure flow methods against the true flow of synthetic clips: errors, speed, sizes, and a picture of each.
+"""Measure flow methods against the true flow of synthetic clips: errors, speed, sizes, and an image of each.
 
 Example (makes the clips first; two minutes on 2 cores):
     python datasets/make_synth.py --root output/flow_clips --subset ms3 --test 24 --size 224 --fps 25 --seed 1 \\

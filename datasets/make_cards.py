@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the pictures and films of docs/benchmark.md: a strip of clips and one film with sound per split.
+"""Draw the images and videos of docs/benchmark.md: a strip of clips and one video with audio per split.
 
 Example (under a minute):
     python datasets/make_synth.py --benchmark --root datasets/synth_benchmark

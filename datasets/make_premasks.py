@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make pictures of class-agnostic segments for MODEL.PRE_MASK.ENABLED with a Segment Anything model of yours.
+"""Make images of class-agnostic segments for MODEL.PRE_MASK.ENABLED with a Segment Anything model of yours.
 
 Example:
     pip install -e '.[premasks]'
@@ -7,7 +7,7 @@ Example:
 
 Then train with MODEL.PRE_MASK.ENABLED True INPUT.PRE_MASK.ROOT /data/segments. Weights are a folder, or the name
 on Hugging Face's hub, of a SAM or SAM 2 model in transformers' format. An interrupted run goes on where it
-stopped. COMBO's authors publish pictures made with Semantic-SAM: datasets/README.md says where those go. Theirs
+stopped. COMBO's authors publish images made with Semantic-SAM: datasets/README.md says where those go. Theirs
 and these are not the same, so checkpoints trained on theirs need theirs.
 """
 
@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--subset", required=True, choices=sorted(SUBSETS))
     parser.add_argument("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all")
     parser.add_argument("--weights", required=True, metavar="PATH", help="segment-anything model, see above")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the pictures")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the images")
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"
     )
@@ -51,7 +51,7 @@ def main() -> None:
         segment = load_segmenter(args.weights, device=args.device, points_per_batch=args.points_per_batch)
         records = [record for split in args.split for record in load_records(args.subset, split, args.root)]
         written, present = make_pre_masks(records, segment, out)
-        print(f"{written} pictures written, {present} were there; in {out}")
+        print(f"{written} images written, {present} existed; in {out}")
 
 
 if __name__ == "__main__":

@@ -74,16 +74,16 @@ def build_parser() -> argparse.ArgumentParser:
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, default=default, help=f"{text}, default {default}", **options)
 
-    knob("size", "height of the pictures in pixels, even", metavar="PX")
+    knob("size", "height of the frames in pixels, even", metavar="PX")
     knob("aspect", "width / height")
     knob("seed", "same seed and settings, same bytes", metavar="K")
-    knob("fps", "pictures per second of the videos")
+    knob("fps", "frames per second of the videos")
     knob("seconds", "length of AVSS's clips, 5 or 10; 0: both")
     knob("series", "flow fields kept per second")
     knob("flow_size", "side of the flow fields")
     knob("motion_scale", "factor on how far objects move")
     knob("camera", "strength of pan and shake in camera scenes")
-    knob("flicker", "brightness noise from picture to picture, as a share")
+    knob("flicker", "brightness noise from frame to frame, as a share")
     knob("second_object", "probability of a second object in plain, camera and weak scenes")
     knob("both_sound", "probability that it sounds, where several may (MS3, AVSS)")
     knob(
@@ -93,9 +93,9 @@ def build_parser() -> argparse.ArgumentParser:
     for name in ("looks", "timbres"):
         parser.add_argument(f"--heldout-{name}", action="store_true",
                             help=f"the test split has only {name} that train and val lack")  # fmt: skip
-    knob("audio_rate", "samples per second of the sound")
+    knob("audio_rate", "samples per second of the audio")
     knob("channels", "1 or 2")
-    knob("hiss", "noise in the sound, share of full scale")
+    knob("hiss", "noise in the audio, share of full scale")
     return parser
 
 

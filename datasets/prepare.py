@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make what is optional: 384 px frames and masks, log-mels from sound, published flow in one file per clip.
+"""Make optional files: 384 px frames and masks, log-mels from audio, published flow in one file per clip.
 
 Examples:
     python datasets/prepare.py --root /data/AVSBench --subset s4 --what frames
@@ -55,7 +55,7 @@ def make(args: argparse.Namespace, what: str, base: str, target: str, out: str) 
     if what == "frames":
         facts, source = get_facts(args.subset), get_facts(LARGE_FRAMES)
         if not facts.twin_label:
-            # Training crops AVSS from its original frames.
+            # Training makes its squares from AVSS's original frames, at their own short side.
             splits = args.split or SPLITS[1:]
         return prepare.prepare_frames(facts, base, find_release(source, args.root), target, splits, jobs=args.jobs)
     options = {"prefer_rebuilt": False, "flow_root": args.flow_root, "prepared": out}

@@ -1,4 +1,4 @@
-"""From a record of paths to a clip of tensors, the same for S4, MS3 and AVSS (spec: data.md, training.md)."""
+"""From a record of paths to a clip of tensors, the same for S4, MS3 and AVSS (docs/data.md, training.md)."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Files that make training faster or larger pictures possible, made once from a release (spec: data.md).
+"""Files that make training faster or larger frames possible, made once from a release (docs/data.md).
 
 ==========  ====================================================================================================
 what        from, and where it goes below ``{out}/{folder of the subset}``
@@ -10,8 +10,9 @@ log-mel     wav or video of clips without a released log-mel: ``audio_log_mel/..
 flow        published folders of ``flow_0000.npy``, one small file per clip below ``{out}/flow``
 ==========  ====================================================================================================
 
-Readers prefer these files where they find them. All are written whole or not at all, and what is there is left
-alone, so a run that was interrupted goes on where it stopped. Frames and label maps equal those made on the fly.
+Readers prefer these files where they find them. Each is written completely or not at all, and existing
+files are kept, so an interrupted run continues where it stopped. Frames and label maps equal those made on the
+fly.
 """
 
 import os
@@ -39,11 +40,11 @@ from ska_vct.utils.threads import in_threads
 
 @dataclass
 class Outcome:
-    """What a preparation has come to.
+    """What a preparation did.
 
     Attributes:
         written: clips made now.
-        present: clips that were there, or need nothing.
+        present: clips whose files existed, or that need none.
         failed: one sentence per clip that could not be made.
     """
 
@@ -53,10 +54,10 @@ class Outcome:
 
 
 def check_target(root: str | os.PathLike, out: str | os.PathLike) -> None:
-    """Make sure that ``out`` is no part of a release, and mark it as ours.
+    """Make sure that ``out`` lies in no release, and mark it as ours.
 
     Raises:
-        DatasetError: it is part of one.
+        DatasetError: it does.
     """
     target = os.path.realpath(out)
     for bases in find_releases(root).values():
@@ -171,7 +172,7 @@ def prepare_log_mel(records: Sequence[dict], target: str, *, jobs: int = 0, prog
 def prepare_flow(
     records: Sequence[dict], out: str, *, side: int = 96, jobs: int = 0, progress: bool = True
 ) -> Outcome:
-    """Published flow folders as one small file per clip; what they lack, direction and scale, stays lost.
+    """Published flow folders as one small file per clip; direction and scale, which they lack, stay lost.
 
     Args:
         records: of ``load_records``.

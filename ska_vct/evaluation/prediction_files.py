@@ -1,4 +1,4 @@
-"""Predictions on disk, laid out like AVSBench's own masks (spec: data.md).
+"""Predictions on disk, laid out like AVSBench's own masks (docs/data.md).
 
 Below the folder of a data set's predictions: ``{clip_id}/{name}_{1..}.png`` with 0 / 255 for S4 and MS3, where
 ``name`` is the last part of the clip's id, and ``{clip_id}/labels_semantic/{0..}.png`` with class indices and

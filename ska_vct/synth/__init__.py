@@ -1,4 +1,4 @@
-"""Synthetic clips: physics in miniature, written in AVSBench's layouts (spec: data.md, evidence.md)."""
+"""Synthetic clips: physics in miniature, written in AVSBench's layouts (docs/data.md, evidence.md)."""
 
 from ska_vct.synth.scene import ROLES, SCENE_KINDS
 from ska_vct.synth.settings import SynthError, SynthSettings

@@ -1,4 +1,4 @@
-"""The kinds of object in synthetic clips: each has a look, a timbre and a way of moving (spec: data.md)."""
+"""The kinds of object in synthetic clips: each has a look, a timbre and a way of moving (docs/data.md)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""One clip's files in AVSBench's layouts, its flow and its truth (spec: data.md).
+"""One clip's files in AVSBench's layouts, its flow and its truth (docs/data.md).
 
 The truth, ``synth_truth/{subset}/{split}/{name}.npz``, holds what a release does not (K objects in drawing order):
 

@@ -23,7 +23,7 @@ class Release:
         self.ms3 = root / "AVSBench_object" / "Multi-sources"
         self.avss = root / "AVSBench_semantic"
 
-    def picture(self, path: Path, shape: tuple[int, int] = (32, 40), shift: int = 0) -> None:
+    def image(self, path: Path, shape: tuple[int, int] = (32, 40), shift: int = 0) -> None:
         array = self.rng.integers(0, 60, (*shape, 3)).astype(np.uint8)
         array[self.square(shape, shift)] += 180
         self._save(Image.fromarray(array), path)
@@ -66,7 +66,7 @@ class Release:
                 rows.append(f"{name},0,{category},{split}")
                 folder = Path(split, category)
                 for k in range(1, 6):
-                    self.picture(data / "visual_frames" / folder / name / f"{name}_{k}.png")
+                    self.image(data / "visual_frames" / folder / name / f"{name}_{k}.png")
                 for k in range(1, 2 if split == "train" else 6):
                     self.mask(data / "gt_masks" / folder / name / f"{name}_{k}.png", mode="1")
                 self.wav(data / "audio_wav" / folder / f"{name}.wav")
@@ -81,7 +81,7 @@ class Release:
                 name = f"{split}_{name}"
                 rows.append(f"{name},{split}")
                 for k in range(1, 6):
-                    self.picture(data / "visual_frames" / name / f"{name}{infix}_{k}.png", shift=k)
+                    self.image(data / "visual_frames" / name / f"{name}{infix}_{k}.png", shift=k)
                     self.mask(data / "gt_masks" / split / name / f"{name}_{k}.png", shift=k, mode="P")
                 self.wav(data / "audio_wav" / split / f"{name}.wav")
         (self.ms3 / "ms3_meta_data.csv").write_text("\n".join(rows) + "\n")
@@ -95,7 +95,7 @@ class Release:
             rows.append(f"{label},{uid},{split},x,dog_emergency-car,v")
             folder, count = self.avss / label / uid, 10 if label == "v2" else 5
             for k in range(count):
-                self.picture(folder / "frames" / f"{k}.jpg")
+                self.image(folder / "frames" / f"{k}.jpg")
                 if not (label == "v1s" and split == "train" and k):
                     self.label_map(folder / "labels_semantic" / f"{k}.png", label=17)
             self.wav(folder / "audio.wav", seconds=count)

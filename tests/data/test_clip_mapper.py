@@ -267,7 +267,7 @@ def test_unreadable_pictures(release, cfg):
     path.write_bytes(b"")
     with pytest.raises(ClipError, match="mp4_4.png is empty"):
         mapper(record)
-    release.picture(path, (20, 20))
+    release.image(path, (20, 20))
     with pytest.raises(ClipError, match="mp4_4.png is 20 x 20, but the clip's first is 32 x 40"):
         mapper(record)
     path.unlink()
@@ -312,7 +312,7 @@ def test_pre_masks_go_through_the_geometry(release, cfg):
     for split in ("train", "test"):
         for k in range(1, 6):
             # Half the size of the frames.
-            release.picture(release.root / f"pre/{split}_a/{split}_a_{k}_mask_color.png", (16, 20), shift=0)
+            release.image(release.root / f"pre/{split}_a/{split}_a_{k}_mask_color.png", (16, 20), shift=0)
     cfg.MODEL.PRE_MASK.ENABLED = True
     options = {"pre_masks": True, "pre_mask_root": release.root / "pre"}
     for split in ("train", "test"):

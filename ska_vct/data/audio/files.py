@@ -1,4 +1,4 @@
-"""A clip's log-mel from whichever file it has: pickle, ``.npy``, wav, or the video itself (spec: data.md)."""
+"""A clip's log-mel from whichever file it has: pickle, ``.npy``, wav, or the video itself (docs/data.md)."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Sound to log-mel patches, exactly as VGGish does it (Hershey et al., 2017; spec: data.md, "Log-mel").
+"""Sound to log-mel patches, exactly as VGGish does it (Hershey et al., 2017; docs/data.md, "Log-mel").
 
 Shape legend
     N   samples of the waveform

@@ -1,4 +1,4 @@
-"""Read pickles that hold tensors, arrays and plain containers, and refuse others (spec: data.md, "Log-mel")."""
+"""Read pickles that hold tensors, arrays and plain containers, and refuse others (docs/data.md, "Log-mel")."""
 
 import os
 from typing import Any

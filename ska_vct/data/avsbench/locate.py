@@ -1,4 +1,4 @@
-"""Where a release lies below a folder, at whatever depth it was unpacked (docs/data.md)."""
+"""Finds releases below a folder, at whatever depth they were unpacked (docs/data.md)."""
 
 import os
 from collections import deque
@@ -11,7 +11,7 @@ from ska_vct.data.facts import DatasetFacts
 _NOT_SEARCHED = {"flow", "synth_truth", "__pycache__", "node_modules", "site-packages"}
 SYNTHETIC = "synth_truth"
 PREPARED_MARK = "prepared_by_ska_vct.json"
-# A search that comes this far was started in the wrong place.
+# A larger search was started in the wrong folder.
 MAX_FOLDERS = 20000
 
 
@@ -19,13 +19,13 @@ def find_releases(root: str | os.PathLike) -> dict[str, list[str]]:
     """Search ``root`` for releases, nearest first; ``root`` may be a release itself.
 
     Synthetic releases count only where ``root`` is theirs, so that they never stand in for missing real ones;
-    what ``datasets/prepare.py`` has made is no release.
+    what ``datasets/prepare.py`` has made does not count as a release.
 
     Returns:
         subset name -> folders of releases, none for a subset that was not found.
 
     Raises:
-        DatasetError: ``root`` is no folder, or holds too many folders to search.
+        DatasetError: ``root`` is not a folder, or holds too many folders to search.
     """
     root = os.fspath(root)
     if not os.path.isdir(root):

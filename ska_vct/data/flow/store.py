@@ -1,4 +1,4 @@
-"""The flow store: one .npz per clip with direction and physical units kept (spec: data.md, "Kinematic field").
+"""The flow store: one .npz per clip with direction and physical units kept (docs/data.md, "Kinematic field").
 
 Version 1 holds ``flow`` float16 (T, S, 2, h, w). Version 2 holds ``flow`` int8 (T, S, 2, h, w) and ``scale``
 float32 (T, S), the value of one step in each field: half the size, an error of at most half a step. Both hold

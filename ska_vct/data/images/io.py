@@ -1,4 +1,4 @@
-"""Frames, masks and label maps from their files; a mask's numbers are checked, never guessed (spec: data.md)."""
+"""Frames, masks and label maps from their files; a mask's numbers are checked, never guessed (docs/data.md)."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Whether one clip's files can be used: the mapper's own readers, asked before training rather than during it."""
+"""Checks one clip's files before training, with the readers that training uses."""
 
 import math
 import os
@@ -18,7 +18,7 @@ SHORT_AUDIO = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What of a clip is going to be used.
+    """The parts of a clip that will be used.
 
     Attributes:
         audio_source: as ``INPUT.AUDIO.SOURCE``.
@@ -40,7 +40,7 @@ class Needs:
 
 
 def check_clip(record: Mapping, needs: Needs, *, content: bool) -> list[Finding]:
-    """Everything that is wrong with the files of one clip.
+    """Find everything that is wrong with the files of one clip.
 
     Args:
         record: of ``load_records``; paths that are None were reported when it was listed and are passed over.
@@ -145,12 +145,11 @@ def _mask_fits(
     if frame is None or size == frame or record["rebuilt"]:
         return
     if same_proportions(size, frame):
-        text = f"Mask {path} is {_show(size)}, its frame {_show(frame)}; both are resized, which is fine."
+        text = f"Mask {path} is {_show(size)}, its frame {_show(frame)}; both are resized."
         yield _finding(record, NOTE, "mask of another size", text, path)
     else:
         text = (
-            f"Mask {path} is {_show(size)}, its frame {_show(frame)}, which have not the same proportions; unpack "
-            "both again."
+            f"Mask {path} is {_show(size)}, its frame {_show(frame)}, whose proportions differ; unpack both again."
         )
         yield _finding(record, ERROR, "mask of other proportions", text, path)
 

@@ -1,4 +1,4 @@
-"""What a check of a data set finds: one finding per file or clip, counted by kind, and as a list for repairs."""
+"""Findings of a dataset check: one per file or clip, counted by kind, and written as a list for repairs."""
 
 import csv
 import os
@@ -15,14 +15,14 @@ ERROR, WARNING, NOTE = LEVELS = ("error", "warning", "note")
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that is wrong or odd.
+    """One thing that is wrong or unusual.
 
     Attributes:
         level: ``error``, ``warning`` or ``note``.
         kind: what findings are counted by, e.g. ``missing frame``.
         text: one sentence: what, where, what to do.
         path: the file or folder; empty for none.
-        clip_id: the clip; empty where it is not about one.
+        clip_id: the clip; empty if it concerns none.
     """
 
     level: str

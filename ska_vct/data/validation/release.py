@@ -1,4 +1,4 @@
-"""What can be wrong with a release beyond single files: its table, its class list, what lies between the files."""
+"""Checks of a release beyond single files: its table, its class list, and files that belong to no clip."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A checked release in words."""
+"""Formats the report of a checked dataset for a terminal."""
 
 from itertools import islice
 

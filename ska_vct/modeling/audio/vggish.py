@@ -16,7 +16,7 @@ from .registry import AUDIO_ENCODER_REGISTRY
 
 # Convolutions after which VGGish pools.
 _POOL_AFTER = (0, 1, 3, 5)
-# Time steps and mel bands of one second (spec: data.md).
+# Time steps and mel bands of one second (docs/data.md).
 PATCH_SIZE = (96, 64)
 
 

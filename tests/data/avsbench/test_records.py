@@ -71,9 +71,9 @@ def test_rebuilt_folders_are_preferred_where_they_are(release):
     for split, size in (("train", 384), ("test", 224)):
         for k in range(1, 6):
             stem = f"{split}/cat_meowing/x/x_{k}"
-            release.picture(rebuilt / f"visual_frames_384/{stem}.png", (48, 48))
+            release.image(rebuilt / f"visual_frames_384/{stem}.png", (48, 48))
             release.mask(rebuilt / f"gt_masks_{size}/{stem}.png", (28, 28))
-            release.picture(rebuilt / f"pre_SAM_mask_384/{stem}_mask_color.png", (48, 48))
+            release.image(rebuilt / f"pre_SAM_mask_384/{stem}_mask_color.png", (48, 48))
     for split, masks in (("train", "gt_masks_384"), ("test", "gt_masks_224")):
         (record,) = load_records("s4", split, release.root, pre_masks=True)
         assert record["rebuilt"]
@@ -90,7 +90,7 @@ def test_rebuilt_folders_are_preferred_where_they_are(release):
 def test_rebuilt_ms3_and_avss(release):
     release.write_ms3(names=("x",))
     for k in range(1, 6):
-        release.picture(release.ms3 / f"ms3_data_384/visual_frames_384/val_x/val_x_{k}.png", (48, 48))
+        release.image(release.ms3 / f"ms3_data_384/visual_frames_384/val_x/val_x_{k}.png", (48, 48))
     (record,) = load_records("ms3", "val", release.root)
     assert record["rebuilt"] and Path(record["image_paths"][0]).name == "val_x_1.png"
     assert "ms3_data/gt_masks/" in record["mask_paths"][0]
@@ -98,9 +98,9 @@ def test_rebuilt_ms3_and_avss(release):
     release.write_avss()
     folder = release.avss / "v2" / "c_val"
     for k in range(10):
-        release.picture(folder / f"processed_frames_384/{k}.jpg", (48, 48))
+        release.image(folder / f"processed_frames_384/{k}.jpg", (48, 48))
         release.label_map(folder / f"processed_labels_semantic/{k}.png", 3, (28, 28))
-        release.picture(release.avss / f"pre_SAM_mask/AVSBench_semantic/v2/c_val/frames/{k}_mask_color.png")
+        release.image(release.avss / f"pre_SAM_mask/AVSBench_semantic/v2/c_val/frames/{k}_mask_color.png")
     (record,) = load_records("avss", "val", release.root, pre_masks=True)
     assert "processed_frames_384" in record["image_paths"][9]
     assert "processed_labels_semantic" in record["mask_paths"][9]
@@ -159,7 +159,7 @@ def test_missing_files_are_reported_together(release):
     with pytest.raises(DatasetError) as error:
         load_records("ms3", "test", release.root)
     message = str(error.value)
-    # 1 frame of clip a, 5 masks and the sound of clip c.
+    # 1 frame of clip a, 5 masks and the audio of clip c.
     assert "2 of 3 clips lack files, 7 in all" in message
     assert "visual_frames/test_a/test_a.mp4_2.png" in message and "..." in message and "\n" not in message
 
@@ -201,7 +201,7 @@ def test_registration_is_lazy_and_can_be_repeated(release, tmp_path):
 
 
 def test_subset_facts():
-    # 11,356 clips in AVSS, 23 categories in S4 (spec: data.md).
+    # 11,356 clips in AVSS, 23 categories in S4 (docs/data.md).
     assert sum(SUBSETS["avss"].split_sizes.values()) == 11356 and len(set(SUBSETS["avss"].classes)) == 71
     assert SUBSETS["s4"].annotated_frames("train") == range(1) and SUBSETS["s4"].annotated_frames("val") == range(
         5
@@ -212,16 +212,16 @@ def test_subset_facts():
     ]  # fmt: skip
 
 
-def test_segment_pictures_in_combos_and_vcts_places(release):
+def test_pre_masks_in_combos_and_vcts_folders(release):
     release.write_ms3(names=("x",), splits=("test",))
     both_ways = r"pre_SAM_mask_384/test_x/.*make_premasks.py --root .* --subset ms3 .*PRE_MASK.ENABLED False"
     with pytest.raises(DatasetError, match=both_ways):
         load_records("ms3", "test", release.root, pre_masks=True)
     for k in range(1, 6):
-        release.picture(release.ms3 / f"ms3_data/pre_SAM_mask/test_x/test_x.mp4_{k}_mask_color.png")
+        release.image(release.ms3 / f"ms3_data/pre_SAM_mask/test_x/test_x.mp4_{k}_mask_color.png")
     (record,) = load_records("ms3", "test", release.root, pre_masks=True)
     assert exist(record["pre_mask_paths"]) and "/ms3_data/pre_SAM_mask/" in record["pre_mask_paths"][0]
     for k in range(1, 6):
-        release.picture(release.ms3 / f"ms3_data_384/pre_SAM_mask_384/test_x/test_x_{k}_mask_color.png")
+        release.image(release.ms3 / f"ms3_data_384/pre_SAM_mask_384/test_x/test_x_{k}_mask_color.png")
     (record,) = load_records("ms3", "test", release.root, pre_masks=True)
     assert exist(record["pre_mask_paths"]) and "/pre_SAM_mask_384/" in record["pre_mask_paths"][0]

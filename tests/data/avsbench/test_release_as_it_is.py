@@ -13,7 +13,8 @@ from ska_vct.data.avsbench.subsets import AVSS, MS3, S4
 from ska_vct.data.avsbench.tables import read_rows
 from ska_vct.data.catalog import load_records
 from ska_vct.data.registry import ReadOptions
-from ska_vct.data.validation.check import check_release
+from ska_vct.data.validation.check import check_records, check_release
+from ska_vct.data.validation.clips import Needs
 
 ROOT = Path(__file__).resolve().parents[3]
 REAL = ROOT.parent / "shared" / "real"
@@ -182,8 +183,18 @@ def test_frames_of_224_pixels_where_384_were_meant(release):
     for split in ("train", "val", "test"):
         for k in range(1, 6):
             stem = f"{split}/cat_meowing/x/x_{k}"
-            release.picture(release.s4 / f"s4_data_384/visual_frames_384/{stem}.png", (224, 224))
+            release.image(release.s4 / f"s4_data_384/visual_frames_384/{stem}.png", (224, 224))
     report = check_release(S4, find_release(S4, release.root), ReadOptions(root=str(release.root)), progress=False)
     found = [finding for finding in report.findings if finding.kind == "frames smaller than meant"]
     assert len(found) == 3 and "224 x 224" in found[0].text and "promises 384 x 384" in found[0].text
     assert "s4_data_384/visual_frames_384/train" in found[0].text
+
+
+def test_training_says_that_released_frames_are_enlarged(release):
+    release.write_s4(names=("x",), splits=("train",))
+    (record,) = load_records("s4", "train", release.root)
+    for side, expected in ((384, 1), (32, 0)):
+        findings, _ = check_records([record], Needs(input_side=side), seconds=10, progress=False)
+        found = [finding.text for finding in findings if finding.kind == "frames smaller than meant"]
+        assert len(found) == expected
+        assert all("32 x 40" in text and "datasets/prepare.py --what frames" in text for text in found)

@@ -94,8 +94,8 @@ def test_whole_releases_pass_and_load(miniatures, subset, state):
     assert kinds(report) == set()
     assert report.listed == report.usable == {"train": 2, "val": 1, "test": 2}
     # VCT's script rebuilds AVSS's val and test only.
-    pictures = "original" if state == "original" or (subset, state) == ("avss", "rebuilt") else "rebuilt 384"
-    assert report.states["train"] == {pictures: 2}
+    frames_state = "original" if state == "original" or (subset, state) == ("avss", "rebuilt") else "rebuilt 384"
+    assert report.states["train"] == {frames_state: 2}
     assert report.states["test"] == {"original" if state == "original" else "rebuilt 384": 2}
     assert load_all(root, subset) == 5
     text = describe(report)
@@ -116,7 +116,7 @@ def masks(root: Path, subset: str) -> list[Path]:
     return [Path(path) for path in load_records(subset, "test", root)[0]["mask_paths"]]
 
 
-def sound(root: Path, subset: str, kind: str) -> Path:
+def audio(root: Path, subset: str, kind: str) -> Path:
     clip = load_records(subset, "test", root)[0]
     return Path(clip["wav_path"] if kind == "wav" else clip["log_mel_paths"][kind])
 
@@ -150,7 +150,7 @@ def text_for_a_mask(root, subset):
 
 
 def empty_pickle(root, subset):
-    sound(root, subset, "pickle").write_bytes(b"")
+    audio(root, subset, "pickle").write_bytes(b"")
 
 
 class Malicious:
@@ -159,22 +159,22 @@ class Malicious:
 
 
 def pickle_with_code(root, subset):
-    sound(root, subset, "pickle").write_bytes(pickle.dumps(Malicious()))
+    audio(root, subset, "pickle").write_bytes(pickle.dumps(Malicious()))
 
 
 def pickle_of_another_shape(root, subset):
-    sound(root, subset, "pickle").write_bytes(pickle.dumps(torch.zeros(5, 96, 64)))
+    audio(root, subset, "pickle").write_bytes(pickle.dumps(torch.zeros(5, 96, 64)))
 
 
 def zero_length_wav(root, subset):
-    sound(root, subset, "wav").write_bytes(b"")
+    audio(root, subset, "wav").write_bytes(b"")
 
 
 def wav_without_samples(root, subset):
-    sound(root, subset, "wav").write_bytes(sound(root, subset, "wav").read_bytes()[:44])
+    audio(root, subset, "wav").write_bytes(audio(root, subset, "wav").read_bytes()[:44])
 
 
-def no_sound_at_all(root, subset):
+def no_audio_at_all(root, subset):
     clip = load_records(subset, "test", root)[0]
     for path in (clip["wav_path"], clip["video_path"], *clip["log_mel_paths"].values()):
         if path:
@@ -206,7 +206,7 @@ def one_mask_missing(root, subset):
     masks(root, subset)[4].unlink()
 
 
-def broken_segment_picture(root, subset):
+def broken_pre_mask(root, subset):
     record = load_records(subset, "test", root, pre_masks=True)[0]
     cut(Path(record["pre_mask_paths"][0]), 0.5)
 
@@ -245,8 +245,8 @@ DAMAGES = [
     ("ms3", "rebuilt", pickle_of_another_shape, "unreadable audio", 1),
     ("ms3", "original", zero_length_wav, "unreadable audio", 1),
     ("avss", "original", wav_without_samples, "unreadable audio", 1),
-    ("s4", "original", no_sound_at_all, "missing audio", 1),
-    ("avss", "rebuilt", no_sound_at_all, "missing audio", 1),
+    ("s4", "original", no_audio_at_all, "missing audio", 1),
+    ("avss", "rebuilt", no_audio_at_all, "missing audio", 1),
     ("ms3", "original", mask_of_other_proportions, "mask of other proportions", 1),
     ("s4", "original", mask_of_foreign_values, "unreadable mask", 1),
     ("avss", "original", mask_of_foreign_values, "unreadable mask", 1),
@@ -255,7 +255,7 @@ DAMAGES = [
     ("ms3", "original", no_frames_but_masks, "mask without its frame", 5),
     ("ms3", "rebuilt", no_frames_but_masks, "missing frame", 5),
     ("s4", "rebuilt", one_mask_missing, "missing mask", 1),
-    ("ms3", "rebuilt", broken_segment_picture, "unreadable pre-mask", 1),
+    ("ms3", "rebuilt", broken_pre_mask, "unreadable pre-mask", 1),
     ("s4", "original", table_with_a_wrong_split, "unusable table", 1),
     ("avss", "original", table_without_a_column, "unusable table", 1),
     ("ms3", "original", table_missing, "unusable table", 1),
@@ -272,7 +272,7 @@ def test_damage_is_named_counted_and_refused(fresh, tmp_path, monkeypatch, subse
     monkeypatch.chdir(tmp_path)
     root = fresh(subset, state)
     damage(root, subset)
-    segments = damage is broken_segment_picture
+    segments = damage is broken_pre_mask
     report = check(root, subset, pre_masks=segments)
     found = [finding for finding in report.findings if (finding.level, finding.kind) == (ERROR, kind)]
     assert len(found) == number
@@ -317,7 +317,7 @@ def test_the_fix_list_lets_the_rest_be_used(fresh, tmp_path, caplog):
     everything.write_text("clip\n" + "\n".join(record["clip_id"] for record in records["val"]) + "\n")
     with pytest.raises(DatasetError, match="leaves out all 1 clips"):
         load_records("ms3", "val", root, leave_out=everything)
-    with pytest.raises(DatasetError, match="which is no file"):
+    with pytest.raises(DatasetError, match="which is not a file"):
         load_records("ms3", "val", root, leave_out=tmp_path / "none.csv")
 
 
@@ -358,8 +358,8 @@ def clip_beyond_the_table(root, subset):
     shutil.copytree(frames(root, subset)[0].parent, frames(root, subset)[0].parent.with_name("unknown"))
 
 
-def short_sound(root, subset):
-    path = sound(root, subset, "wav")
+def short_audio(root, subset):
+    path = audio(root, subset, "wav")
     path.write_bytes(path.read_bytes()[: 44 + 2 * 16000 * 2])
 
 
@@ -377,7 +377,7 @@ ODDITIES = [
     ("ms3", listed_twice, {(WARNING, "listed twice")}, 1),
     ("avss", listed_twice, {(WARNING, "listed twice")}, 1),
     ("ms3", clip_beyond_the_table, {(NOTE, "not in the table")}, 1),
-    ("ms3", short_sound, {(NOTE, "audio shorter than its clip")}, 1),
+    ("ms3", short_audio, {(NOTE, "audio shorter than its clip")}, 1),
     ("ms3", dashed_name, set(), 0),
 ]
 

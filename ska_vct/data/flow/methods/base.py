@@ -1,4 +1,4 @@
-"""From pairs of pictures to flow in physical units; DIS, which needs no weights (spec: data.md, evidence.md).
+"""From pairs of pictures to flow in physical units; DIS, which needs no weights (docs/data.md, evidence.md).
 
 Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016.
 
