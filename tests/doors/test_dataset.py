@@ -117,7 +117,6 @@ def clips_scored(folder: Path) -> set[str]:
         return {next(iter(row.values())) for row in csv.DictReader(file)}
 
 
-@pytest.mark.slow
 def test_a_module_with_facts_and_a_reader_trains_two_steps(videos, tmp_path):
     (tmp_path / "my_street.py").write_text(textwrap.dedent(READER))
     splits = ", ".join(f"{split.upper()}: [street_{split}]" for split in SPLITS)
