@@ -316,14 +316,6 @@ def labelled_frame_scores(stats: SemanticStats) -> tuple[Tensor, Tensor]:
     return (iou * labelled).sum(1) / count, (f * labelled).sum(1) / count
 
 
-def hit_frame_ious(stats: SemanticStats) -> Tensor:
-    """Mean IoU over the classes with at least one right pixel per frame, float64 (T,); NaN when there is none.
-
-    The published code's per-frame figure, which ignores missed classes: only for comparison with that code.
-    """
-    return class_scores(stats)[0].sum(1) / (stats.true_positive > 0).sum(1)
-
-
 def _bucket(prob: Tensor) -> Tensor:
     """How many thresholds are <= p, int32; a tie p == t counts as p >= t. Equal to ``bucketize``, but faster."""
     steps = thresholds().to(prob.device)

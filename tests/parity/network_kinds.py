@@ -125,6 +125,6 @@ def vggish(golden: Golden) -> Iterable[Row]:
     for name in golden.names("in/wav_"):
         case = name.removeprefix("in/wav_")
         rate = int(golden[f"in/sr_{case}"])
-        patches = audio.wav_to_log_mel_patches(golden[name].numpy(), rate)
+        patches = audio.waveform_to_log_mel(audio.to_mono(golden[name].numpy()), rate)
         wanted = f"out/log_mel_examples_{case}"
         yield compare(wanted, patches, golden[wanted])

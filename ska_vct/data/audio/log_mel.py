@@ -109,19 +109,6 @@ def to_mono(samples: np.ndarray) -> np.ndarray:
     return samples if samples.ndim == 1 else samples.mean(axis=1)
 
 
-def wav_to_log_mel_patches(wave: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Log-mel patches of the samples of a wav file.
-
-    Args:
-        wave: (N,) or (N, ch), int16 (or another signed integer type) or floats in -1..1.
-        sample_rate: Hz.
-
-    Returns:
-        float32 (P, 1, 96, 64).
-    """
-    return waveform_to_log_mel(to_mono(wave), sample_rate)
-
-
 def apply_gain(log_mel: np.ndarray, decibels: float) -> np.ndarray:
     """The log-mel that the same sound would have had, played ``decibels`` louder.
 

@@ -14,30 +14,22 @@ class SavedTensors(torch.autograd.graph.saved_tensors_hooks):
     Parameters and buffers are left out: they are there anyway. A checkpointed block keeps its inputs alone.
 
     Attributes:
-        bytes: by part and type of number, e.g. ``("backbone", "float32")``.
+        bytes: by part.
     """
 
     def __init__(self, tracker: PartTracker, model: nn.Module):
         super().__init__(self._pack, lambda tensor: tensor)
-        self.bytes: Counter[tuple[str, str]] = Counter()
+        self.bytes: Counter[str] = Counter()
         self._tracker = tracker
         own = [*model.parameters(), *model.buffers()]
         # Storages are kept, or their addresses would be given to others.
         self._seen = {_address(tensor): tensor for tensor in own}
 
-    def by_part(self) -> dict[str, int]:
-        """Bytes by part."""
-        total: Counter[str] = Counter()
-        for (part, _), size in self.bytes.items():
-            total[part] += size
-        return dict(total)
-
     def _pack(self, tensor: Tensor) -> Tensor:
         address = _address(tensor)
         if address not in self._seen:
             self._seen[address] = tensor
-            kind = str(tensor.dtype).removeprefix("torch.")
-            self.bytes[self._tracker.current, kind] += tensor.untyped_storage().nbytes()
+            self.bytes[self._tracker.current] += tensor.untyped_storage().nbytes()
         return tensor
 
 

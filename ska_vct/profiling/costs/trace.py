@@ -31,7 +31,6 @@ class Trace:
         operations: FLOPs by operation.
         uncounted: how often operations ran that have no rule.
         saved: bytes by part that autograd keeps; empty in inference.
-        saved_types: the same by type of number.
     """
 
     frames: int
@@ -44,7 +43,6 @@ class Trace:
     operations: Mapping[str, int] = field(default_factory=dict)
     uncounted: Mapping[str, int] = field(default_factory=dict)
     saved: Mapping[str, int] = field(default_factory=dict)
-    saved_types: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def backbone_share(self) -> float:
@@ -95,9 +93,6 @@ def trace(
     operations: Counter[str] = Counter()
     for (_, operation), flops in counter.flops.items():
         operations[operation] += flops
-    types: Counter[str] = Counter()
-    for (_, kind), size in saved.bytes.items():
-        types[kind] += size
     computed = [clip["mask_valid" if train else "frame_valid"] for clip in batch]
     return Trace(
         frames=sum(int(valid.sum()) for valid in computed),
@@ -105,6 +100,5 @@ def trace(
         flops=counter.by_part(),
         operations=dict(operations),
         uncounted=dict(counter.uncounted),
-        saved=saved.by_part(),
-        saved_types=dict(types),
+        saved=dict(saved.bytes),
     )

@@ -11,7 +11,7 @@ import torch
 
 from ska_vct.data.audio import log_mel as audio
 from ska_vct.data.audio.files import load_log_mel, probe_audio, read_video_audio
-from ska_vct.data.audio.log_mel import AudioError, apply_gain, wav_to_log_mel_patches, waveform_to_log_mel
+from ska_vct.data.audio.log_mel import AudioError, apply_gain, to_mono, waveform_to_log_mel
 from ska_vct.data.audio.safe_pickle import UnsafePickleError, load_tensor_pickle
 
 
@@ -40,7 +40,7 @@ def relative(got, want):
 @pytest.mark.parametrize("kind", ["mono16k", "stereo44k"])
 def test_equals_published_front_end(golden, kind):
     wave, rate = golden[f"in/wav_{kind}"], int(golden[f"in/sr_{kind}"])
-    patches = wav_to_log_mel_patches(wave, rate)
+    patches = waveform_to_log_mel(to_mono(wave), rate)
     assert patches.shape == (5, 1, 96, 64) and patches.dtype == np.float32
     # Measured 0: the same numbers in another order of work; float32's last place is 1e-7.
     assert relative(patches, golden[f"out/log_mel_examples_{kind}"]) < 1e-6
@@ -89,10 +89,10 @@ def test_silence_and_lengths():
 
 def test_integers_and_floats_and_channels_agree():
     wave = np.random.default_rng(0).integers(-32768, 32767, (20000, 2)).astype(np.int16)
-    expected = wav_to_log_mel_patches(wave, 16000)
+    expected = waveform_to_log_mel(to_mono(wave), 16000)
     floats = wave.astype(np.float64) / 32768
-    assert np.array_equal(wav_to_log_mel_patches(floats, 16000), expected)
-    assert np.array_equal(wav_to_log_mel_patches(floats.mean(axis=1), 16000), expected)
+    assert np.array_equal(waveform_to_log_mel(to_mono(floats), 16000), expected)
+    assert np.array_equal(waveform_to_log_mel(to_mono(floats.mean(axis=1)), 16000), expected)
 
 
 def test_16_khz_needs_no_resampler(monkeypatch):
@@ -117,7 +117,7 @@ def test_gain_is_that_of_the_waveform(decibels):
 
 def test_sources_and_their_order(record, tmp_path):
     from_wav = load_log_mel(record, 5)
-    assert np.array_equal(from_wav, wav_to_log_mel_patches(soundfile.read(record["wav_path"])[0], 16000))
+    assert np.array_equal(from_wav, waveform_to_log_mel(to_mono(soundfile.read(record["wav_path"])[0]), 16000))
     np.save(tmp_path / "a.npy", np.full((5, 1, 96, 64), 2, np.float32))
     record["log_mel_paths"]["npy"] = str(tmp_path / "a.npy")
     assert (load_log_mel(record, 5) == 2).all()

@@ -13,7 +13,6 @@ from ska_vct.data.flow.methods.base import (
     flow_series,
     frame_pairs,
     pair_flow,
-    read_video,
 )
 from ska_vct.data.flow.store import (
     SHARE_OF_FRAME_MAXIMUM,
@@ -287,9 +286,6 @@ def test_unusable_pictures_are_refused(tmp_path):
         flow_series(np.zeros((1, 64, 64, 3), np.uint8), fps=10, num_seconds=1, series=1, size=(4, 4))
     with pytest.raises(FlowError, match=r"\(8, 8\)"):
         dis_flow(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))
-    (tmp_path / "no.mp4").write_bytes(b"nothing")
-    with pytest.raises(FlowError, match=r"no\.mp4"):
-        read_video(tmp_path / "no.mp4")
 
 
 def test_middle_fields_are_the_stored_ones_at_the_middle_of_each_share():

@@ -11,12 +11,10 @@ Shape legend
     h, w  resolution of the stored field
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import av
 import cv2
 import numpy as np
 
@@ -194,24 +192,6 @@ def frame_pairs(frames: np.ndarray, *, clip_id: str = "") -> ImagePairs:
         clip_id=clip_id, images=frames, times=now + SAMPLE_TIME, first=now, second=np.where(now, now - 1, 1),
         shape=(len(frames), 1), size=frames.shape[1:3], fps=1.0, source="frames",
     )  # fmt: skip
-
-
-def read_video(path: str | os.PathLike) -> tuple[np.ndarray, float]:
-    """All pictures of a video, uint8 (N, H, W, 3) RGB, and its frame rate.
-
-    Raises:
-        FlowError: the file is no readable video.
-    """
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-            fps = float(stream.average_rate or stream.base_rate)
-    except (av.error.FFmpegError, OSError, IndexError, TypeError) as error:
-        raise FlowError(f"Video {path} cannot be read ({error}).") from None
-    if not frames:
-        raise FlowError(f"Video {path} holds no picture.")
-    return np.stack(frames), fps
 
 
 @contextmanager
