@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ska_vct.utils.errors import InputError
 from ska_vct.utils.files import atomic_write, write_json
 
 from .published import MARKS
@@ -25,7 +26,7 @@ TOLERANCE = {"maps": 1e-3, "deform": 1e-4, "fscore": 1e-5, "criterion": 0.02, "m
 _NEEDS_GIB = {"infer": (6, 4), "train": (21, 14)}
 
 
-class ComparisonError(ValueError):
+class ComparisonError(InputError):
     """The comparison cannot be made; the message says why and what to do."""
 
 

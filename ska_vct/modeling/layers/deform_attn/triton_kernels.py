@@ -37,6 +37,22 @@ def _corners(x, y, width, height, start):
 
 
 @triton.jit
+def _level(levels, level):
+    """Height, width and first cell of a level."""
+    return tl.load(levels + 3 * level), tl.load(levels + 3 * level + 1), tl.load(levels + 3 * level + 2)
+
+
+@triton.jit
+def _sample(locations, weights, index, real, height, width, start, EXACT: tl.constexpr):
+    """Weight of a sampling point, its offset from the upper left cell, that cell, and which corners are inside."""
+    share = tl.load(weights + index, mask=real, other=0.0).to(EXACT)
+    x = tl.load(locations + 2 * index, mask=real, other=-1.0).to(EXACT) * width - 0.5
+    y = tl.load(locations + 2 * index + 1, mask=real, other=-1.0).to(EXACT) * height - 0.5
+    cell, in00, in01, in10, in11 = _corners(x, y, width, height, start)
+    return share, x - tl.floor(x), y - tl.floor(y), cell, in00, in01, in10, in11
+
+
+@triton.jit
 def _forward_kernel(
     value, levels, locations, weights, out, rows, queries, cells,
     HEADS: tl.constexpr, DIM: tl.constexpr, LEVELS: tl.constexpr, POINTS: tl.constexpr,
@@ -50,16 +66,13 @@ def _forward_kernel(
     origin = value + ((row // (HEADS * queries)) * cells * HEADS + row % HEADS)[:, None] * DIM + column[None, :]
     total = tl.zeros((BLOCK, WIDTH), dtype=EXACT)
     for level in range(LEVELS):
-        height = tl.load(levels + 3 * level)
-        width = tl.load(levels + 3 * level + 1)
-        start = tl.load(levels + 3 * level + 2)
+        height, width, start = _level(levels, level)
         for point in tl.static_range(POINTS):
             index = (row * LEVELS + level) * POINTS + point
-            share = tl.load(weights + index, mask=real, other=0.0).to(EXACT)
-            x = tl.load(locations + 2 * index, mask=real, other=-1.0).to(EXACT) * width - 0.5
-            y = tl.load(locations + 2 * index + 1, mask=real, other=-1.0).to(EXACT) * height - 0.5
-            cell, in00, in01, in10, in11 = _corners(x, y, width, height, start)
-            x, y = (x - tl.floor(x))[:, None], (y - tl.floor(y))[:, None]
+            share, x, y, cell, in00, in01, in10, in11 = _sample(
+                locations, weights, index, real, height, width, start, EXACT
+            )
+            x, y = x[:, None], y[:, None]
             at = origin + cell[:, None] * (HEADS * DIM)
             below = at + width.to(tl.int64) * (HEADS * DIM)
             v00 = tl.load(at, mask=used & in00[:, None], other=0.0).to(EXACT)
@@ -85,16 +98,12 @@ def _backward_kernel(
     origin = ((row // (HEADS * queries)) * cells * HEADS + row % HEADS)[:, None] * DIM + column[None, :]
     g = tl.load(grad + row[:, None] * DIM + column[None, :], mask=used, other=0.0).to(EXACT)
     for level in range(LEVELS):
-        height = tl.load(levels + 3 * level)
-        width = tl.load(levels + 3 * level + 1)
-        start = tl.load(levels + 3 * level + 2)
+        height, width, start = _level(levels, level)
         for point in tl.static_range(POINTS):
             index = (row * LEVELS + level) * POINTS + point
-            share = tl.load(weights + index, mask=real, other=0.0).to(EXACT)
-            x = tl.load(locations + 2 * index, mask=real, other=-1.0).to(EXACT) * width - 0.5
-            y = tl.load(locations + 2 * index + 1, mask=real, other=-1.0).to(EXACT) * height - 0.5
-            cell, in00, in01, in10, in11 = _corners(x, y, width, height, start)
-            x, y = x - tl.floor(x), y - tl.floor(y)
+            share, x, y, cell, in00, in01, in10, in11 = _sample(
+                locations, weights, index, real, height, width, start, EXACT
+            )
             p00 = origin + cell[:, None] * (HEADS * DIM)
             p10 = p00 + width.to(tl.int64) * (HEADS * DIM)
             p01, p11 = p00 + HEADS * DIM, p10 + HEADS * DIM
