@@ -1,4 +1,4 @@
-"""Why a checkpoint does not fit, and which key of the config to set."""
+"""Explains why a checkpoint does not fit the model, and which config key to set."""
 
 import math
 import re
@@ -13,7 +13,7 @@ def _skip(*starts: str) -> str:
     return f'MODEL.WEIGHTS_SKIP "{list(starts)}"'
 
 
-# Entry -> the sentence about its (found, wanted) shapes; the first that fits an entry counts.
+# Entry name -> explanation from its (found, wanted) shapes; the first matching entry is used.
 _SHAPES: tuple[tuple[str, Callable[[Shape, Shape], str | None]], ...] = (
     (
         r"decoder\.norm\.weight",
@@ -22,7 +22,7 @@ _SHAPES: tuple[tuple[str, Callable[[Shape, Shape], str | None]], ...] = (
     (
         r"decoder\.class_embed\.bias",
         lambda f, w: (
-            f"the file has {f[0] - 1} classes, the config {w[0] - 1}: use the config of its data set "
+            f"the file has {f[0] - 1} classes, the config {w[0] - 1}: use the config of its dataset "
             f"(MODEL.NUM_CLASSES {f[0] - 1}), or train new ones with {_skip('decoder.class_embed.')}"
         ),
     ),
@@ -37,7 +37,7 @@ _SHAPES: tuple[tuple[str, Callable[[Shape, Shape], str | None]], ...] = (
         r"mpqg\.prototypes\.weight",
         lambda f, w: (
             _unless_equal(f[0], w[0])
-            and f"the file has {f[0]} prototypes, the config {w[0]}: use the config of its data set "
+            and f"the file has {f[0]} prototypes, the config {w[0]}: use the config of its dataset "
             f"(MODEL.MPQG.NUM_PROTOTYPES {f[0]}), or learn new ones with {_skip('mpqg.prototypes.')}"
         ),
     ),
@@ -60,8 +60,8 @@ _SHAPES: tuple[tuple[str, Callable[[Shape, Shape], str | None]], ...] = (
     (
         r".*patch_embed\.proj\.bias",
         lambda f, w: (
-            f"the backbone is {f[0]} wide in the file, {w[0]} in the config: it is another size of "
-            "backbone, choose its config"
+            f"the backbone is {f[0]} wide in the file, {w[0]} in the config: it is a different size of "
+            "backbone, so choose its config"
         ),
     ),
     (
@@ -76,13 +76,16 @@ _SHAPES: tuple[tuple[str, Callable[[Shape, Shape], str | None]], ...] = (
         r"decoder\.layers\.0\.feed_forward\.linear1\.bias",
         lambda f, w: f"set MODEL.DECODER.FEEDFORWARD_DIM {f[0]}",
     ),
-    (r"audio_encoder\.backbone\.", lambda f, w: "the sound's network has other widths: see MODEL.AUDIO.CHANNELS"),
+    (
+        r"audio_encoder\.backbone\.",
+        lambda f, w: "the audio backbone has different widths: see MODEL.AUDIO.CHANNELS",
+    ),
     (
         r"audio_encoder\.mlp\.0\.bias",
-        lambda f, w: f"the sound's MLP is {f[0]} wide in the file, {w[0]} in the config: see MODEL.AUDIO.MLP_DIMS",
+        lambda f, w: f"the audio MLP is {f[0]} wide in the file, {w[0]} in the config: see MODEL.AUDIO.MLP_DIMS",
     ),
 )
-# Beginning of a name -> cause where only the model has it, and where only the file has it.
+# Name prefix -> cause if only the model has it, and cause if only the file has it.
 _PARTS: tuple[tuple[str, str, str], ...] = (
     (
         r"pre_mask_encoder\.",
@@ -118,7 +121,7 @@ _PARTS: tuple[tuple[str, str, str], ...] = (
     (
         r"audio_encoder\.backbone\.",
         "the file has no VGGish: it does not hold the whole model",
-        "the file's sound network has other layers",
+        "the file's audio backbone has different layers",
     ),
     (
         r"pixel_decoder\.layers\.\d",
@@ -132,11 +135,11 @@ _PARTS: tuple[tuple[str, str, str], ...] = (
     ),
 )
 _OTHER_BACKBONE = (
-    "the file's backbone is of another kind ({}) than the config's ({}): choose the config with that backbone "
+    "the file's backbone ({}) is not the config's ({}): choose the config with that backbone "
     "(MODEL.BACKBONE.NAME, MODEL.TIMM.NAME)"
 )
 _OTHER_DEPTH = (
-    "the file's backbone has another number of blocks: it is another size of backbone, choose its config "
+    "the file's backbone has a different number of blocks, so it is a different size: choose its config "
     "(MODEL.SWIN.DEPTHS, MODEL.TIMM.NAME)"
 )
 
@@ -144,7 +147,7 @@ _OTHER_DEPTH = (
 def likely_causes(
     *, shapes: Mapping[str, tuple[Shape, Shape]], missing: Collection[str], unexpected: Collection[str]
 ) -> list[str]:
-    """Sentences, without a full stop, that name what differs and the key to set; at most one per difference.
+    """Explain each difference in one sentence without a full stop, naming the key to set.
 
     Args:
         shapes: entry -> (shape in the file, shape in the model).
@@ -174,7 +177,7 @@ def _backbone_cause(missing: Collection[str], unexpected: Collection[str]) -> st
 
 
 def _kind(names: Collection[str]) -> str:
-    for start, kind in (("layers.", "Swin"), ("stages_", "PVTv2 or the like"), ("layer1.", "ResNet")):
+    for start, kind in (("layers.", "Swin"), ("stages_", "PVTv2 or similar"), ("layer1.", "ResNet")):
         if any(name.split(BACKBONE, 1)[1].startswith(start) for name in names):
             return kind
     return "unknown"

@@ -1,4 +1,4 @@
-"""Checkpoints that fit or stop, are written whole or not at all, and are read as data, never as code."""
+"""Strict checkpointing: loading fails on a mismatch, saving is atomic, files are read as data, never as code."""
 
 import os
 from typing import Any
@@ -18,10 +18,10 @@ __all__ = ["CheckpointError", "StrictCheckpointer", "load_file", "load_state_dic
 
 
 class StrictCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer, strict on loading and atomic on saving; reads every known kind of checkpoint.
+    """Detectron2's checkpointer, strict on loading and atomic on saving; reads every supported checkpoint format.
 
     Attributes:
-        report: of the last load; None when nothing was loaded.
+        report: of the last load; None if nothing was loaded.
     """
 
     def __init__(
@@ -31,8 +31,9 @@ class StrictCheckpointer(DetectionCheckpointer):
         Args:
             model: the model.
             save_dir: folder of the checkpoints.
-            options: what may differ between a named file and the model; a resumed checkpoint must fit exactly.
-            checkpointables: see Detectron2.
+            options: which differences between a named file and the model are allowed; a resumed checkpoint must
+                fit exactly.
+            checkpointables: other objects to save, as in Detectron2.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.options = options
@@ -44,7 +45,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         Args:
             name: file name without its ending.
             tag_last: whether ``--resume`` continues from this file.
-            kwargs: further plain data to keep.
+            kwargs: further plain data to store.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -63,7 +64,7 @@ class StrictCheckpointer(DetectionCheckpointer):
             file.write(last_filename_basename)
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Continue from the folder's last checkpoint, if wanted and there is one, else load ``path``.
+        """Resume from the last checkpoint in the folder if ``resume`` is set and one exists, else load ``path``.
 
         Raises:
             FileNotFoundError, CheckpointError, DownloadError: see :meth:`load`.

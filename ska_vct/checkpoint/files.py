@@ -1,4 +1,4 @@
-"""Reading weights as data: ``.pth`` files, pickles and safetensors, told apart by their first bytes."""
+"""Read weights as data: ``.pth`` files, pickles and safetensors, recognised by their first bytes."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ _PREFIX = "module."
 _STATE_KEYS = ("model", "state_dict", "model_state_dict", "module")
 # First bytes of what torch.save wrote before it wrote zip files.
 _OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-# Where safetensors keeps text beside the weights.
+# Key for the text that safetensors stores beside the weights.
 METADATA = "__metadata__"
 
 
@@ -37,7 +37,7 @@ def load_file(path: str | os.PathLike) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it is broken, no weights at all, or holds objects that would run code.
+        CheckpointError: it is damaged, does not hold weights, or holds objects that would run code.
     """
     if not os.path.isfile(path):
         raise MissingFileError(f"There is no checkpoint '{path}'; check the path.")
@@ -53,7 +53,7 @@ def load_file(path: str | os.PathLike) -> dict[str, Any]:
         else:
             with torch.serialization.safe_globals(_plain_globals()):
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    # A damaged file raises nearly anything; whatever it was, the file is at fault.
+    # A damaged file can raise almost any exception; whichever it is, the file is at fault.
     except Exception as error:
         raise CheckpointError(
             f"Checkpoint '{path}' cannot be read ({_reason(error)}); it is damaged or holds more than weights: "
@@ -65,10 +65,10 @@ def load_file(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def load_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
-    """Weights of a checkpoint, whether they lie at its top or under ``model``, ``state_dict`` or the like.
+    """Weights of a checkpoint, whether they are at its top level or under ``model``, ``state_dict`` or the like.
 
     Raises:
-        FileNotFoundError, CheckpointError: see :func:`load_file`; also when something else than weights is found.
+        FileNotFoundError, CheckpointError: see :func:`load_file`; also if it holds anything other than weights.
     """
     return clean_state_dict(find_state_dict(load_file(path)), path=path)
 
@@ -85,14 +85,14 @@ def clean_state_dict(state: dict[str, Any], *, path: str | os.PathLike) -> dict[
     """``state`` with arrays as tensors and without the prefix that distributed training adds to every key.
 
     Raises:
-        CheckpointError: a value is no array of numbers, or there is none.
+        CheckpointError: a value is not a numeric array, or there are no values.
     """
     if "blobs" in state and "__author__" not in state:
-        raise CheckpointError(f"Checkpoint '{path}' is Caffe2's; convert it with Detectron2 first.")
+        raise CheckpointError(f"Checkpoint '{path}' is in Caffe2's format; convert it with Detectron2 first.")
     wrong = [key for key, value in state.items() if not _is_array(value)]
     if wrong:
         raise CheckpointError(
-            f"Checkpoint '{path}': '{wrong[0]}' is a {type(state[wrong[0]]).__name__}, no weights."
+            f"Checkpoint '{path}': '{wrong[0]}' is a {type(state[wrong[0]]).__name__}, not an array."
         )
     if not state:
         raise CheckpointError(f"Checkpoint '{path}' holds no weights.")
@@ -105,7 +105,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _plain_globals() -> list:
-    """What checkpoints hold beside tensors and what runs nothing: numpy scalars (scores), parsed arguments."""
+    """Harmless types that checkpoints hold besides tensors: numpy scalars (scores), parsed arguments."""
     scalar = np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "bool")]
     # numpy 1 and 2 keep the function in modules of different names.

@@ -1,4 +1,4 @@
-"""The one way weights enter a model: every entry is used or listed by name, or nothing is loaded at all."""
+"""Loads weights into a model: every entry is used or reported by name, or nothing is loaded at all."""
 
 import logging
 import re
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from tabulate import tabulate
 from torch import Tensor, nn
 
 from .causes import likely_causes
@@ -17,23 +18,23 @@ from .files import CheckpointError
 _LOGGER = logging.getLogger(__name__)
 _ROWS_SHOWN = 20
 _NAMES_SHOWN = 6
-# Computed from sizes, or counters that nothing reads.
+# Computed from sizes, or counters that are never read.
 _DERIVED = re.compile(r".*\.(relative_position_index|num_batches_tracked)$")
 # Segmentation networks have a norm per stage of Swin, classifiers have none; it starts at the identity.
 _STAGE_NORMS = re.compile(r".*backbone\.network\.norm\d\.(weight|bias)$")
-# What only losses read.
+# Read by losses only.
 TRAINING_ONLY = ("prototype_alignment.", "criterion.", "losses.")
 _BOUNDARY = "brm."
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What may differ between a file and the model.
+    """Which differences between a file and the model are allowed.
 
     Attributes:
         resize: resize position tables and the query mixer's grid (``MODEL.RESIZE_ON_LOAD``).
-        skip: beginnings of our names that are not loaded and keep their initial values (``MODEL.WEIGHTS_SKIP``).
-        inference: predictions are wanted, so nothing they depend on may keep its initial values.
+        skip: prefixes of our names that are not loaded and keep their initial values (``MODEL.WEIGHTS_SKIP``).
+        inference: the model is used for prediction, so nothing it depends on may keep its initial values.
     """
 
     resize: bool = False
@@ -47,14 +48,14 @@ EXACTLY = LoadOptions()
 
 @dataclass
 class LoadReport:
-    """What became of a file's entries.
+    """What happened to the entries of a file.
 
     Attributes:
         path: the file.
         title: kind of file.
         loaded: our names that were loaded.
         unused: name in the file -> why it is not needed.
-        kept: our names that the file lacks and that keep their initial values -> why that is right.
+        kept: our names that the file lacks and that keep their initial values -> why that is correct.
         resized: our name -> (shape in the file, shape in the model).
     """
 
@@ -66,7 +67,7 @@ class LoadReport:
     resized: dict[str, tuple] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """For people to read."""
+        """The report as text."""
         result = [f"{self.path} is a {self.title}: {len(self.loaded)} entries loaded"]
         result += [f"  not used, {why}: {_listed(names)}" for why, names in _by_reason(self.unused).items()]
         result += [
@@ -86,20 +87,20 @@ def load_into(
     lacks: Sequence[str] = (),
     options: LoadOptions = EXACTLY,
 ) -> LoadReport:
-    """Load a state dict of any known kind into ``model``, or raise and leave ``model`` as it is.
+    """Load a state dict of any supported format into ``model``, or raise and leave ``model`` unchanged.
 
     Args:
         model: the model.
         state: names as in the file.
         path: the file, for messages.
         key: config key that names the file, for messages.
-        part: beginning of our names that shall be loaded, e.g. ``backbone.network.``; all when empty.
-        lacks: beginnings of our names that this file rightly lacks, beside those its kind always does.
-        options: what may differ.
+        part: prefix of our names to load, e.g. ``backbone.network.``; everything if empty.
+        lacks: prefixes of our names that this file may lack, in addition to those its format always lacks.
+        options: which differences are allowed.
 
     Raises:
-        CheckpointError: the file is of no known kind or does not fit; with a table of the entries and the likely
-            causes, and all entries in its ``details`` attribute.
+        CheckpointError: the format is unknown or the file does not fit; the message has a table of the entries and
+            the likely causes, and the ``details`` attribute lists all entries.
     """
     own = model.state_dict()
     try:
@@ -118,7 +119,7 @@ def load_into(
     details = {
         "missing": sorted(scope.keys() - found.keys() - report.kept.keys()),
         "unexpected": sorted(found.keys() - scope.keys()),
-        "of another shape": sorted(n for n in found if n in scope and found[n].shape != scope[n].shape),
+        "of a different shape": sorted(n for n in found if n in scope and found[n].shape != scope[n].shape),
     }
     if any(details.values()):
         raise _mismatch(details, found, scope, path=path, title=kind.title, key=key)
@@ -138,7 +139,7 @@ def load_into(
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, path: str) -> LoadReport:
-    """Load ``state``, of our names and nothing but them, when every key and shape fits.
+    """Load ``state``, which uses our names only, if every key and shape fits.
 
     Raises:
         CheckpointError: see :func:`load_into`.
@@ -147,7 +148,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, path: str) 
 
 
 def _of_part(state: Mapping[str, Tensor], part: str, report: LoadReport) -> dict[str, Tensor]:
-    """Entries of ``part``; a backbone's file serves the pre-mask encoder too."""
+    """Entries of ``part``; a backbone file can also initialise the pre-mask encoder."""
     if not part:
         return dict(state)
     if part == PRE_MASK and not any(name.startswith(PRE_MASK) for name in state):
@@ -171,7 +172,7 @@ def _without_skipped(state: dict[str, Tensor], skip: Sequence[str], report: Load
 def _fill_rows(
     state: dict[str, Tensor], own: Mapping[str, Tensor], rows: Mapping[str, int], report: LoadReport
 ) -> dict[str, Tensor]:
-    """Put entries that hold a part of ours' rows in their place; the other rows keep their initial values."""
+    """Place entries that hold only some of our rows; the other rows keep their initial values."""
     for name, first in rows.items():
         theirs, ours = state.get(name), own.get(name)
         if theirs is None or ours is None or theirs.shape[1:] != ours.shape[1:]:
@@ -189,7 +190,7 @@ def _resize(
         if name not in own or tensor.shape == own[name].shape:
             continue
         if resizing.follows_from_sizes(name):
-            report.unused[name] = "follows from the window's size"
+            report.unused[name] = "computed from the window size"
             del state[name]
         elif resizing.is_size_dependent(name):
             resized = resizing.resize(name, tensor, own[name].shape, mixer_grid)
@@ -205,14 +206,14 @@ def _keep_initial(
     options: LoadOptions,
     report: LoadReport,
 ) -> None:
-    """Note which entries of the model rightly have no counterpart in the file."""
+    """Record which entries of the model legitimately have no counterpart in the file."""
     absent = scope.keys() - found.keys()
     norms = {name for name in absent if _STAGE_NORMS.match(name)}
     if any(_STAGE_NORMS.match(name) for name in found):
         norms = set()
     for name in sorted(absent):
         if _DERIVED.match(name):
-            report.kept[name] = "they follow from sizes or count steps"
+            report.kept[name] = "computed from sizes, or step counters"
         elif name in norms:
             report.kept[name] = "classifiers have no norm per stage"
         elif name.startswith(tuple(options.skip)):
@@ -235,7 +236,7 @@ def _check_complete(report: LoadReport, reads_boundary: bool, *, path: str, titl
         hint = f": {'; '.join(causes)}" if causes else ""
         raise CheckpointError(
             f"Checkpoint '{path}' ({title}) lacks {len(random)} entries that predictions depend on "
-            f"({_listed(random)}), they would come from random weights{hint}. Training may start from this file."
+            f"({_listed(random)}), so these would use random weights{hint}. Training may start from this file."
         )
 
 
@@ -248,7 +249,7 @@ def _mismatch(
     title: str,
     key: str,
 ) -> CheckpointError:
-    shapes = {name: (tuple(found[name].shape), tuple(own[name].shape)) for name in details["of another shape"]}
+    shapes = {name: (tuple(found[name].shape), tuple(own[name].shape)) for name in details["of a different shape"]}
     counts = ", ".join(f"{len(names)} {what}" for what, names in details.items() if names)
     rows = [("key", "in the model", "in the file")]
     rows += [(name, str(wanted), str(there)) for name, (there, wanted) in shapes.items()]
@@ -257,7 +258,8 @@ def _mismatch(
     more = len(rows) - 1 - _ROWS_SHOWN
     causes = likely_causes(shapes=shapes, missing=details["missing"], unexpected=details["unexpected"])
     lines = [f"{key}: checkpoint '{path}' ({title}) does not fit the model, nothing was loaded: {counts}."]
-    lines += _table(rows[: _ROWS_SHOWN + 1])
+    table = tabulate(rows[: _ROWS_SHOWN + 1], tablefmt="plain", disable_numparse=True)
+    lines += [f"  {row}" for row in table.splitlines()]
     lines += [f"  ... and {more} more"] if more > 0 else []
     lines += [f"Likely cause: {cause}." for cause in causes]
     if not causes:
@@ -265,14 +267,6 @@ def _mismatch(
     error = CheckpointError("\n".join(lines))
     error.details = details
     return error
-
-
-def _table(rows: Sequence[tuple[str, str, str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return [
-        "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 def _by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:

@@ -39,7 +39,7 @@ def test_a_checkpoint_that_does_not_fit_lists_its_keys_and_changes_nothing(tmp_p
     assert path in message
     rows = [line.split("  ") for line in message.splitlines()]
     rows = [[cell.strip() for cell in row if cell.strip()] for row in rows]
-    assert "1 missing, 1 unexpected, 5 of another shape" in message
+    assert "1 missing, 1 unexpected, 5 of a different shape" in message
     assert ["0.weight", "(3, 2)", "(4, 2)"] in rows
     assert ["0.bias", "(3,)", "missing"] in rows and ["2.weight", "unexpected", "(1,)"] in rows
     assert info.value.details["missing"] == ["0.bias"] and info.value.details["unexpected"] == ["2.weight"]

@@ -39,8 +39,8 @@ CASES = [
     ("MODEL.DECODER.NUM_QUERIES", 9, ["decoder.query_embed.weight", "(9, 32)", "(6, 32)", "NUM_QUERIES 6"]),
     ("INPUT.SIZE", (96, 96), ["mpqg.query_mixer.0.weight", "16 x 16 cells", "24 x 24", "RESIZE_ON_LOAD True"]),
     ("MODEL.SWIN.WINDOW_SIZE", 5, ["relative_position_bias_table", "WINDOW_SIZE 4", "RESIZE_ON_LOAD True"]),
-    ("MODEL.SWIN.EMBED_DIM", 32, ["patch_embed.proj", "another size of backbone"]),
-    ("MODEL.SWIN.DEPTHS", [1, 1, 3, 1], ["layers.2.blocks.2", "missing", "another number of blocks"]),
+    ("MODEL.SWIN.EMBED_DIM", 32, ["patch_embed.proj", "a different size of backbone"]),
+    ("MODEL.SWIN.DEPTHS", [1, 1, 3, 1], ["layers.2.blocks.2", "missing", "a different number of blocks"]),
     ("MODEL.HIDDEN_DIM", 64, ["set MODEL.HIDDEN_DIM 32"]),
     ("MODEL.MPQG.NUM_PROTOTYPES", 4, ["mpqg.prototypes.weight", "missing", "NUM_PROTOTYPES 0", "WEIGHTS_SKIP"]),
     ("MODEL.SKA.ENABLED", False, ["ska.", "unexpected", "MODEL.SKA.ENABLED True"]),
@@ -49,7 +49,7 @@ CASES = [
     ("MODEL.PRE_MASK.ENABLED", True, ["pre_mask_encoder.", "missing", "MODEL.PRE_MASK.ENABLED False"]),
     ("MODEL.DECODER.NUM_LAYERS", 6, ["decoder.layers.4", "missing", "MODEL.DECODER.NUM_LAYERS"]),
     ("MODEL.PIXEL_DECODER.ENC_LAYERS", 2, ["pixel_decoder.layers.1", "missing", "ENC_LAYERS"]),
-    ("MODEL.BACKBONE.NAME", "build_timm_backbone", ["another kind (Swin) than the config's (ResNet)"]),
+    ("MODEL.BACKBONE.NAME", "build_timm_backbone", ["backbone (Swin) is not the config's (ResNet)"]),
 ]
 
 
@@ -61,7 +61,7 @@ def test_the_table_and_the_cause(swin_cfg, key, value, words):
     with pytest.raises(CheckpointError) as info:
         load_into(other, state, path="m.pth")
     message = str(info.value)
-    assert message.startswith("MODEL.WEIGHTS: checkpoint 'm.pth' (checkpoint of ours) does not fit")
+    assert message.startswith("MODEL.WEIGHTS: checkpoint 'm.pth' (SKA-VCT checkpoint) does not fit")
     full = message + str(info.value.details)
     assert all(word in full for word in words), message
     assert "Likely cause: " in message

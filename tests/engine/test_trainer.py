@@ -177,7 +177,7 @@ def test_resuming_nothing_starts_anew_and_a_wrong_model_is_refused(cfg):
     cfg.SOLVER.MAX_ITER = 2
     assert train(cfg, resume=True).start_iter == 0
     cfg.MODEL.DECODER.NUM_QUERIES += 1
-    with pytest.raises(CheckpointError, match="(?s)of another shape.*query_feat"):
+    with pytest.raises(CheckpointError, match="(?s)of a different shape.*query_feat"):
         Trainer(cfg).resume_or_load(resume=True)
 
 

@@ -89,5 +89,5 @@ def test_swin_without_stage_norms_keeps_theirs(tiny_cfg, tmp_path):
 def test_the_wrong_file_is_refused_with_its_config_key(tiny_cfg, tmp_path):
     torch.save({"conv.weight": torch.rand(3)}, tmp_path / "x.pth")
     tiny_cfg.MODEL.AUDIO.WEIGHTS = str(tmp_path / "x.pth")
-    with pytest.raises(CheckpointError, match="MODEL.AUDIO.WEIGHTS.*no known kind.*conv.weight"):
+    with pytest.raises(CheckpointError, match="MODEL.AUDIO.WEIGHTS.*unknown format.*conv.weight"):
         load_part_weights(tiny_cfg, build_model(tiny_cfg))

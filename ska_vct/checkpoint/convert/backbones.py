@@ -12,19 +12,19 @@ from torch import Tensor
 
 from .names import Converted, NameTable, convert
 
-_CLASSIFIER = "the classifier of the pretraining"
-_LAST_NORM = "the norm before the classifier of the pretraining"
+_CLASSIFIER = "the pretraining classifier"
+_LAST_NORM = "the norm before the pretraining classifier"
 
 SWIN_UNUSED = {
     r"head\.": _CLASSIFIER,
     r"norm\.": _LAST_NORM,
-    r"layers\.\d+\.blocks\.\d+\.attn_mask$": "follows from the input's size",
+    r"layers\.\d+\.blocks\.\d+\.attn_mask$": "computed from the input size",
 }
 _HF_UNUSED = {
     r"classifier\.": _CLASSIFIER,
-    r"decoder\.": "the decoder of the pretraining",
+    r"decoder\.": "the pretraining decoder",
     r"layernorm\.": _LAST_NORM,
-    r"embeddings\.mask_token$": "only masked-image pretraining reads it",
+    r"embeddings\.mask_token$": "used only in masked-image pretraining",
 }
 PVT_UNUSED = {r"head\.": _CLASSIFIER, r"norm\.": _LAST_NORM}
 RESNET_UNUSED = {r"(stem\.)?fc(1000)?\.": _CLASSIFIER}
@@ -124,7 +124,7 @@ def from_swin(state: Mapping[str, Tensor]) -> Converted:
         KeyError: listing the entries whose names are unknown.
     """
     last = max((int(m[1]) for name in state if (m := re.match(r"layers\.(\d+)\.blocks\.", name))), default=0)
-    # timm shrinks at the start of a stage, the published network at the end of the one before.
+    # timm downsamples at the start of a stage, the published network at the end of the previous one.
     shift = 1 if any(name.startswith(f"layers.{last}.downsample.") for name in state) else 0
 
     def rename(name: str) -> str | None:
@@ -137,7 +137,7 @@ def from_swin(state: Mapping[str, Tensor]) -> Converted:
 
 
 def from_hf_swin(state: Mapping[str, Tensor]) -> Converted:
-    """Convert transformers' ``SwinModel``, alone or inside one of its task models.
+    """Convert transformers' ``SwinModel``, on its own or inside a task model.
 
     Raises:
         KeyError: listing the entries whose names are unknown.
@@ -190,7 +190,7 @@ def flatten_stages(name: str) -> str:
 
 
 def network_from_published(state: Mapping[str, Tensor]) -> Converted:
-    """Convert the backbone inside a published segmentation model, whichever it is.
+    """Convert the backbone of a published segmentation model, detecting its kind.
 
     Raises:
         KeyError: listing the entries whose names are unknown.
@@ -221,5 +221,5 @@ def network_to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(state)
     lost = [name for name, published in renamed.items() if published is None]
     if lost:
-        raise KeyError(f"The published network has no place for {', '.join(lost[:8])}.")
+        raise KeyError(f"The published network has no entry for {', '.join(lost[:8])}.")
     return {renamed[name]: value for name, value in state.items()}

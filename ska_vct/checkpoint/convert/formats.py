@@ -1,4 +1,4 @@
-"""Kinds of published checkpoints, told apart by the names of their entries."""
+"""Formats of published checkpoints, recognised by the names of their entries."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -10,7 +10,7 @@ from ..files import CheckpointError
 from . import backbones, vct
 from .names import Converted, above, convert
 
-# Where parts of the model lie in its state dict.
+# Prefixes of the model's parts in its state dict.
 BACKBONE = "backbone.network."
 PRE_MASK = "pre_mask_encoder.backbone.network."
 AUDIO = "audio_encoder.backbone."
@@ -20,23 +20,23 @@ OUR_PARTS = (
 )
 _MOTION = ("ska.", "mpqg.motion_gate", "mpqg.retrieved_proj.", "brm.")
 _QUERIES = ("pre_proj", "query_mixer", "prototype", "grouping")
-_SOUND_QUERIES = (*(f"mpqg.{name}" for name in _QUERIES), "prototype_alignment.", *_MOTION)
-# What timm's networks have after the last feature.
+_AUDIO_QUERIES = (*(f"mpqg.{name}" for name in _QUERIES), "prototype_alignment.", *_MOTION)
+# Layers of timm networks after the last feature map.
 _TAIL = re.compile(r"(head|fc|classifier|norm|conv_head|bn2)\.")
-_BEHIND = "it lies behind the last feature that is used"
+_BEHIND = "it comes after the last feature map that is used"
 _VGGISH_UNUSED = {r"(embeddings|pproc)\.": "VGGish's fully connected layers and post-processing are never run"}
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of checkpoint.
+    """A checkpoint format.
 
     Attributes:
         name: short name.
         title: what it is, for messages.
-        looks_like: whether a set of names is of this kind; all but ``ours`` exclude each other.
+        looks_like: whether a set of names has this format; all but ``ours`` are mutually exclusive.
         convert: their state -> ours.
-        lacks: beginnings of our names that no file of this kind holds; they keep their initial values.
+        lacks: prefixes of our names that files of this format never hold; they keep their initial values.
     """
 
     name: str
@@ -47,22 +47,24 @@ class Format:
 
 
 def identify(state: Mapping[str, Tensor], *, path: str, own: Collection[str] = ()) -> tuple[Format, Converted]:
-    """Find out what kind of checkpoint ``state`` is, and convert it.
+    """Detect the format of ``state`` and convert it.
 
     Args:
         state: names as in the file.
         path: of the file, for the error.
-        own: names of the model; a file that shares some of them is ours.
+        own: names of the model; a file that shares any of them is in our format.
 
     Raises:
-        CheckpointError: it is of no known kind, of two, or has entries that its kind does not.
+        CheckpointError: the format is unknown, or the file has entries that its format does not.
     """
     if set(own) & set(state):
         return OURS, OURS.convert(state)
     stripped = _strip(state)
     names = set(stripped)
     if any("cpb_mlp" in name for name in names):
-        raise CheckpointError(f"Checkpoint '{path}' is a Swin V2, whose attention ours has not; use a Swin (V1).")
+        raise CheckpointError(
+            f"Checkpoint '{path}' is a Swin V2, whose attention is not supported; use a Swin (V1)."
+        )
     kind = next((kind for kind in FORMATS if kind.looks_like(names)), None)
     if kind is None:
         converted = _as_network(stripped, own)
@@ -76,7 +78,7 @@ def identify(state: Mapping[str, Tensor], *, path: str, own: Collection[str] = (
 
 
 def _strip(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Without a wrapper's name before every entry, e.g. of a detector that holds a backbone alone."""
+    """Strip the prefix of a wrapper from every entry, e.g. of a detector that holds only a backbone."""
     for prefix in ("model.", "backbone.", "encoder."):
         inner = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
         if len(inner) == len(state) and any(kind.looks_like(set(inner)) for kind in FORMATS[1:]):
@@ -85,7 +87,7 @@ def _strip(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def _as_network(state: Mapping[str, Tensor], own: Collection[str]) -> Converted | None:
-    """Any other timm network, known by the names that the model's own backbone has."""
+    """Any other timm network, recognised by the names of the model's own backbone."""
     flat = {name: BACKBONE + name if BACKBONE + name in own else BACKBONE + _flatten(name) for name in state}
     if not any(name in own for name in flat.values()):
         return None
@@ -96,7 +98,7 @@ def _as_network(state: Mapping[str, Tensor], own: Collection[str]) -> Converted 
 
 
 def _flatten(name: str) -> str:
-    """timm's feature networks write ``stem_0`` for ``stem.0``, wherever a list lies at the top."""
+    """timm's feature networks write ``stem_0`` for ``stem.0``, for any list at the top level."""
     return re.sub(r"^(\w+)\.(\d+)\.", r"\1_\2.", name)
 
 
@@ -104,11 +106,13 @@ def _unknown(path: str, names: set[str]) -> str:
     if names & {"pca_eigen_vectors", "pca_means"}:
         return (
             f"Checkpoint '{path}' holds VGGish's post-processing (PCA), which is not used; MODEL.AUDIO.WEIGHTS "
-            "wants the network, vggish-10086976.pth."
+            "expects the network, vggish-10086976.pth."
         )
     shown = ", ".join(sorted(names)[:4])
     titles = ", ".join(kind.title for kind in FORMATS)
-    return f"Checkpoint '{path}' is of no known kind (it has {shown}, ...); known are: {titles}."
+    return (
+        f"Checkpoint '{path}' has an unknown format (its entries are {shown}, ...); supported formats: {titles}."
+    )
 
 
 def _network(convert_network: Callable[[Mapping[str, Tensor]], Converted]):
@@ -156,7 +160,7 @@ def _all_but_backbone() -> tuple[str, ...]:
     return tuple(part for part in OUR_PARTS if part != "backbone.")
 
 
-OURS = Format("ska_vct", "checkpoint of ours", _is_ours, vct.with_sound_first)
+OURS = Format("ska_vct", "SKA-VCT checkpoint", _is_ours, vct.with_audio_first)
 _TIMM = Format("timm", "timm network", lambda names: False, lambda state: Converted({}), _all_but_backbone())
 FORMATS = (
     OURS,
@@ -166,14 +170,14 @@ FORMATS = (
         "COMBO-AVS checkpoint",
         _is_combo,
         vct.from_combo,
-        ("audio_encoder.mlp.", "mpqg.query_feat") + _SOUND_QUERIES,
+        ("audio_encoder.mlp.", "mpqg.query_feat") + _AUDIO_QUERIES,
     ),
     Format(
         "mask2former",
         "Mask2Former checkpoint",
         _is_mask2former,
         vct.from_mask2former,
-        ("audio_encoder.", "pre_mask_encoder.", "decoder.class_embed.", *_SOUND_QUERIES),
+        ("audio_encoder.", "pre_mask_encoder.", "decoder.class_embed.", *_AUDIO_QUERIES),
     ),
     Format(
         "swin",
@@ -189,7 +193,9 @@ FORMATS = (
         _network(backbones.from_hf_swin),
         _all_but_backbone(),
     ),
-    Format("pvt", "PVTv2 of its authors", backbones.is_pvt, _network(backbones.from_pvt), _all_but_backbone()),
+    Format(
+        "pvt", "PVTv2 of the original authors", backbones.is_pvt, _network(backbones.from_pvt), _all_but_backbone()
+    ),
     Format(
         "timm_pvt",
         "PVTv2 of timm",

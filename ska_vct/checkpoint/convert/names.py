@@ -1,7 +1,7 @@
-"""Tables of names that can be read from both sides.
+"""Name tables that translate in both directions.
 
-A rule is a pair of beginnings, theirs and ours; ``#`` in them stands for a number that both sides share. The rest
-of a name stays as it is.
+A rule is a pair of prefixes, theirs and ours; ``#`` stands for a number that both sides share. The rest of a name
+is unchanged.
 """
 
 import re
@@ -71,7 +71,7 @@ def reason_for(name: str, known: Mapping[str, str]) -> str | None:
 def convert(
     state: Mapping[str, Tensor], rename: Callable[[str], str | None], known_unused: Mapping[str, str], *, what: str
 ) -> Converted:
-    """Rename every entry; what is not needed is listed with its reason.
+    """Rename every entry; entries that are not needed are listed with the reason.
 
     Args:
         state: entries of the file.
@@ -98,13 +98,13 @@ def convert(
     if unknown:
         raise UnknownNameError(
             f"{len(unknown)} entries are not of a {what}: {', '.join(unknown[:8])}"
-            f"{' …' if len(unknown) > 8 else ''}. Is it a checkpoint of another program?"
+            f"{' …' if len(unknown) > 8 else ''}. Was it written by another program?"
         )
     return Converted(state=ours, unused=unused)
 
 
 def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Entries of ``state`` below ``prefix``, by the rest of their name."""
+    """Entries of ``state`` whose names start with ``prefix``, which is removed."""
     return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
 
 

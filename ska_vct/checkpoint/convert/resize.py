@@ -1,4 +1,4 @@
-"""Weights that depend on a size, brought to another: Swin's position tables and the query mixer's grid."""
+"""Resizes weights that depend on a size: Swin's position tables and the query mixer's grid."""
 
 import math
 import re
@@ -18,12 +18,12 @@ def is_size_dependent(name: str) -> bool:
 
 
 def follows_from_sizes(name: str) -> bool:
-    """Whether an entry is computed from sizes alone, so that the model's own is right."""
+    """Whether an entry is computed from sizes only, so the model's own value is correct."""
     return bool(_INDEX.match(name))
 
 
 def resize(name: str, tensor: Tensor, wanted: torch.Size, mixer_grid: tuple[int, int] | None) -> Tensor | None:
-    """``tensor`` at the size ``wanted``; None where the two differ in more than the size.
+    """``tensor`` resized to ``wanted``; None if they differ in more than the size.
 
     Args:
         name: our name, see :func:`is_size_dependent`.
@@ -40,14 +40,14 @@ def resize(name: str, tensor: Tensor, wanted: torch.Size, mixer_grid: tuple[int,
 
 
 def resize_position_table(table: Tensor, length: int) -> Tensor | None:
-    """Bicubic resize of a relative-position table, as Swin's authors do for another window.
+    """Bicubic resize of a relative-position table, as Swin's authors do for a different window.
 
     Args:
         table: ((2w - 1)^2, heads).
         length: wanted number of rows, a square.
 
     Returns:
-        (length, heads); None if one of the two is no square.
+        (length, heads); None if either is not a square.
     """
     old, new = math.isqrt(len(table)), math.isqrt(length)
     if old * old != len(table) or new * new != length:
@@ -58,7 +58,7 @@ def resize_position_table(table: Tensor, length: int) -> Tensor | None:
 
 
 def mixer_grid_of(cells: int, like: tuple[int, int]) -> tuple[int, int] | None:
-    """Rows and columns of a grid of ``cells`` cells with the proportions of ``like``; None if there is none."""
+    """Rows and columns of a grid of ``cells`` cells with the aspect ratio of ``like``; None if there is none."""
     rows = math.isqrt(round(cells * like[0] / like[1]))
     return (
         (rows, cells // rows) if rows and cells % rows == 0 and rows * like[1] == cells // rows * like[0] else None
@@ -66,15 +66,15 @@ def mixer_grid_of(cells: int, like: tuple[int, int]) -> tuple[int, int] | None:
 
 
 def resize_mixer(weight: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """The query mixer's first layer for another grid.
+    """Adapt the query mixer's first layer to a different grid.
 
-    The result does with features on the new grid exactly what the old layer does with the same features resized
-    to the old grid, so that nothing is lost.
+    Applied to features on the new grid, the result gives exactly what the old layer gives for the same features
+    resized to the old grid, so nothing is lost.
 
     Args:
         weight: (hidden, old cells).
-        old: rows and columns the layer was made for.
-        new: rows and columns it shall be made for.
+        old: rows and columns of the old grid.
+        new: rows and columns of the new grid.
 
     Returns:
         (hidden, new cells).

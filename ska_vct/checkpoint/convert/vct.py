@@ -1,8 +1,8 @@
-"""Names of published VCT checkpoints (Huang et al., CVPR 2025) and of their relatives <-> ours.
+"""Translates names of published VCT checkpoints (Huang et al., CVPR 2025) and related models to and from ours.
 
 A published model's state has the parts ``backbone``, ``pre_sam_backbone``, ``scale_factor_module``,
 ``audio_backbone``, ``sem_seg_head`` and ``criterion``. COMBO-AVS (Yang et al., CVPR 2024) and Mask2Former (Cheng
-et al., CVPR 2022) name what they share with it alike; their decoders know no sound.
+et al., CVPR 2022) use the same names for the parts they share; their decoders do not read audio.
 """
 
 from collections import OrderedDict
@@ -26,7 +26,7 @@ _PIXEL_PARTS = (
     ("input_proj.", "input_proj."),
     ("mask_features.", "mask_features."),
 )
-# Published backbones, and where their networks lie in ours.
+# Published backbone prefixes -> ours.
 _NETWORKS = {"backbone.": "backbone.network.", "pre_sam_backbone.": "pre_mask_encoder.backbone.network."}
 
 _RULES = [
@@ -61,7 +61,7 @@ for _index in range(4):
         (f"scale_factor_module.{_index}.fc2.", f"{_gate}excite."),
     ]
 for _index in range(3):
-    # Our MLPs count their ReLUs, the published ones do not.
+    # Our MLPs number their ReLUs, the published ones do not.
     _RULES += [
         (f"{_PREDICTOR}mask_embed.layers.{_index}.", f"decoder.mask_embed.{2 * _index}."),
         (f"{_QUERIES}query_mixer.layers.{_index}.", f"mpqg.query_mixer.{2 * _index}."),
@@ -75,33 +75,33 @@ _OLD_TABLE = NameTable(
     ]
 )
 
-# Published entries that no forward pass reads, and why.
+# Published entries that are never used in a forward pass, and why.
 KNOWN_UNUSED = {
     r"audio_backbone\.embeddings\.": "VGGish's fully connected layers are never run",
     r"(audio_backbone\.)?pproc\.": "VGGish's post-processing is never run",
-    r"criterion\.empty_weight$": "follows from MODEL.CRITERION.NO_OBJECT_WEIGHT",
+    r"criterion\.empty_weight$": "computed from MODEL.CRITERION.NO_OBJECT_WEIGHT",
 }
 _COMBO_UNUSED = {
-    r"(sem_seg_head\.)?fusion_module\.": "ours has no module that fuses sound and picture before the decoder",
-    r"(sem_seg_head\.)?audio_transformation\.": "it reads VGGish's 128 numbers per second, ours its grid",
+    r"(sem_seg_head\.)?fusion_module\.": "our model does not fuse audio and images before the decoder",
+    r"(sem_seg_head\.)?audio_transformation\.": "it reads VGGish's 128-d embedding, ours reads its feature grid",
 }
 _MASK2FORMER_UNUSED = {
-    r"sem_seg_head\.predictor\.class_embed\.": "its classes are those of COCO, ADE20K or the like"
+    r"sem_seg_head\.predictor\.class_embed\.": "its classes are those of COCO, ADE20K or similar"
 }
-# Ours has the sound as source 0 before the three scales.
+# In our model audio is source 0, before the three scales.
 _LEVELS = "decoder.level_embed.weight"
-# In ours alone, and what they are.
-OURS_ALONE = {
+# Entries that only our model has, and why.
+ONLY_OURS = {
     r"ska\.": "VCT has no SKA",
     r"mpqg\.(motion_gate|retrieved_proj\.)": "VCT has no motion prompt",
     r"brm\.": "VCT has no BRM",
-    r"criterion\.": "follows from the config",
+    r"criterion\.": "computed from the config",
 }
 _NO_OBJECT_WEIGHT = 0.1
 
 
 def from_vct(state: Mapping[str, Tensor]) -> Converted:
-    """Convert a published state dict; every entry is used or listed.
+    """Convert a published state dict; every entry is used or reported.
 
     Args:
         state: names as published, e.g. ``sem_seg_head.predictor.class_embed.weight``.
@@ -113,7 +113,7 @@ def from_vct(state: Mapping[str, Tensor]) -> Converted:
 
 
 def from_combo(state: Mapping[str, Tensor]) -> Converted:
-    """Convert COMBO-AVS's state dict: backbones, VGGish, pixel decoder and decoder fit ours, its fusion does not.
+    """Convert COMBO-AVS's state dict: backbones, VGGish, pixel decoder and decoder fit ours; its fusion does not.
 
     Raises:
         KeyError: listing the entries whose names are unknown.
@@ -122,9 +122,9 @@ def from_combo(state: Mapping[str, Tensor]) -> Converted:
     features, width = converted.state.get("mpqg.query_feat.weight"), converted.state.get("decoder.norm.weight")
     if features is not None and width is not None and features.shape[1] != len(width):
         del converted.state["mpqg.query_feat.weight"]
-        reason = "half a query: the other half was the sound (QUERIES_FUSE_TYPE dim)"
+        reason = "half of a query: the other half came from audio (QUERIES_FUSE_TYPE dim)"
         converted.unused[f"{_PREDICTOR}query_feat.weight"] = reason
-    return with_sound_first(converted.state, converted.unused)
+    return with_audio_first(converted.state, converted.unused)
 
 
 def from_mask2former(state: Mapping[str, Tensor]) -> Converted:
@@ -135,15 +135,15 @@ def from_mask2former(state: Mapping[str, Tensor]) -> Converted:
     """
     unused = KNOWN_UNUSED | _MASK2FORMER_UNUSED
     converted = _from_published(state, unused, "Mask2Former checkpoint")
-    return with_sound_first(converted.state, converted.unused)
+    return with_audio_first(converted.state, converted.unused)
 
 
 def to_vct(state: Mapping[str, Tensor]) -> tuple["OrderedDict[str, Tensor]", dict[str, str]]:
     """Convert our state dict to the published names.
 
     Returns:
-        the published state with the version marks without which Detectron2 renames the pixel decoder's entries,
-        and our entries that VCT has no place for with the reason.
+        the published state, with the version numbers that stop Detectron2 from renaming the pixel decoder's
+        entries, and our entries that VCT has no counterpart for, with the reason.
 
     Raises:
         KeyError: listing the entries whose names are unknown.
@@ -153,7 +153,7 @@ def to_vct(state: Mapping[str, Tensor]) -> tuple["OrderedDict[str, Tensor]", dic
         inside = {name: rest.pop(name) for name in list(rest) if name.startswith(ours)}
         plain = network_to_published({name[len(ours) :]: value for name, value in inside.items()})
         networks |= {theirs + name: value for name, value in plain.items()}
-    converted = convert(_join_projections(rest), _TABLE.to_theirs, OURS_ALONE, what="checkpoint of ours")
+    converted = convert(_join_projections(rest), _TABLE.to_theirs, ONLY_OURS, what="SKA-VCT checkpoint")
     published = OrderedDict(networks | converted.state)
     classes = published.get(f"{_PREDICTOR}class_embed.bias")
     if classes is not None:
@@ -178,15 +178,15 @@ def _from_published(state: Mapping[str, Tensor], unused: Mapping[str, str], what
     return Converted(state=networks | _split_projections(converted.state), unused=dropped | converted.unused)
 
 
-def with_sound_first(state: Mapping[str, Tensor], unused: Mapping[str, str] | None = None) -> Converted:
-    """Our state, in which three level embeddings are those of the three scales, behind the sound's."""
+def with_audio_first(state: Mapping[str, Tensor], unused: Mapping[str, str] | None = None) -> Converted:
+    """Mark three level embeddings as those of the three scales, which come after audio's."""
     levels = state.get(_LEVELS)
     rows = {_LEVELS: 1} if levels is not None and len(levels) == 3 else {}
     return Converted(state=dict(state), unused=dict(unused or {}), rows=rows)
 
 
 def _split_projections(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """One matrix for query, key and value is three of ours."""
+    """Split one matrix for query, key and value into three."""
     result = {}
     for name, tensor in state.items():
         if name.endswith(("in_proj_weight", "in_proj_bias")):

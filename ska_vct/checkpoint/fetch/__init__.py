@@ -1,1 +1,1 @@
-"""From a checkpoint's name to a local file."""
+"""Resolves a checkpoint's name or address to a local file, downloading it if needed."""

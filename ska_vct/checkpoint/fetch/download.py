@@ -1,4 +1,7 @@
-"""Files from the network into a cache: once, whole, continued after a break, checked where a checksum is known."""
+"""Downloads files into a cache: once, atomically, resumed after an interruption, verified by checksum if known.
+
+Neither huggingface_hub, torch.hub nor pooch both resumes in a later run and verifies a shortened SHA-256.
+"""
 
 import hashlib
 import http.client
@@ -21,7 +24,7 @@ _VARIABLE = "SKA_VCT_CACHE"
 
 
 class DownloadError(SkaVctError, OSError):
-    """A file cannot be fetched; the sentence says which and where to put it by hand."""
+    """A file cannot be downloaded; the message says which, and where to put it manually."""
 
 
 class _Broken(Exception):
@@ -29,22 +32,22 @@ class _Broken(Exception):
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: ``$SKA_VCT_CACHE``, else ``~/.cache/ska_vct``."""
+    """Folder of downloaded files: ``$SKA_VCT_CACHE``, else ``~/.cache/ska_vct``."""
     folder = os.environ.get(_VARIABLE)
     return Path(folder).expanduser() if folder else Path("~/.cache/ska_vct").expanduser()
 
 
 def download(url: str, target: Path, *, sha256: str = "", key: str = "the config") -> Path:
-    """Fetch ``url`` to ``target`` unless it is there; processes that want the same file wait for one another.
+    """Download ``url`` to ``target`` unless it exists; a lock prevents concurrent downloads of the same file.
 
     Args:
-        url: address; a server that can continue a broken download does.
+        url: address; an interrupted download is resumed if the server supports it.
         target: file to write.
-        sha256: checksum, or its beginning; one that the server sends with the file counts as well.
+        sha256: checksum, or its first digits; otherwise the one that the server sends with the file, if any.
         key: config key that named the file, for messages.
 
     Raises:
-        DownloadError: it cannot be fetched or arrives damaged.
+        DownloadError: it cannot be downloaded, or its checksum does not match.
     """
     if target.is_file():
         return target
@@ -60,8 +63,8 @@ def download(url: str, target: Path, *, sha256: str = "", key: str = "the config
     except (OSError, http.client.HTTPException, _Broken, ValueError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DownloadError(
-            f"Cannot fetch {url} ({reason}); download it where there is a network and put it at {target}, or set "
-            f"{key} to a file you have."
+            f"Cannot download {url} ({reason}); download it on a machine with network access and put it at "
+            f"{target}, or set {key} to a local file."
         ) from None
     return target
 
@@ -76,7 +79,7 @@ def _fetch_with_retries(url: str, part: Path) -> str:
         try:
             return _fetch(url, part)
         except (_Broken, http.client.IncompleteRead, ConnectionError, TimeoutError):
-            # Again only while it gets on: a server that is gone is not asked four times.
+            # Retry only while there is progress: an unreachable server is not asked four times.
             after = part.stat().st_size if part.is_file() else 0
             if not tries_left or after <= before:
                 raise
@@ -84,7 +87,7 @@ def _fetch_with_retries(url: str, part: Path) -> str:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects and keeps the checksum that Hugging Face sends with the first answer."""
+    """Follows redirects and keeps the checksum that Hugging Face sends with the first response."""
 
     def __init__(self):
         self.etag = ""
@@ -95,13 +98,13 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _fetch(url: str, part: Path) -> str:
-    """Write ``part``, continuing it where the server can; returns the SHA-256 the server sent, or ""."""
+    """Write ``part``, resuming it if the server can; returns the SHA-256 that the server sent, or ""."""
     etag_file = part.with_name(part.name + ".etag")
     request = urllib.request.Request(url, headers={"User-Agent": "ska_vct", "Accept-Encoding": "identity"})
     have = part.stat().st_size if part.is_file() else 0
     if have and etag_file.is_file():
         request.add_header("Range", f"bytes={have}-")
-        # Only if it is still the same file; otherwise the server sends all of it.
+        # Resume only if the file is unchanged; otherwise the server sends all of it.
         request.add_header("If-Range", etag_file.read_text())
     redirects = _Redirects()
     try:
@@ -130,7 +133,7 @@ def _fetch(url: str, part: Path) -> str:
 
 
 def _remember(file: Path, etag: str | None) -> None:
-    # A weak tag does not promise the same bytes.
+    # A weak tag does not guarantee identical bytes.
     if etag and not etag.startswith("W/"):
         file.write_text(etag)
     else:
@@ -160,7 +163,7 @@ def _check(part: Path, sha256: str) -> None:
         )
     if not found.startswith(sha256.lower()):
         part.unlink()
-        raise OSError(f"it arrived with SHA-256 {found[: max(8, len(sha256))]} instead of {sha256}")
+        raise OSError(f"its SHA-256 is {found[: max(8, len(sha256))]} instead of {sha256}")
 
 
 def _digest(file) -> str:

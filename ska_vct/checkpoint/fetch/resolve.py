@@ -1,10 +1,10 @@
-"""What a config may write for a file of weights -> a file on disk.
+"""Resolves what a config names as weights to a file on disk.
 
 =================================  =======================================================================
 ``path/to/file``                   a file
 ``ska_vct://vct_s4``               a name in :mod:`ska_vct.checkpoint.fetch.zoo`
-``https://host/file``              any address; ``#sha256=<hex>`` after it is checked
-``hf://org/repo/file``             a file on Hugging Face; ``org/repo@revision`` for another than ``main``
+``https://host/file``              any address; an appended ``#sha256=<hex>`` is verified
+``hf://org/repo/file``             a file on Hugging Face; ``org/repo@revision`` for a revision other than ``main``
 ``timm://name`` or just ``name``   pretrained weights of a timm model, e.g. ``pvt_v2_b5.in1k``
 =================================  =======================================================================
 """
@@ -26,16 +26,16 @@ _FORMS = f"a file, {SCHEME}NAME, https://..., hf://ORG/REPO/FILE or the name of 
 
 
 def resolve(source: str | os.PathLike, *, key: str = "the config") -> Path:
-    """The file that ``source`` means, downloaded on first use.
+    """The file that ``source`` refers to, downloaded on first use.
 
     Args:
-        source: see this module's head.
-        key: config key it comes from, for messages.
+        source: see the module docstring.
+        key: config key that holds it, for messages.
 
     Raises:
-        FileNotFoundError: no such file, and no other meaning.
-        ValueError: an address of an unknown kind, or an unknown name.
-        DownloadError: it cannot be fetched.
+        FileNotFoundError: there is no such file, and ``source`` is not an address or a timm model.
+        ValueError: the scheme or the name is unknown.
+        DownloadError: it cannot be downloaded.
     """
     text = str(source)
     scheme, mark, rest = text.partition("://")
@@ -49,7 +49,7 @@ def resolve(source: str | os.PathLike, *, key: str = "the config") -> Path:
         return _from_hub(rest, key)
     if scheme == "timm":
         return _from_timm(rest, key)
-    raise InputError(f"{key}: '{text}' is no kind of address that is known; write {_FORMS}.")
+    raise InputError(f"{key}: '{text}' has an unknown scheme; write {_FORMS}.")
 
 
 def _file_or_timm(text: str, key: str) -> Path:
@@ -66,7 +66,7 @@ def _file_or_timm(text: str, key: str) -> Path:
 
 def _from_zoo(name: str, key: str) -> Path:
     if name not in ZOO:
-        raise InputError(f"{key}: '{SCHEME}{name}' is unknown; there are {', '.join(ZOO)}.")
+        raise InputError(f"{key}: '{SCHEME}{name}' is unknown; choose one of {', '.join(ZOO)}.")
     weights = ZOO[name]
     return download(weights.url, cache_folder() / weights.file, sha256=weights.sha256, key=key)
 
@@ -75,9 +75,9 @@ def _from_url(url: str, key: str) -> Path:
     parts = urlsplit(url)
     sha256 = parts.fragment.removeprefix("sha256=") if parts.fragment.startswith("sha256=") else ""
     if sha256 and not re.fullmatch(r"[0-9a-fA-F]{8,64}", sha256):
-        raise InputError(f"{key}: '{sha256}' is no SHA-256; write at least its first 8 hexadecimal digits.")
+        raise InputError(f"{key}: '{sha256}' is not a SHA-256; write at least its first 8 hexadecimal digits.")
     path = _clean(unquote(parts.path), url, key)
-    # The port belongs to the server's name; a colon is not allowed in all file systems.
+    # The port is part of the server's name, but some file systems do not allow a colon.
     target = cache_folder() / "url" / parts.netloc.rpartition("@")[2].replace(":", "_") / path
     return download(parts._replace(fragment="").geturl(), target, sha256=sha256, key=key)
 
@@ -85,7 +85,7 @@ def _from_url(url: str, key: str) -> Path:
 def _from_hub(rest: str, key: str) -> Path:
     parts = rest.split("/", 2)
     if len(parts) != 3 or not all(parts):
-        raise InputError(f"{key}: 'hf://{rest}' lacks a part; write hf://ORG/REPO/FILE.")
+        raise InputError(f"{key}: 'hf://{rest}' is incomplete; write hf://ORG/REPO/FILE.")
     org, repo, file = parts
     repo, _, revision = repo.partition("@")
     revision = revision or "main"
@@ -106,5 +106,5 @@ def _from_timm(name: str, key: str) -> Path:
 def _clean(path: str, source: str, key: str) -> PurePosixPath:
     parts = [part for part in path.split("/") if part]
     if not parts or any(part in (".", "..") or "\\" in part for part in parts):
-        raise InputError(f"{key}: '{source}' names no file.")
+        raise InputError(f"{key}: '{source}' does not name a file.")
     return PurePosixPath(*parts)

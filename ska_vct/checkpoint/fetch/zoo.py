@@ -1,8 +1,8 @@
-"""Published weights: the one place with their addresses.
+"""Addresses of published weights.
 
-"seen in" says where an address was read; the files themselves were not fetched when this was written. A checksum
-stands only where the publisher gives one: PyTorch's file names end in the beginning of their SHA-256, Hugging Face
-sends it with the file.
+``seen_in`` says where an address was found; the files themselves were not downloaded when this was written. A
+checksum is given only if the publisher states one: PyTorch's file names end in the first digits of their SHA-256,
+and Hugging Face sends it with the file.
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class Weights:
         url: address.
         what: contents and pretraining.
         key: config key it is for.
-        seen_in: where the address was read.
+        seen_in: where the address was found.
         filename: name in the cache; default: the address's last part.
-        sha256: checksum or its beginning, where published.
+        sha256: checksum or its first digits, if published.
     """
 
     url: str
