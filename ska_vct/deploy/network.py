@@ -38,7 +38,7 @@ class InferenceNetwork(nn.Module):
         names = ["images", "log_mel"]
         names += ["flow"] if self.model.ska is not None else []
         names += ["pre_masks"] if self.model.pre_mask_encoder is not None else []
-        return names + (["audio_second"] if getattr(self.model.ska, "reads_audio_second", False) else [])
+        return names + (["audio_second"] if self.model.reads_audio_second else [])
 
     def forward(
         self,
@@ -55,7 +55,7 @@ class InferenceNetwork(nn.Module):
             log_mel: float32 (N, 1, 96, 64).
             flow: float32 (N, S, 2, h, w), where the model has SKA.
             pre_masks: uint8 (N, 3, H, W), where the model has a pre-mask encoder.
-            audio_second: float32 (N, 1, 100, 64), where the motion module reads it.
+            audio_second: float32 (N, 1, 100, 64), where a part of the model reads it.
 
         Returns:
             float32 (N, K, E, F), class scores, not normalised.

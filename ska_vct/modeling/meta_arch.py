@@ -176,7 +176,7 @@ class SKAVCT(nn.Module):
             annotated_only=self.training,
             with_flow=self.ska is not None,
             with_pre_masks=self.pre_mask_encoder is not None,
-            with_audio_second=getattr(self.ska, "reads_audio_second", False),
+            with_audio_second=self.reads_audio_second,
             share_pictures=not self.training,
         )
         outputs = self.predict(batch, all_layers=self.training)
@@ -220,14 +220,13 @@ class SKAVCT(nn.Module):
 
     def encode_audio(self, batch: FrameBatch) -> Tensor:
         """Audio grid (N, C, a, b)."""
-        return self.audio_encoder(batch.log_mel)
+        return self.audio_encoder(_log_mel_of(self.audio_encoder, batch))
 
     def motion_prompt(self, audio_grid: Tensor, batch: FrameBatch) -> MotionPrompt | None:
         """What the motion module finds in the N frames; None without one."""
         if self.ska is None:
             return None
-        second = getattr(self.ska, "reads_audio_second", False)
-        return self.ska(audio_grid, batch.audio_second if second else batch.log_mel, batch.flow)
+        return self.ska(audio_grid, _log_mel_of(self.ska, batch), batch.flow)
 
     def decode(
         self,
@@ -252,6 +251,11 @@ class SKAVCT(nn.Module):
         if self.map_features is not None:
             mask_features, keys = self.map_features(prompt, mask_features, scales)
         return self.decoder(queries, audio_grid, scales, mask_features, all_layers=all_layers, key_offsets=keys)
+
+    @property
+    def reads_audio_second(self) -> bool:
+        """Whether a part reads the log-mel of exactly the frame's second."""
+        return any(_reads_audio_second(part) for part in (self.audio_encoder, self.ska))
 
     @property
     def reads_boundary(self) -> bool:
@@ -318,6 +322,14 @@ class SKAVCT(nn.Module):
                     for side, cells, padded in zip(size, picture.shape[-2:], batch.padded_size, strict=True)
                 )
                 result["boundary"] = picture[:, :height, :width]
+
+
+def _reads_audio_second(part: nn.Module | None) -> bool:
+    return getattr(part, "reads_audio_second", False)
+
+
+def _log_mel_of(part: nn.Module, batch: FrameBatch) -> Tensor:
+    return batch.audio_second if _reads_audio_second(part) else batch.log_mel
 
 
 def _log_negatives(clips: Sequence[Mapping]) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -34,28 +33,6 @@ DATALOADER: {NUM_WORKERS: 0}
 SOLVER: {IMS_PER_BATCH: 2, MAX_ITER: 2}
 TEST: {EVAL_PERIOD: 2}
 """
-READER = '''
-    """Clips of a folder per split, a video each; masks of the first second only."""
-    import os
-
-    from ska_vct.data.facts import DatasetFacts
-    from ska_vct.data.images.video_frames import frame_of_video
-    from ska_vct.data.registry import register_dataset
-
-
-    def read_split(split, options):
-        for file in sorted(os.listdir(f"{options.root}/videos/{split}")):
-            name, video = file.removesuffix(".mp4"), f"{options.root}/videos/{split}/{file}"
-            yield {
-                "clip_id": f"{split}/{name}",
-                "image_paths": [frame_of_video(video, second) for second in range(2)],
-                "mask_paths": [f"{options.root}/masks/{split}/{name}/0.png", None],
-                "video_path": video,
-            }
-
-
-    register_dataset(DatasetFacts(name="street", title="Street", num_frames=2), read_split)
-'''
 
 
 def left_edge(frame: int) -> int:
@@ -117,11 +94,9 @@ def clips_scored(folder: Path) -> set[str]:
         return {next(iter(row.values())) for row in csv.DictReader(file)}
 
 
-def test_a_module_with_facts_and_a_reader_trains_two_steps(videos, tmp_path):
-    (tmp_path / "my_street.py").write_text(textwrap.dedent(READER))
-    splits = ", ".join(f"{split.upper()}: [street_{split}]" for split in SPLITS)
+def test_a_module_with_facts_and_a_reader_trains_two_steps(videos, tmp_path, example):
     dataset = tmp_path / "street.yaml"
-    dataset.write_text(f"IMPORTS: [my_street]\nDATASETS: {{ROOT: '{videos}', SUBSET: street, {splits}}}\n")
+    dataset.write_text(f"{example('Dataset', tmp_path)}  ROOT: '{videos}'\n")
     config = write_config(tmp_path / "config.yaml", f"OUTPUT_DIR: {tmp_path / 'out'}\n", dataset=str(dataset))
     keys = ("INPUT.FLOW.MISSING", "zero", "MODEL.NUM_CLASSES", 2, "MODEL.MPQG.NUM_PROTOTYPES", 0)
     run("tools/train_net.py", "--config-file", config, "--num-gpus", 0, *keys)
