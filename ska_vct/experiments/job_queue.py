@@ -1,4 +1,7 @@
-"""Programs run side by side in a given order: each in its own folder with its log, none twice at the same time."""
+"""Runs programs in order, several at a time, each with its own log; a per-folder lock prevents duplicates.
+
+Neither joblib nor submitit has slots with their own environment, or a lock that outlives the queue.
+"""
 
 import fcntl
 import os
@@ -15,7 +18,7 @@ from typing import IO
 LOG_NAME = "log.txt"
 _LOCK_NAME = ".lock"
 _LOG_LINES = 12
-# A stopped program may finish the checkpoint it is writing.
+# Time for a stopped program to finish the checkpoint it is writing.
 _SECONDS_TO_STOP = 20.0
 
 
@@ -24,10 +27,10 @@ class Job:
     """A program to run.
 
     Attributes:
-        name: for people.
-        folder: for ``log.txt`` and the lock; made if need be.
+        name: for messages.
+        folder: for ``log.txt`` and the lock; created if missing.
         command: program and arguments.
-        is_finished: asked before it starts, with the lock held, so that work done elsewhere meanwhile counts.
+        is_finished: called before it starts, with the lock held, so work finished elsewhere meanwhile counts.
     """
 
     name: str
@@ -38,7 +41,7 @@ class Job:
 
 @dataclass(kw_only=True)
 class QueueResult:
-    """Names of jobs by what became of them."""
+    """Names of jobs by outcome."""
 
     done: list[str]
     skipped: list[str]
@@ -47,7 +50,7 @@ class QueueResult:
 
 
 class JobQueue:
-    """Runs jobs in their order, some at a time."""
+    """Runs jobs in order, as many at a time as there are slots."""
 
     def __init__(
         self,
@@ -58,19 +61,19 @@ class JobQueue:
     ):
         """
         Args:
-            slots: one per job at a time: environment variables of the jobs that run in it.
-            say: takes the progress lines.
-            poll_seconds: between two looks at what has ended.
+            slots: one per concurrent job: environment variables for the jobs that run in it.
+            say: called with each line of progress.
+            poll_seconds: interval between checks for finished jobs.
         """
         self._slots = [dict(slot) for slot in slots]
         self._say = say
         self._poll = poll_seconds
 
     def run(self, jobs: Sequence[Job]) -> QueueResult:
-        """Run all; a job that fails is reported with the end of its log, and the others go on.
+        """Run all jobs; a failing job is reported with the end of its log, and the others continue.
 
         Raises:
-            KeyboardInterrupt: after the programs that ran were stopped.
+            KeyboardInterrupt: after the running programs were stopped.
             OSError: a folder or log cannot be written, or a program cannot be started.
         """
         waiting, running = deque(jobs), {}
@@ -102,7 +105,7 @@ class JobQueue:
         lock = _lock(job.folder / _LOCK_NAME)
         if lock is None:
             result.elsewhere.append(job.name)
-            self._say(f"{job.name}: another process is at it; left to that one")
+            self._say(f"{job.name}: another process is running it; skipped here")
             return None
         if job.is_finished():
             lock.close()
@@ -118,9 +121,9 @@ class JobQueue:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # The program holds the lock too: it stays locked should this process be killed.
+            # The program inherits the lock, so the folder stays locked if this process is killed.
             pass_fds=[lock.fileno()],
-            # Ctrl-C is for this process, which then stops the whole group with its data loaders.
+            # Ctrl-C reaches this process only, which then stops the whole group with its data loaders.
             start_new_session=True,
         )
         return _Process(job, popen, log, lock, offset, time.monotonic())
@@ -160,7 +163,7 @@ class _Process:
         self.lock.close()
 
     def log_end(self) -> list[str]:
-        """The last lines that this start has written."""
+        """The last lines that this run has written."""
         with open(self.log.name, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self.offset, size - 8192))
@@ -188,9 +191,9 @@ def format_seconds(seconds: float) -> str:
 
 
 def interrupt_on_termination() -> None:
-    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: with its ``finally`` blocks."""
+    """Make SIGTERM and SIGHUP end this process like Ctrl-C, so that ``finally`` blocks run."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # nohup has asked for SIGHUP to be ignored.
+        # nohup sets SIGHUP to be ignored; keep that.
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
 
@@ -218,7 +221,7 @@ def _stop(processes: Sequence[_Process]) -> None:
             process.popen.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             pass
-        # Data loaders that their program has left behind.
+        # Data loaders that their program left behind.
         _signal_group(process, signal.SIGKILL)
         process.popen.wait()
         process.close()

@@ -1,4 +1,4 @@
-"""Means over seeds, and differences between two models that were trained with the same seeds."""
+"""Means over seeds, and paired differences between two models trained with the same seeds."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -7,18 +7,18 @@ from statistics import fmean, stdev
 
 from scipy.stats import t as student_t
 
-# Two values have an interval too, but it is nine standard deviations wide to either side.
+# With two values the interval extends nine standard deviations to either side.
 MIN_FOR_INTERVAL = 3
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Some runs' values of one metric.
+    """One metric over several runs.
 
     Attributes:
-        n: how many.
+        n: number of runs.
         mean: their mean.
-        sd: standard deviation with n - 1; None for one value.
+        sd: sample standard deviation (n - 1); None for one value.
     """
 
     n: int
@@ -42,5 +42,5 @@ def spread(values: Iterable[float]) -> Spread | None:
 
 
 def paired_differences(values: Mapping[int, float], baseline: Mapping[int, float]) -> dict[int, float]:
-    """``values - baseline`` of the seeds that both have, seed -> value."""
+    """``values - baseline`` for the seeds they share, seed -> value."""
     return {seed: values[seed] - baseline[seed] for seed in sorted(values.keys() & baseline.keys())}

@@ -218,7 +218,7 @@ def test_costs_are_per_frame(tiny_cfg):
 def test_the_line_is_fitted_tested_and_extended(tiny_cfg):
     peaks = {1: 110, 2: 120, 3: 130, 5: 160}
     assert LinearModel.fit({1: 110, 3: 130})(10) == pytest.approx(200)
-    with pytest.raises(BenchmarkError, match="two numbers of frames"):
+    with pytest.raises(BenchmarkError, match="two frame counts"):
         LinearModel.fit({1: 110})
     report = fit_report(tiny_cfg, peaks, held_out=[5], batch=3, frames=2)
     assert report["fixed_bytes"] == pytest.approx(100) and report["bytes_per_frame"] == pytest.approx(10)

@@ -1,7 +1,7 @@
-"""Small learners for the leak check: ridge regression on random features, solved exactly, the same on any machine.
+"""Small learners for the leak check: ridge regression on random features, in closed form.
 
-Which of two objects sounds is learnt as a preference: a score is learnt of which the sounding object has more than
-the other, so that a learner cannot tell the two apart by which is named first.
+Which of two objects sounds is learnt as a preference: a score that should be higher for the sounding object than
+for the other, so the order in which they are listed carries no information.
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ _PATCH = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A share of right answers, in percent.
+    """A share of correct answers, in percent.
 
     Attributes:
-        right, number: answers, ties counting half.
+        right, number: correct answers and all answers; ties count half.
         low, high: Clopper-Pearson interval.
     """
 
@@ -36,10 +36,10 @@ class Interval:
 
 
 def share_right(answers: np.ndarray, confidence: float = 0.95) -> Interval:
-    """The share of right answers with its exact binomial interval.
+    """The share of correct answers with its exact binomial interval.
 
     Args:
-        answers: (n,), 1 right, 0 wrong, 0.5 undecided.
+        answers: (n,), 1 correct, 0 wrong, 0.5 undecided.
         confidence: of the two-sided interval.
     """
     number, right, tail = len(answers), float(np.sum(answers)), (1 - confidence) / 2
@@ -49,12 +49,12 @@ def share_right(answers: np.ndarray, confidence: float = 0.95) -> Interval:
 
 
 class RandomFeatures:
-    """Values, standardised, and random rectified combinations of them: enough to learn what is not linear.
+    """Standardised values and random rectified combinations of them, to learn nonlinear relations.
 
     Args:
-        values: (..., F), what the scale is taken from.
-        count: of the combinations.
-        rng: what they are drawn from.
+        values: (..., F), from which mean and scale are computed.
+        count: number of combinations.
+        rng: source of the random draws.
     """
 
     def __init__(self, values: np.ndarray, *, count: int, rng: np.random.Generator):
@@ -65,7 +65,7 @@ class RandomFeatures:
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """(..., F) -> float64 (..., F + count)."""
-        # What lies far outside the training clips must not decide alone.
+        # Values far outside the training clips must not dominate.
         known = np.clip((values - self.mean) / self.scale, -4, 4)
         return np.concatenate([known, np.maximum(known @ self.weight + self.bias, 0)], axis=-1)
 
@@ -74,9 +74,9 @@ class RandomConvolutions:
     """Random filters, rectified and averaged over quarters of a crop: an untrained convolutional layer.
 
     Args:
-        crops: uint8 (..., h, w, 3); filters are patches of them, which beat noise.
+        crops: uint8 (..., h, w, 3); filters are patches of them, which work better than noise.
         count: filters.
-        rng: what they are drawn from.
+        rng: source of the random draws.
     """
 
     def __init__(self, crops: np.ndarray, *, count: int, rng: np.random.Generator):
@@ -90,7 +90,7 @@ class RandomConvolutions:
 
     @torch.no_grad()
     def __call__(self, crops: np.ndarray) -> np.ndarray:
-        """uint8 (..., h, w, 3) -> float64 (..., 8 * count): bright and dark answers in each quarter."""
+        """uint8 (..., h, w, 3) -> float64 (..., 8 * count): positive and negative responses in each quarter."""
         flat = torch.from_numpy(crops.reshape(-1, *crops.shape[-3:])).permute(0, 3, 1, 2)
         rows = []
         for part in flat.split(256):
@@ -101,11 +101,11 @@ class RandomConvolutions:
 
 
 def learn_preference(first: np.ndarray, second: np.ndarray, first_sounds: np.ndarray) -> np.ndarray:
-    """Weights of a score that the sounding object of a pair has more of.
+    """Weights of a score that is higher for the sounding object of a pair.
 
     Args:
-        first, second: (n, F) or (n, T, F), features of the two objects; frames of a clip count as pairs of their
-            own and never lie on both sides of the choice of the ridge.
+        first, second: (n, F) or (n, T, F), features of the two objects; each frame of a clip is a pair of its own,
+            and frames of a clip always share a fold when the ridge is chosen.
         first_sounds: bool (n,).
 
     Returns:
@@ -117,7 +117,7 @@ def learn_preference(first: np.ndarray, second: np.ndarray, first_sounds: np.nda
 
 
 def prefer(weights: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Score by which the first object is preferred, float64 (n,); the mean over frames where there are any."""
+    """Score by which the first object is preferred, float64 (n,); averaged over frames if there are any."""
     score = (first - second) @ weights
     return score if score.ndim == 1 else score.mean(axis=tuple(range(1, score.ndim)))
 
@@ -128,7 +128,9 @@ def judge(scores: np.ndarray, first_sounds: np.ndarray) -> np.ndarray:
 
 
 def fit_ridge(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Least squares with the ridge that predicts held-out clips best (of a few, by 5-fold cross-validation).
+    """Ridge regression; the penalty is chosen by 5-fold cross-validation over clips.
+
+    Each fold's normal equations are formed once and reused for every penalty.
 
     Args:
         inputs: (n, T, F); rows of one clip stay together.
@@ -140,7 +142,7 @@ def fit_ridge(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     number, size = len(inputs), inputs.shape[2]
     count = min(_FOLDS, number)
     parts = [(inputs[k::count], targets[k::count]) for k in range(count)]
-    # All that the normal equations need of each fold.
+    # Contribution of each fold to the normal equations.
     squares = [np.einsum("ntf,ntg->fg", known, known, optimize=True) for known, _ in parts]
     products = [np.einsum("ntf,ntc->fc", known, wanted, optimize=True) for known, wanted in parts]
     square, product = sum(squares), sum(products)

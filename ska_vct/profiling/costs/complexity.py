@@ -1,4 +1,4 @@
-"""Parameters and FLOPs of the paper's configs, kept in ``configs/complexity.json`` so that changes are seen."""
+"""Parameters and FLOPs of the paper's configs, stored in ``configs/complexity.json`` to reveal changes."""
 
 import json
 from pathlib import Path
@@ -35,6 +35,6 @@ def read_golden() -> dict[str, Any]:
 
 
 def write_golden() -> Path:
-    """Count all of ``PAPER_CONFIGS`` anew."""
+    """Recount all of ``PAPER_CONFIGS``."""
     write_json(GOLDEN, {name: complexity(name) for name in tqdm(PAPER_CONFIGS, desc="Counting", unit="config")})
     return GOLDEN

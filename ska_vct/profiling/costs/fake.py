@@ -1,7 +1,7 @@
-"""The whole model with tensors that have shapes and types but no data, so that no size needs memory or time.
+"""Runs the whole model on fake tensors, which have shapes and types but no data and so need no memory at any size.
 
-Such a model lives on PyTorch's fake CPU. What the model does on the host, where it reads values, is done for real
-and its results become fake as well: the batch, the targets, the assignment.
+The model is on PyTorch's fake CPU. Host code that reads values (the batch, the targets, the assignment) runs on
+real tensors, and its results are then made fake.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,10 +25,10 @@ from ska_vct.modeling.losses.targets import Targets
 
 
 def build_without_data(cfg: CfgNode) -> nn.Module:
-    """The model of ``cfg``, its parameters on PyTorch's ``meta`` device, which takes no memory."""
+    """The model of ``cfg``, its parameters on PyTorch's ``meta`` device, which need no memory."""
     cfg = cfg.clone()
     cfg.defrost()
-    # Where parameters are is decided here.
+    # The device is decided here.
     cfg.MODEL.DEVICE = "cpu"
     register = nn.Module.register_parameter
 
@@ -43,7 +43,7 @@ def build_without_data(cfg: CfgNode) -> nn.Module:
 
 @contextmanager
 def _no_data_moves() -> Iterator[None]:
-    # A model with parameters on meta cannot be moved to a device that has data.
+    # Parameters on the meta device cannot be moved to a real device.
     with mock.patch.object(nn.Module, "to", lambda module, *args, **kwargs: module):
         yield
 
@@ -64,7 +64,7 @@ def make_fake(model: nn.Module, mode: FakeTensorMode) -> nn.Module:
 
 @contextmanager
 def fake_run(model: nn.Module) -> Iterator[FakeTensorMode]:
-    """Within the block, ``model`` is fake and can be called on real clips; other modes go inside the block."""
+    """Within the block ``model`` is fake and accepts real clips; enter other modes inside the block."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     mean, std = model.pixel_mean, model.pixel_std
     make_fake(model, mode)
@@ -73,7 +73,7 @@ def fake_run(model: nn.Module) -> Iterator[FakeTensorMode]:
 
         def collate(clips, *, pixel_mean, pixel_std, **options) -> FrameBatch:
             batch = collate_clips(clips, pixel_mean=mean, pixel_std=std, **options)
-            # Ground truth is read on the host once more.
+            # The host reads the ground truth again.
             return _fake_fields(batch, mode, keep=("labels",))
 
         patch(mock.patch.object(meta_arch, "collate_clips", _on_host(collate)))
@@ -90,12 +90,12 @@ def fake_run(model: nn.Module) -> Iterator[FakeTensorMode]:
 
 
 def _any_assignment(assign: Callable) -> Callable:
-    # How many pairs there are does not depend on the costs.
+    # The number of pairs does not depend on the costs.
     return lambda cost, counts: assign(torch.zeros(cost.shape), counts)
 
 
 def _on_host(function: Callable, mode: FakeTensorMode | None = None) -> Callable:
-    """``function`` with real tensors and unseen by modes; its result is made fake where a mode is given."""
+    """``function`` on real tensors, hidden from modes; its result is made fake if a mode is given."""
 
     @wraps(function)
     def run(*args, **kwargs):

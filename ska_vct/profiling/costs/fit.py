@@ -1,7 +1,7 @@
 """Peak memory of a training step as a + b * frames, fitted to steps measured on this machine.
 
-Each step runs in a process of its own (``ska_vct/engine/benchmark``). Mixed precision scales b by what autograd
-keeps under bfloat16 autocast over what it keeps in float32, known from shapes.
+Each step runs in its own process (``ska_vct/profiling/timing``). For mixed precision, b is scaled by the ratio of
+what autograd saves under bfloat16 autocast to what it saves in float32, both computed from shapes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,10 +33,10 @@ class LinearModel:
         """Least squares through ``peaks``, bytes by frames.
 
         Raises:
-            BenchmarkError: fewer than two numbers of frames.
+            BenchmarkError: fewer than two frame counts.
         """
         if len(peaks) < 2:
-            raise BenchmarkError("A line needs two numbers of frames at least; name more with --fit-frames.")
+            raise BenchmarkError("A line needs at least two frame counts; add more with --fit-frames.")
         per_frame, fixed = np.polyfit(list(peaks), list(peaks.values()), 1)
         return cls(float(fixed), float(per_frame))
 
@@ -44,7 +44,7 @@ class LinearModel:
 def measure_peaks(
     config_file: str, opts: Sequence[str], frames: Sequence[int], *, threads: int = 0, progress: bool = True
 ) -> dict[int, int]:
-    """Peak resident memory of a training step above the program's, bytes, by annotated frames of one clip."""
+    """Peak resident memory that a training step adds, in bytes, by the number of annotated frames of one clip."""
     cases = [
         Case(
             subject="train",
@@ -86,7 +86,7 @@ def fit_report(
         ``fp32_from_shapes``, ``amp_from_shapes`` with fused attention kernels.
     """
     model = LinearModel.fit({count: peak for count, peak in peaks.items() if count not in held_out})
-    # As this machine runs it, for the ratio; with fused kernels, as a GPU would.
+    # Unfused as this machine runs it, for the ratio; with fused kernels as a GPU would.
     plain, plain_amp = (
         trace(cfg, clips=batch, frames=frames, train=True, amp=amp, fused=False) for amp in (False, True)
     )
@@ -118,7 +118,7 @@ def fit_report(
 
 
 def held_bytes(found: Trace) -> int:
-    """Parameters, gradients, two moments, buffers, and what autograd keeps."""
+    """Bytes of parameters, gradients, two optimizer moments, buffers, and tensors saved by autograd."""
     fixed = (found.parameter_bytes, found.buffer_bytes, *[found.trained_bytes] * 3)
     return sum(sum(sizes.values()) for sizes in (*fixed, found.saved))
 

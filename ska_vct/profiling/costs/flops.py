@@ -1,18 +1,19 @@
-"""Floating-point operations of everything PyTorch runs, by part.
+"""Counts floating-point operations of everything PyTorch runs, by part.
 
-The policy, per operation of PyTorch's ``aten``:
+Not PyTorch's ``FlopCounterMode``, which counts only matrix products, convolutions and attention without reporting
+what it skips; its formulas are used for those. Rules per ``aten`` operation:
 
 - products of matrices, convolutions: 2 per multiply-add (``torch.utils.flop_counter``'s formulas)
 - attention and deformable attention: see ``kernels.py``
 - bilinear interpolation and ``grid_sample``: 8 per value, four neighbours with a product and a sum each
-- LayerNorm and GroupNorm: 5 per value, BatchNorm: 2 (its statistics are known in inference)
+- LayerNorm and GroupNorm: 5 per value, BatchNorm: 2 (its statistics are constants in inference)
 - softmax: 5 per value; pooling: 1 per value that a window covers
 - weighted sums of a table's rows (``embedding_bag``): 2 per value read
 - sums, means, extremes, sorting: 1 per value read
 - element-wise arithmetic, whatever the function: 1 per value written
 - 0: views, copies, casts, indexing, comparisons, logic, random numbers
 
-An operation that no line covers is listed as uncounted.
+An operation without a rule is listed as uncounted.
 """
 
 from collections import Counter
@@ -65,11 +66,11 @@ _FREE = set(
 
 
 class FlopCounter(TorchDispatchMode):
-    """Counts what runs within its block.
+    """Counts the operations that run within its block.
 
     Attributes:
         flops: by (part, operation).
-        uncounted: how often an operation ran for which there is no rule.
+        uncounted: calls of operations without a rule.
     """
 
     def __init__(self, tracker: PartTracker):
@@ -79,7 +80,7 @@ class FlopCounter(TorchDispatchMode):
         self._tracker = tracker
 
     def add(self, operation: str, flops: int) -> None:
-        """Count ``flops`` for the part that is at work."""
+        """Count ``flops`` for the part that is running."""
         self.flops[self._tracker.current, operation] += flops
 
     def by_part(self) -> dict[str, int]:
@@ -102,7 +103,7 @@ class FlopCounter(TorchDispatchMode):
 
 
 def operation_flops(operation, args: tuple, kwargs: dict, out) -> int | None:
-    """FLOPs of one call; None where there is no rule for the operation."""
+    """FLOPs of one call; None if there is no rule for the operation."""
     if operation in flop_registry:
         return int(flop_registry[operation](*args, **kwargs, out_val=out))
     # add_ is add.
@@ -130,5 +131,5 @@ def _first(values) -> Tensor:
 
 
 def _is_float(args: tuple, out) -> bool:
-    # Sums of indices and the like are addresses.
+    # Integer arithmetic computes addresses.
     return _first(out).is_floating_point() if isinstance(out, Tensor | tuple | list) else True

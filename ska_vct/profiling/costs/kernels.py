@@ -1,7 +1,7 @@
-"""Attention kernels as what they compute and keep, whichever of their implementations would run.
+"""Cost of attention as fused kernels compute and save it, independent of the implementation that would run.
 
-A fused kernel never holds its weights. Which one runs depends on device and shapes, and the fallbacks would be
-counted as other operations; here both kinds of attention are one operation with the fused kernels' cost.
+A fused kernel never stores attention weights. Which implementation runs depends on device and shapes; fallbacks
+would be counted as other operations; here each kind of attention is one operation with the fused kernel's cost.
 """
 
 from collections.abc import Callable, Iterator
@@ -78,11 +78,11 @@ class _FusedAttention(TorchFunctionMode):
 
 @contextmanager
 def fused_kernels(add: Callable[[str, int], None], *, attention: bool = True) -> Iterator[None]:
-    """Within the block, attention of both kinds gives zeros and tells ``add`` its name and FLOPs.
+    """Within the block, both kinds of attention return zeros and report their name and FLOPs to ``add``.
 
     Args:
-        add: see above.
-        attention: False leaves scaled-dot-product attention to what PyTorch chooses.
+        add: called with name and FLOPs.
+        attention: False leaves scaled-dot-product attention to PyTorch.
     """
 
     def deform(value: Tensor, spatial_shapes, locations: Tensor, weights: Tensor, *_) -> Tensor:

@@ -1,4 +1,7 @@
-"""The parts of the model, and which of them is at work."""
+"""The parts of the model, and which of them is running.
+
+Not PyTorch's ``ModuleTracker``: it also hooks autograd, which fails on fake tensors.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +11,7 @@ from types import FunctionType
 from torch import nn
 
 REST = "rest"
-# Children of the model in the order of the data flow, with the names reports use.
+# Children of the model in data-flow order, with their names in reports.
 PARTS = {
     "backbone": "backbone",
     "pre_mask_encoder": "pre-mask encoder",
@@ -30,7 +33,7 @@ def part_of(name: str) -> str:
 
 
 class PartTracker:
-    """Knows the part whose method runs.
+    """Tracks the part whose method is running.
 
     Attributes:
         current: name of the part; ``rest`` outside all.
@@ -41,7 +44,7 @@ class PartTracker:
 
     @contextmanager
     def follow(self, model: nn.Module) -> Iterator[None]:
-        """Within the block, every public method of the model's parts says that its part is at work."""
+        """Within the block, every public method of the model's parts sets ``current`` while it runs."""
         followed = []
         for child, part in PARTS.items():
             child = getattr(model, child, None)

@@ -17,7 +17,7 @@ def cost_report(cfg: CfgNode, frames: int) -> dict[str, Any]:
 
     Args:
         cfg: the config.
-        frames: of the clip that is traced; 0 for the subset's.
+        frames: number of frames of the traced clip; 0 for the subset's.
 
     Returns:
         ``size``; ``frames``; ``parts``: by part ``parameters``, ``trained``, ``inference_flops`` (per frame),
@@ -64,17 +64,17 @@ def cost_table(report: Mapping[str, Any]) -> str:
     height, width = report["size"]
     lines = [
         tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True),
-        f"{height} x {width} pixels; a product and a sum are two FLOPs. The backbone's share of inference is "
+        f"{height} x {width} pixels; a multiply-add is two FLOPs. The backbone's share of inference is "
         f"{100 * report['backbone_share']:.1f} %.",
     ]
     if report["uncounted"]:
         names = ", ".join(f"{name} ({count})" for name, count in sorted(report["uncounted"].items()))
-        lines.append(f"Operations that nobody counted: {names}.")
+        lines.append(f"Uncounted operations: {names}.")
     return "\n\n".join(lines)
 
 
 def memory_report(variants: Mapping[str, CfgNode], *, batch: int, frames: int, fused: bool) -> dict[str, Any]:
-    """What a training step holds when its backward pass begins, by part.
+    """Memory of a training step when its backward pass begins, by part.
 
     Args:
         variants: configs by the name of their columns.
@@ -89,7 +89,7 @@ def memory_report(variants: Mapping[str, CfgNode], *, batch: int, frames: int, f
     """
     result = {}
     for name, cfg in variants.items():
-        # Linear in the frames: a batch is traced at its true size, which costs no memory.
+        # A batch is traced at its true size, which needs no memory.
         full, half = (
             trace(cfg, clips=batch, frames=frames, train=True, amp=amp, fused=fused) for amp in (False, True)
         )
@@ -118,7 +118,7 @@ def _held(full: Trace, half: Trace, part: str) -> dict[str, int]:
 
 
 def memory_tables(report: Mapping[str, Any]) -> str:
-    """``memory_report`` as Markdown: a table per variant, and of several, one of their activations."""
+    """``memory_report`` as Markdown: a table per variant, and one comparing activations if there are several."""
     tables = []
     for name, variant in report.items():
         rows = [
@@ -132,13 +132,13 @@ def memory_tables(report: Mapping[str, Any]) -> str:
         rows.append({"": "**sum**", **{key.replace("_amp", ", bf16"): mib(size) for key, size in sums.items()}})
         tables.append(f"{name}, {variant['frames']} annotated frames, MiB:")
         tables.append(tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True))
-        tables.append(f"In all {mib(variant['total'])} MiB, under bf16 autocast {mib(variant['total_amp'])} MiB.")
+        tables.append(f"Total {mib(variant['total'])} MiB, under bf16 autocast {mib(variant['total_amp'])} MiB.")
     if len(report) > 1:
         tables += ["Activations, MiB:", _compared(report)]
     tables.append(
-        "What a step holds when its backward pass begins, computed from shapes; deformable attention, and without "
-        "--plain-attention all attention, as kernels that keep no weights. Gradients on the way, workspaces, a "
-        "block that is computed again and the allocator come on top. No GPU was measured."
+        "Memory when the backward pass begins, computed from shapes; deformable attention, and without "
+        "--plain-attention all attention, as kernels that store no weights. Intermediate gradients, workspaces, "
+        "recomputed blocks and the allocator come on top. No GPU was measured."
     )
     return "\n\n".join(tables)
 
@@ -156,11 +156,11 @@ def _compared(report: Mapping[str, Any]) -> str:
     ]
     totals = {name: variant["total"] for name, variant in report.items()}
     first = next(iter(totals.values()))
-    rows.append({"": "in all", **{name: mib(size) for name, size in totals.items()}})
-    rows.append({"": "in all, ratio", **{name: f"{size / first:.2f}" for name, size in totals.items()}})
+    rows.append({"": "total", **{name: mib(size) for name, size in totals.items()}})
+    rows.append({"": "total, ratio", **{name: f"{size / first:.2f}" for name, size in totals.items()}})
     return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
 
 
 def mib(size: float) -> str:
-    """Bytes as MiB, one digit behind the point."""
+    """Bytes as MiB with one decimal."""
     return f"{size / MIB:.1f}"

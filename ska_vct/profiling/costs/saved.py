@@ -1,4 +1,4 @@
-"""Memory that a training step holds when its backward pass begins: what autograd keeps, by part."""
+"""Memory that autograd holds when the backward pass begins, by part."""
 
 from collections import Counter
 
@@ -9,9 +9,9 @@ from .parts import PartTracker
 
 
 class SavedTensors(torch.autograd.graph.saved_tensors_hooks):
-    """Within its block, notes the storages that autograd keeps; each counts once, for the part that kept it first.
+    """Records the storages that autograd saves within its block; each counts once, for the first part to save it.
 
-    Parameters and buffers are left out: they are there anyway. A checkpointed block keeps its inputs alone.
+    Parameters and buffers are excluded, since they exist anyway. A checkpointed block saves only its inputs.
 
     Attributes:
         bytes: by part.
@@ -22,7 +22,7 @@ class SavedTensors(torch.autograd.graph.saved_tensors_hooks):
         self.bytes: Counter[str] = Counter()
         self._tracker = tracker
         own = [*model.parameters(), *model.buffers()]
-        # Storages are kept, or their addresses would be given to others.
+        # Keep the storages alive, or their addresses would be reused.
         self._seen = {_address(tensor): tensor for tensor in own}
 
     def _pack(self, tensor: Tensor) -> Tensor:

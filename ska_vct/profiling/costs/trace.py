@@ -1,4 +1,4 @@
-"""One pass of a model without data: parameters, FLOPs and what is kept for the backward pass, by part."""
+"""One pass of a model without data: parameters, FLOPs and memory saved for the backward pass, by part."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ PART_NAMES = (*PARTS.values(), REST)
 
 @dataclass
 class Trace:
-    """What one pass showed.
+    """Result of one pass.
 
     Attributes:
         frames: that the network computed.
@@ -29,8 +29,8 @@ class Trace:
         parameter_bytes, trained_bytes, buffer_bytes: by part.
         flops: by part.
         operations: FLOPs by operation.
-        uncounted: how often operations ran that have no rule.
-        saved: bytes by part that autograd keeps; empty in inference.
+        uncounted: calls of operations without a rule.
+        saved: bytes by part that autograd saves; empty in inference.
     """
 
     frames: int
@@ -51,7 +51,7 @@ class Trace:
 
 
 def parameter_counts(model: nn.Module) -> dict[str, dict[str, int]]:
-    """Fields of :class:`Trace` that the model alone decides."""
+    """Fields of :class:`Trace` that depend only on the model."""
     counts: dict[str, Counter] = {
         name: Counter() for name in ("parameters", "trained", "parameter_bytes", "trained_bytes", "buffer_bytes")
     }
@@ -73,11 +73,11 @@ def trace(
     """Run the model of ``cfg`` without data.
 
     Args:
-        cfg: the config; ``INPUT.SIZE`` is the size of the pictures.
+        cfg: the config; ``INPUT.SIZE`` is the image size.
         clips, frames: sizes of the batch; 0 frames: the subset's. In training only annotated ones are computed.
-        train: with losses, and what autograd keeps; else inference.
+        train: with losses and saved tensors; else inference.
         amp: under bfloat16 autocast, with the CPU's rules.
-        fused: scaled-dot-product attention as fused kernels do it; else as PyTorch would run it on a CPU.
+        fused: scaled-dot-product attention as fused kernels compute it; else as PyTorch would run it on a CPU.
     """
     batch = make_clips(cfg, clips=clips, frames=frames, train=train)
     model = build_without_data(cfg).train(train)
