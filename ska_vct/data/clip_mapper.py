@@ -1,6 +1,5 @@
 """From a record of paths to a clip of tensors, the same for S4, MS3 and AVSS (docs/data.md, training.md)."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,12 +12,11 @@ from ska_vct.data.audio.log_mel import AudioError, apply_gain
 from ska_vct.data.audio.negatives import NegativeAudio
 from ska_vct.data.augmentation import ClipAugmentation, ClipGeometry
 from ska_vct.data.flow.camera import CAMERAS, compensate_camera
-from ska_vct.data.flow.extract.clip import FlowRequest, compute_and_keep
-from ska_vct.data.flow.methods.registry import CLASSICAL
 from ska_vct.data.flow.store import (
     PIXELS_PER_SECOND,
     FlowError,
     FlowRecord,
+    has_flow,
     middle_fields,
     normalize_flow,
     read_flow,
@@ -43,8 +41,6 @@ class FlowOptions:
     first_frame: str
     missing: str
     camera: str
-    online: bool
-    method: str
 
     def __post_init__(self):
         for value, choices, key in (
@@ -52,7 +48,6 @@ class FlowOptions:
             (self.first_frame, ("forward", "zero"), "FIRST_FRAME"),
             (self.missing, ("error", "zero"), "MISSING"),
             (self.camera, CAMERAS, "CAMERA"),
-            (self.method, tuple(CLASSICAL), "METHOD"),
         ):
             if value not in choices:
                 raise InputError(f"INPUT.FLOW.{key} is '{value}'; choose {' or '.join(choices)}.")
@@ -132,8 +127,6 @@ class ClipMapper:
             first_frame=cfg.INPUT.FLOW.FIRST_FRAME,
             missing=cfg.INPUT.FLOW.MISSING,
             camera=cfg.INPUT.FLOW.CAMERA,
-            online=cfg.INPUT.FLOW.ONLINE,
-            method=cfg.INPUT.FLOW.METHOD,
         )
         cache = None
         if cfg.INPUT.CACHE.ROOT and is_train:
@@ -272,10 +265,7 @@ class ClipMapper:
 
     def _flow(self, record: Mapping, rows: np.ndarray, geometry: ClipGeometry) -> np.ndarray:
         options, path = self.flow, record["flow_path"]
-        if options.online and not _has_flow(path):
-            request = FlowRequest(method=options.method, series=options.series)
-            compute_and_keep(record, request, CLASSICAL[options.method]())
-        if options.missing == "zero" and not _has_flow(path):
+        if options.missing == "zero" and not has_flow(path):
             return np.zeros((len(rows), options.series, 2, *options.grid), np.float32)
         stored = read_flow(path, clip_id=record["clip_id"], num_frames=len(record["image_paths"]))
         return prepare_flow(stored, options, rows=rows, geometry=geometry)
@@ -342,10 +332,6 @@ def _prototype(categories: Sequence[str], category: str | None) -> int:
 
 def _channels_first(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
-
-
-def _has_flow(path: str) -> bool:
-    return os.path.exists(path) or os.path.isdir(path.removesuffix(".npz"))
 
 
 def _size(array: np.ndarray) -> str:

@@ -12,8 +12,8 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from ska_vct.checkpoint.checkpointer import StrictCheckpointer
-from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.data.facts import DatasetFacts
+from ska_vct.data.flow.online import build_mapper
 from ska_vct.data.registry import get_facts
 from ska_vct.evaluation import load_prediction
 from ska_vct.utils.errors import InputError, MissingFileError
@@ -91,7 +91,7 @@ def load_model(cfg: CfgNode) -> nn.Module:
 @torch.no_grad()
 def predict(cfg: CfgNode, model: nn.Module, records: Sequence[dict]) -> Iterator[ClipPrediction]:
     """Run ``model`` on clips one by one; with ``TEST.RETURN_EXTRAS`` its maps come too."""
-    mapper = ClipMapper(cfg, is_train=False)
+    mapper = build_mapper(cfg, is_train=False)
     for record in records:
         clip = mapper(record)
         output = model([clip])[0]
@@ -107,7 +107,7 @@ def read_predictions(cfg: CfgNode, folder: str | Path, records: Sequence[dict]) 
     """
     if not Path(folder).is_dir():
         raise MissingFileError(f"Folder of predictions '{folder}' does not exist; see TEST.SAVE_PREDICTIONS.")
-    mapper = ClipMapper(cfg, is_train=False)
+    mapper = build_mapper(cfg, is_train=False)
     for record in records:
         clip = mapper(record)
         exists = clip["frame_valid"]

@@ -27,7 +27,7 @@ from detectron2.utils.events import JSONWriter
 from torch import nn
 
 from ska_vct.checkpoint.checkpointer import StrictCheckpointer
-from ska_vct.data.clip_mapper import ClipMapper
+from ska_vct.data.flow.online import build_mapper
 from ska_vct.evaluation import AVSEvaluator
 from ska_vct.utils.errors import InputError
 
@@ -198,7 +198,7 @@ class Trainer(DefaultTrainer):
         )
         return build_detection_train_loader(
             records,
-            mapper=ClipMapper(cfg, is_train=True, donors=records),
+            mapper=build_mapper(cfg, is_train=True, donors=records),
             sampler=sampler,
             total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
             aspect_ratio_grouping=False,
@@ -221,14 +221,14 @@ class Trainer(DefaultTrainer):
             cfg: the config.
             dataset_name: a registered data set; not needed with ``records``.
             records: clips, instead.
-            mapper: from a record to what a batch holds; None for ``ClipMapper``.
+            mapper: from a record to what a batch holds; None for that of the config.
             collate_fn: from a list of that to a batch; None for the list itself.
         """
         if records is None:
             records = get_detection_dataset_dicts([dataset_name], filter_empty=False)
         return build_detection_test_loader(
             records,
-            mapper=mapper or ClipMapper(cfg, is_train=False),
+            mapper=mapper or build_mapper(cfg, is_train=False),
             batch_size=cfg.TEST.BATCH_SIZE,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             collate_fn=collate_fn,

@@ -28,7 +28,7 @@ def cfg(tiny_cfg, make_clip, tmp_path, monkeypatch):
         def __call__(self, record):
             return make_clip(seed=record["seed"], frames=1 + record["seed"] % 2, eval_side=self.eval_side)
 
-    monkeypatch.setattr(trainer_module, "ClipMapper", Mapper)
+    monkeypatch.setattr(trainer_module, "build_mapper", Mapper)
     DatasetCatalog.register(NAME, lambda: [{"seed": seed, "clip_id": f"test/clip{seed}"} for seed in range(5)])
     tiny_cfg.DATASETS.TRAIN = tiny_cfg.DATASETS.VAL = tiny_cfg.DATASETS.TEST = (NAME,)
     tiny_cfg.OUTPUT_DIR = str(tmp_path / "run")

@@ -110,6 +110,11 @@ def write_flow(path: str | os.PathLike, record: FlowRecord, *, bits: int = 16) -
         np.savez_compressed(file, **arrays, meta=np.array(json.dumps(meta, sort_keys=True)))
 
 
+def has_flow(path: str) -> bool:
+    """Whether there is a flow file, or the published folder in its place; neither is opened."""
+    return os.path.exists(path) or os.path.isdir(path.removesuffix(".npz"))
+
+
 def read_flow(path: str | os.PathLike, *, clip_id: str | None = None, num_frames: int | None = None) -> FlowRecord:
     """Read a clip's flow from our file, or from the published folder of the same stem when there is no file.
 

@@ -14,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ska_vct.data.catalog import load_records
-from ska_vct.data.clip_mapper import ClipMapper
+from ska_vct.data.flow.online import build_mapper
 from ska_vct.engine.datasets import record_options
 from ska_vct.engine.predict import load_model, subset_of
 from ska_vct.engine.setup import setup_cfg
@@ -176,7 +176,7 @@ def _build_mapper(cfg: CfgNode, root: str | os.PathLike, **options) -> Condition
     dataset = cfg.DATASETS.TEST[0]
     subset, split = subset_of(dataset), MetadataCatalog.get(dataset).split
     records = load_records(subset.name, split, root, **record_options(cfg))
-    return ConditionMapper(mapper=ClipMapper(cfg, is_train=False), records=records, root=root, **options)
+    return ConditionMapper(mapper=build_mapper(cfg, is_train=False), records=records, root=root, **options)
 
 
 def _evaluate_split(cfg: CfgNode, model: nn.Module, name: str, mapper: ConditionMapper, progress: bool) -> dict:

@@ -11,6 +11,7 @@ from ska_vct.config import get_cfg
 from ska_vct.data.catalog import load_records
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.data.flow.camera import remove_camera_motion
+from ska_vct.data.flow.online import build_mapper
 from ska_vct.data.flow.store import FlowRecord, read_flow, write_flow
 from ska_vct.structures.clip import ClipError
 from ska_vct.synth import SynthSettings, generate
@@ -116,19 +117,30 @@ def test_flow_on_the_fly_is_kept_for_the_next_epoch(root, tmp_path, cfg, monkeyp
     records = load_records("ms3", "train", root, flow_root=tmp_path)
     cfg.INPUT.FLOW.SERIES = 4
     with pytest.raises(ClipError, match="INPUT.FLOW.ONLINE"):
-        ClipMapper(cfg, is_train=False)(records[0])
+        build_mapper(cfg, is_train=False)(records[0])
     cfg.INPUT.FLOW.ONLINE = True
-    mapper = ClipMapper(cfg, is_train=False)
+    mapper = build_mapper(cfg, is_train=False)
     first = [mapper(record)["flow"] for record in records]
     files = sorted(tmp_path.rglob("*"))
     assert len([path for path in files if path.is_file()]) == 2
     stored = read_flow(records[0]["flow_path"], clip_id=records[0]["clip_id"], num_frames=5)
     assert stored.flow.shape == (5, 4, 2, 48, 48) and stored.meta["source"] == "video"
     assert stored.meta["request"]["method"] == "dis"
+    assert np.array_equal(build_mapper(cfg, is_train=False).load_flow(records[0]), first[0])
     # The second epoch computes nothing.
-    monkeypatch.setattr("ska_vct.data.clip_mapper.compute_and_keep", None)
+    monkeypatch.setattr("ska_vct.data.flow.online.compute_and_keep", None)
     for record, flow in zip(records, first, strict=True):
         assert np.array_equal(mapper(record)["flow"], flow) and flow.abs().max() > 0
+
+
+def test_the_mapper_itself_only_reads(root, tmp_path, cfg):
+    cfg.INPUT.FLOW.ONLINE = True
+    record = load_records("ms3", "train", root, flow_root=tmp_path)[0]
+    with pytest.raises(ClipError, match="There is no flow file"):
+        ClipMapper(cfg, is_train=False)(record)
+    assert list(tmp_path.iterdir()) == []
+    cfg.MODEL.SKA.ENABLED = False
+    assert "flow" not in build_mapper(cfg, is_train=False)(record) and list(tmp_path.iterdir()) == []
 
 
 def test_flow_on_the_fly_says_what_stops_it(root, tmp_path, cfg):
@@ -136,22 +148,22 @@ def test_flow_on_the_fly_says_what_stops_it(root, tmp_path, cfg):
     (tmp_path / "file").write_text("in the way")
     record = load_records("ms3", "train", root, flow_root=tmp_path / "file")[0]
     with pytest.raises(ClipError, match=r"train/.*cannot be written.*INPUT\.FLOW\.ROOT"):
-        ClipMapper(cfg, is_train=False)(record)
+        build_mapper(cfg, is_train=False)(record)
     record = {**load_records("ms3", "train", root, flow_root=tmp_path / "out")[0], "video_path": None}
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "odd.png")
     wrong = {**record, "image_paths": [*record["image_paths"][:4], str(tmp_path / "odd.png")]}
     cfg.INPUT.ONLY_ANNOTATED = False
     with pytest.raises(ClipError, match=r"odd\.png is 20 x 20"):
-        ClipMapper(cfg, is_train=False)(wrong)
+        build_mapper(cfg, is_train=False)(wrong)
     assert not (tmp_path / "out").exists()
 
 
 def test_camera_motion_is_taken_out_before_the_geometry(root, tmp_path, cfg):
     cfg.INPUT.FLOW.ONLINE, cfg.INPUT.FLOW.SERIES, cfg.INPUT.FLOW.NORM = True, 4, "diagonal"
     record = load_records("ms3", "train", root, flow_root=tmp_path)[0]
-    whole = ClipMapper(cfg, is_train=False)(record)["flow"].numpy()
+    whole = build_mapper(cfg, is_train=False)(record)["flow"].numpy()
     cfg.INPUT.FLOW.CAMERA = "affine"
-    without = ClipMapper(cfg, is_train=False)(record)["flow"].numpy()
+    without = build_mapper(cfg, is_train=False)(record)["flow"].numpy()
     stored = read_flow(record["flow_path"])
     share = 64 / 48 / (cfg.INPUT.FLOW.DIAGONAL_SHARE * math.hypot(64, 64))
     expected = remove_camera_motion(stored.flow).reshape(5, 4, 2, 16, 3, 16, 3).mean(axis=(4, 6)) * share
@@ -163,4 +175,4 @@ def test_camera_motion_is_taken_out_before_the_geometry(root, tmp_path, cfg):
 def test_unknown_choices_name_the_key(cfg, key, value):
     cfg.INPUT.FLOW[key] = value
     with pytest.raises(ValueError, match=f"INPUT.FLOW.{key} is '{value}'"):
-        ClipMapper(cfg, is_train=True)
+        build_mapper(cfg, is_train=True)
