@@ -42,7 +42,7 @@ def export(args: argparse.Namespace) -> list[str]:
         args: ``weights``, ``config_file``, ``opts``, ``to``, ``out``, ``dynamic_size``.
 
     Returns:
-        lines that say what was written and how far its answers are from the model's.
+        lines for the user: what was written, and the largest difference from the model's result.
 
     Raises:
         ExportError: the model cannot be exported, or a file's ending does not fit.
@@ -116,14 +116,14 @@ def make_program(cfg: CfgNode, network: InferenceNetwork, *, dynamic_size: bool)
     Args:
         cfg: its config.
         network: the network.
-        dynamic_size: for any size of picture that is a multiple of 32, too.
+        dynamic_size: also for any image size that is a multiple of 32.
 
     Raises:
         ExportError: the backbone fixes the size.
     """
     if dynamic_size and cfg.MODEL.BACKBONE.NAME == "build_swin_backbone":
         raise ExportError(
-            "Swin's windows fix the size of the picture in an exported graph; leave out --dynamic-size and set "
+            "Swin's windows fix the image size in an exported graph; leave out --dynamic-size and set "
             "INPUT.SIZE, or use a timm backbone (MODEL.BACKBONE.NAME build_timm_backbone)."
         )
     size = _example_size(cfg, dynamic_size)

@@ -1,6 +1,6 @@
-"""The model as a function of tensors alone, for programs that know no clips (ONNX, torch.export).
+"""The model as a function of tensors only, for ONNX and torch.export, which have no notion of clips.
 
-Shape legend: N frames, H x W the picture, S flow fields per second, K classes, E x F the result.
+Shape legend: N frames, H x W the image, S flow fields per second, K classes, E x F the result.
 """
 
 import math
@@ -15,12 +15,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ska_vct.modeling.batch import FrameBatch
 from ska_vct.modeling.inference import segment
 
-# Inputs below the picture's size give nothing to see at stride 32; ONNX needs an upper end, too.
-_FLOW_SIDE = 24
-
 
 class InferenceNetwork(nn.Module):
-    """Frames, sound and flow in, class scores out; equals the model's own answer for a clip of the same frames."""
+    """Frames, audio and flow in, class scores out; equal to the model's result for a clip of the same frames."""
 
     def __init__(self, *, model: nn.Module, output_size: tuple[int, int]):
         """
@@ -81,8 +78,8 @@ class InferenceNetwork(nn.Module):
             output_size=self.output_size,
         )
 
-    def _normalise(self, pictures: Tensor) -> Tensor:
-        return (pictures.float() - self.model.pixel_mean) / self.model.pixel_std
+    def _normalise(self, images: Tensor) -> Tensor:
+        return (images.float() - self.model.pixel_mean) / self.model.pixel_std
 
 
 def example_inputs(
@@ -98,15 +95,15 @@ def example_inputs(
     """
     generator = torch.Generator().manual_seed(frames)
 
-    def picture() -> Tensor:
+    def image() -> Tensor:
         return torch.randint(0, 256, (frames, 3, *size), dtype=torch.uint8, generator=generator)
 
-    inputs = {"images": picture(), "log_mel": torch.randn(frames, 1, 96, 64, generator=generator)}
+    inputs = {"images": image(), "log_mel": torch.randn(frames, 1, 96, 64, generator=generator)}
     if "flow" in network.input_names:
         shape = (frames, cfg.INPUT.FLOW.SERIES, 2, *cfg.INPUT.FLOW.SIZE)
         inputs["flow"] = torch.rand(shape, generator=generator)
     if "pre_masks" in network.input_names:
-        inputs["pre_masks"] = picture()
+        inputs["pre_masks"] = image()
     if "audio_second" in network.input_names:
         inputs["audio_second"] = torch.randn(frames, 1, 100, 64, generator=generator)
     return inputs

@@ -1,6 +1,6 @@
-"""Clips of any length -> one block of frames (spec: structures/clip.py).
+"""Collates clips of any length into one block of frames (ska_vct/structures/clip.py).
 
-Shape legend: N frames of all clips together, M of them with pictures of their own, H x W the padded size.
+Shape legend: N frames of all clips together, M of them with images of their own, H x W the padded size.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class FrameBatch:
         labels: int64 (N, H, W) on the host, or None outside training.
         lengths: frames of each clip.
         image_sizes: (height, width) of each clip inside the padding.
-        picture_rows: int64 (N,), which of the M pictures a frame shows; None where each has its own, M = N.
+        image_rows: int64 (N,), which of the M images a frame shows; None where each has its own, M = N.
         audio_second: float32 (N, 1, 100, 64), NaN in unknown hops, or None.
         negative: bool (N,), frames whose audio nothing in view makes; None outside training.
     """
@@ -38,7 +38,7 @@ class FrameBatch:
     labels: Tensor | None
     lengths: list[int]
     image_sizes: list[tuple[int, int]]
-    picture_rows: Tensor | None = None
+    image_rows: Tensor | None = None
     audio_second: Tensor | None = None
     negative: Tensor | None = None
 
@@ -58,9 +58,9 @@ def collate_clips(
     with_flow: bool,
     with_pre_masks: bool,
     with_audio_second: bool = False,
-    share_pictures: bool = False,
+    share_images: bool = False,
 ) -> FrameBatch:
-    """Put the frames that matter of all clips into one block on the device of ``pixel_mean``.
+    """Put the frames to be processed of all clips into one block on the device of ``pixel_mean``.
 
     Frames are chosen on the host, so that only those are transferred.
 
@@ -70,7 +70,7 @@ def collate_clips(
         divisibility: H and W become multiples of this.
         annotated_only: take frames that carry ground truth and return ``labels``; else every frame that exists.
         with_flow, with_pre_masks, with_audio_second: whether these are wanted.
-        share_pictures: put the pictures of clips that hold the very same tensors (one clip under several
+        share_images: put the images of clips that hold the very same tensors (one clip under several
             conditions) into the block once.
 
     Raises:
@@ -102,10 +102,10 @@ def collate_clips(
             parts = [_pad(part, padded, pad) for part in parts]
         return torch.cat(parts)
 
-    # For each clip the one whose pictures it shows, its own as a rule.
-    shown = _first_alike(clips) if share_pictures else list(range(len(clips)))
+    # For each clip the clip whose images it shows, usually itself.
+    shown = _first_alike(clips) if share_images else list(range(len(clips)))
 
-    def pictures(field: str) -> Tensor:
+    def normalised(field: str) -> Tensor:
         # Normalised before padding, so that padding is 0 as in the published networks.
         parts = [
             _pad((clip[field][index].to(device, non_blocking=True).float() - pixel_mean) / pixel_std, padded, 0.0)
@@ -119,20 +119,20 @@ def collate_clips(
             if tuple(clip["masks"].shape[-2:]) != size:
                 raise ClipError(
                     f"Clip '{clip.get('clip_id')}': training masks are {tuple(clip['masks'].shape[-2:])} but the "
-                    f"picture is {size}; both must have the same size."
+                    f"image is {size}; both must have the same size."
                 )
         labels = gather("masks", IGNORE_LABEL)
     return FrameBatch(
-        images=pictures("images"),
+        images=normalised("images"),
         log_mel=gather("log_mel").to(device, non_blocking=True),
         audio_second=gather("audio_second").to(device, non_blocking=True) if with_audio_second else None,
         flow=gather("flow").to(device, non_blocking=True) if with_flow else None,
-        pre_masks=pictures("pre_masks") if with_pre_masks else None,
+        pre_masks=normalised("pre_masks") if with_pre_masks else None,
         labels=labels,
         negative=_negative(clips, chosen).to(device) if annotated_only else None,
         lengths=[len(index) for index in chosen],
         image_sizes=sizes,
-        picture_rows=None if len(set(shown)) == len(clips) else _picture_rows(shown, chosen).to(device),
+        image_rows=None if len(set(shown)) == len(clips) else _image_rows(shown, chosen).to(device),
     )
 
 
@@ -142,7 +142,7 @@ def _negative(clips: Sequence[Mapping], chosen: Sequence[Tensor]) -> Tensor:
 
 
 def _first_alike(clips: Sequence[Mapping]) -> list[int]:
-    """For each clip the first one of the batch that holds the same tensors of pictures."""
+    """For each clip the first one of the batch that holds the same image tensors."""
     first: dict[tuple, int] = {}
     fields = ("images", "pre_masks", "frame_valid")
     return [
@@ -151,7 +151,7 @@ def _first_alike(clips: Sequence[Mapping]) -> list[int]:
     ]
 
 
-def _picture_rows(shown: Sequence[int], chosen: Sequence[Tensor]) -> Tensor:
+def _image_rows(shown: Sequence[int], chosen: Sequence[Tensor]) -> Tensor:
     starts, end = {}, 0
     for number in sorted(set(shown)):
         starts[number] = end

@@ -1,4 +1,4 @@
-"""Boundary Refinement Module: an auxiliary head that predicts contours from mask features (model.md, BRM).
+"""Boundary Refinement Module: an auxiliary head that predicts contours from mask features (docs/architecture.md).
 
 Shape legend: N frames, Q queries, h x w mask features.
 """
@@ -47,7 +47,7 @@ def boundary_target(labels: Tensor, ignore_label: int, size: tuple[int, int]) ->
 
 
 class BRM(nn.Module):
-    """Boundary head, its loss, and what its contours may do to masks."""
+    """Boundary head, its loss, and the fusion of its contours with masks."""
 
     @configurable
     def __init__(

@@ -1,4 +1,4 @@
-"""From queries to a semantic map (Cheng et al., "Mask2Former", CVPR 2022; spec: model.md, Inference)."""
+"""From queries to a semantic map (Cheng et al., "Mask2Former", CVPR 2022)."""
 
 import torch
 import torch.nn.functional as F
@@ -33,9 +33,9 @@ def segment(
 
     Args:
         logits: (N, Q, K + 1).
-        masks: (N, Q, h, w) logits over the padded picture.
+        masks: (N, Q, h, w) logits over the padded image.
         padded_size: (H, W) the network saw.
-        image_size: (H, W) of the picture inside it, at the top left.
+        image_size: (H, W) of the image inside it, at the top left.
         output_size: (H, W) wanted.
 
     Returns:

@@ -1,4 +1,4 @@
-"""SKA-VCT as a Detectron2 meta-architecture: clips in, losses or semantic maps out (spec: model.md, Data flow).
+"""SKA-VCT as a Detectron2 meta-architecture: clips in, losses or semantic maps out (docs/architecture.md).
 
 Shape legend: N frames of all clips together, T frames of one clip, C width, K classes, h x w mask-feature grid.
 """
@@ -68,14 +68,14 @@ class SKAVCT(nn.Module):
         """
         Args:
             backbone: visual backbone with outputs res2..res5.
-            pre_mask_encoder: siamese encoder of segment pictures, or None.
+            pre_mask_encoder: siamese encoder of segment images, or None.
             audio_encoder: log-mel -> audio grid.
             pixel_decoder: features -> mask features and three scales.
             ska: (audio grid, log-mel, flow) -> ``MotionPrompt``, or None.
             mpqg: mask features (and prompt) -> queries.
             decoder: queries -> predictions.
             brm: boundary head, or None.
-            prototype_alignment: sound against prototypes, or None.
+            prototype_alignment: compares audio with prototypes, or None.
             criterion: set criterion.
             prototype_weight, boundary_weight: weights of these losses.
             pixel_mean, pixel_std: of RGB in 0..255.
@@ -135,7 +135,7 @@ class SKAVCT(nn.Module):
         }
 
     def compile_parts(self, **options) -> None:
-        """Compile backbones, pixel decoder and decoder in place, so that names in checkpoints stay.
+        """Compile backbones, pixel decoder and decoder in place, so that names in checkpoints do not change.
 
         Each is one graph without breaks; after the first change of the number of frames, one for any number.
 
@@ -156,8 +156,8 @@ class SKAVCT(nn.Module):
         """Train on or segment a batch of clips.
 
         Args:
-            clips: as ``ska_vct.structures.clip`` describes; their lengths may differ. In inference, pictures of
-                clips that hold the very same tensors are looked at once.
+            clips: as ``ska_vct.structures.clip`` describes; their lengths may differ. In inference, images of
+                clips that hold the very same tensors are processed once.
 
         Returns:
             in training, weighted losses by name. Otherwise one dict per clip, for its T valid frames:
@@ -177,7 +177,7 @@ class SKAVCT(nn.Module):
             with_flow=self.ska is not None,
             with_pre_masks=self.pre_mask_encoder is not None,
             with_audio_second=self.reads_audio_second,
-            share_pictures=not self.training,
+            share_images=not self.training,
         )
         outputs = self.predict(batch, all_layers=self.training)
         if self.training:
@@ -189,7 +189,7 @@ class SKAVCT(nn.Module):
 
         Args:
             batch: N frames.
-            all_layers: keep the predictions of every decoder layer, which the losses read, else the last alone.
+            all_layers: keep the predictions of every decoder layer, which the losses read, else only the last.
         """
         features = self.extract_features(batch)
         mask_features, scales = self.decode_pixels(features, batch)
@@ -215,7 +215,7 @@ class SKAVCT(nn.Module):
     def decode_pixels(self, features: Mapping[str, Tensor], batch: FrameBatch) -> tuple[Tensor, list[Tensor]]:
         """Mask features (N, mask_dim, h, w) and three scales (N, C, ., .), coarse to fine, of the N frames."""
         mask_features, scales = self.pixel_decoder(features)
-        rows = batch.picture_rows
+        rows = batch.image_rows
         return (mask_features, scales) if rows is None else (mask_features[rows], [x[rows] for x in scales])
 
     def encode_audio(self, batch: FrameBatch) -> Tensor:
@@ -223,7 +223,7 @@ class SKAVCT(nn.Module):
         return self.audio_encoder(_log_mel_of(self.audio_encoder, batch))
 
     def motion_prompt(self, audio_grid: Tensor, batch: FrameBatch) -> MotionPrompt | None:
-        """What the motion module finds in the N frames; None without one."""
+        """The motion module's prompt for the N frames; None without a module."""
         if self.ska is None:
             return None
         return self.ska(audio_grid, _log_mel_of(self.ska, batch), batch.flow)
@@ -316,12 +316,12 @@ class SKAVCT(nn.Module):
                 result["motion_map"] = motion_map
         if self.brm is not None:
             boundary = self.brm(outputs.predictions.mask_features).sigmoid().split(batch.lengths)
-            for result, picture, size in zip(results, boundary, batch.image_sizes, strict=True):
+            for result, contour, size in zip(results, boundary, batch.image_sizes, strict=True):
                 height, width = (
                     -(-side * cells // padded)
-                    for side, cells, padded in zip(size, picture.shape[-2:], batch.padded_size, strict=True)
+                    for side, cells, padded in zip(size, contour.shape[-2:], batch.padded_size, strict=True)
                 )
-                result["boundary"] = picture[:, :height, :width]
+                result["boundary"] = contour[:, :height, :width]
 
 
 def _reads_audio_second(part: nn.Module | None) -> bool:
@@ -344,7 +344,7 @@ def _log_negatives(clips: Sequence[Mapping]) -> None:
 def sounding_classes(
     clips: Sequence[Mapping], batch: FrameBatch, *, num_classes: int, num_prototypes: int
 ) -> Tensor:
-    """Which prototypes sound in each frame.
+    """Which prototypes' classes are heard in each frame.
 
     That is the clip's category or, where every class has a prototype, the classes in the frame's mask.
 

@@ -20,8 +20,8 @@ class FrameOutputs:
         audio_grid: (N, C, a, b).
         mask_features: (N, mask_dim, h, w).
         scales: three of (N, C, ., .), coarse to fine.
-        prompt: what the motion module found; None without one.
-        predictions: of every decoder layer, or of the last alone.
+        prompt: of the motion module; None without one.
+        predictions: of every decoder layer, or only of the last.
     """
 
     features: dict[str, Tensor]

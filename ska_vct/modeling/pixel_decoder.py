@@ -1,7 +1,6 @@
 """Mask2Former's pixel decoder: deformable attention over three scales, one FPN step to stride 4.
 
-Paper: Cheng et al., "Masked-attention Mask Transformer for Universal Image Segmentation", CVPR 2022
-(spec: model.md).
+Paper: Cheng et al., "Masked-attention Mask Transformer for Universal Image Segmentation", CVPR 2022.
 
 Shape legend: N frames, C width, h x w mask-feature grid (input / 4).
 """
@@ -98,7 +97,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             num_heads, num_points: of the deformable attention.
             feedforward_dim: hidden width of the encoder's feed-forward blocks.
             dropout: probability.
-            checkpoint: let encoder layers keep their inputs alone in training.
+            checkpoint: in training store only the inputs of encoder layers and recompute the rest.
             deform_attn: implementation of the deformable attention.
             amp: whether autocast reaches the convolutions and linear layers; else all runs in float32.
 

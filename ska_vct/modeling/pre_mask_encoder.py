@@ -1,4 +1,4 @@
-"""Siamese encoder of class-agnostic segment pictures (Yang et al., "COMBO-AVS", CVPR 2024)."""
+"""Siamese encoder of class-agnostic segment images (Yang et al., "COMBO-AVS", CVPR 2024)."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class ChannelGate(nn.Module):
-    """Squeeze-and-excite gate: scales each channel by a share its own average decides (Hu et al., CVPR 2018)."""
+    """Squeeze-and-excite gate (Hu et al., CVPR 2018): scales channels by factors computed from their averages."""
 
     def __init__(self, *, channels: int, reduction: int):
         super().__init__()
@@ -28,7 +28,7 @@ class PreMaskEncoder(nn.Module):
     def __init__(self, *, backbone: Backbone, reduction: int):
         """
         Args:
-            backbone: network that reads the segment picture.
+            backbone: network that reads the segment image.
             reduction: factor by which the gate's hidden layer is narrower than the features.
         """
         super().__init__()
@@ -41,10 +41,10 @@ class PreMaskEncoder(nn.Module):
         )
 
     def forward(self, pre_masks: Tensor, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Add what the segments say to the visual features.
+        """Add the segments' gated features to the visual features.
 
         Args:
-            pre_masks: (N, 3, H, W), normalised like the pictures.
+            pre_masks: (N, 3, H, W), normalised like the images.
             features: visual features by name.
 
         Returns:

@@ -1,4 +1,4 @@
-"""What the decoder predicts; masks are made when they are asked for.
+"""The decoder's predictions; masks are computed on demand.
 
 A mask is a query's embedding times the mask features. Only matched queries carry a mask loss, two of a hundred on
 S4 and MS3, so the others' masks are never part of the graph.
@@ -36,7 +36,7 @@ class Predictions:
         return tuple(self.mask_features.shape[-2:])
 
     def last(self) -> "Predictions":
-        """The result alone."""
+        """Only the last prediction, the result."""
         return Predictions(self.logits[-1:], self.mask_embeds[-1:], self.mask_features)
 
     def masks(self, index: int) -> Tensor:
@@ -45,7 +45,7 @@ class Predictions:
         return masks.transpose(1, 2).unflatten(-1, self.mask_size)
 
     def matched_masks(self, pairs: Assignment) -> Tensor:
-        """Mask logits of matched queries alone, in the order of the pairs: (T, h, w)."""
+        """Mask logits of only the matched queries, in the order of the pairs: (T, h, w)."""
         embeds = self.mask_embeds[pairs.prediction, pairs.frame, pairs.query]
         # All pairs of a frame in one product with its features, which are not copied per pair.
         block = embeds.new_zeros(len(self.mask_features), pairs.num_slots, embeds.shape[-1])

@@ -1,8 +1,7 @@
-"""Mask2Former's decoder with sound as one more source.
+"""Mask2Former's decoder with audio as an additional source.
 
 Papers: Cheng et al., "Masked-attention Mask Transformer for Universal Image Segmentation", CVPR 2022;
-Huang et al., "Revisiting Audio-Visual Segmentation with Vision-Centric Transformer", CVPR 2025
-(spec: model.md, Decoder).
+Huang et al., "Revisiting Audio-Visual Segmentation with Vision-Centric Transformer", CVPR 2025.
 
 Shape legend: N frames, C width, Q queries, K classes, h x w mask-feature grid, L tokens of a source.
 """
@@ -43,7 +42,7 @@ class DecoderLayer(nn.Module):
 
 
 class MaskedTransformerDecoder(nn.Module):
-    """Queries read {sound, stride 32, 16, 8} in turn; each visual source only inside their own previous mask."""
+    """Queries read {audio, stride 32, 16, 8} in turn; each visual source only inside their own previous mask."""
 
     NUM_SOURCES = 4
 
@@ -69,7 +68,7 @@ class MaskedTransformerDecoder(nn.Module):
             num_layers: decoder layers.
             num_heads: attention heads.
             feedforward_dim: hidden width of the feed-forward blocks.
-            checkpoint: let layers keep their inputs alone in training.
+            checkpoint: in training store only the inputs of layers and recompute the rest.
         """
         super().__init__()
         self.dim = dim
@@ -115,8 +114,8 @@ class MaskedTransformerDecoder(nn.Module):
             audio_grid: (N, C, a, b).
             scales: three of (N, C, ., .), coarse to fine.
             mask_features: (N, mask_dim, h, w).
-            all_layers: keep every layer's predictions (for the losses), else the last alone.
-            key_offsets: for each scale what is added to its keys, (N, C, ., .) or None; None for nothing.
+            all_layers: keep every layer's predictions (for the losses), else only the last.
+            key_offsets: offsets added to the keys of each scale, (N, C, ., .) or None; None for none.
         """
         sources = [audio_grid, *scales]
         shapes = [tuple(source.shape[-2:]) for source in sources]
@@ -139,7 +138,7 @@ class MaskedTransformerDecoder(nn.Module):
         logits, mask_embeds = [], []
         for index, layer in enumerate(self.layers):
             source = index % self.NUM_SOURCES
-            # The sound is never masked, so inference needs no prediction before reading it.
+            # Audio is never masked, so inference needs no prediction before reading it.
             if all_layers or source:
                 layer_logits, layer_embed = self.predict(queries)
                 if all_layers:

@@ -123,7 +123,7 @@ def test_wrong_wishes_give_one_sentence(cfg, tmp_path):
     with pytest.raises(ExportError, match="holds no config; name one with --config"):
         export(args(tmp_path, "torch", ".pt2", config=False))
     cfg.MODEL.BACKBONE.NAME = "build_swin_backbone"
-    with pytest.raises(ExportError, match="Swin's windows fix the size"):
+    with pytest.raises(ExportError, match="Swin's windows fix the image size"):
         from ska_vct.deploy.export import make_program
 
         make_program(cfg, None, dynamic_size=True)

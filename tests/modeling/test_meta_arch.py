@@ -202,7 +202,7 @@ def test_pictures_that_clips_share_are_looked_at_once_and_change_no_result(tiny)
     assert not torch.allclose(together[0]["sem_seg"], together[2]["sem_seg"], rtol=1e-3, atol=1e-3)
 
 
-def test_training_does_not_share_pictures(tiny):
+def test_training_does_not_share_images(tiny):
     make_model, make_clip = tiny
     model = frozen_norms(make_model())
     clip = make_clip(2)

@@ -1,6 +1,6 @@
 """VGGish (Hershey et al., ICASSP 2017) up to its last convolution, and the per-cell MLP of VCT.
 
-The checkpoint's fully connected layers (67.6 M parameters) are never built (spec: model.md, training.md).
+The checkpoint's fully connected layers (67.6 M parameters) are never built.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class VGGishBackbone(nn.Sequential):
 
 @AUDIO_ENCODER_REGISTRY.register()
 class VGGishEncoder(nn.Module):
-    """One second of sound -> a grid of audio features."""
+    """Maps one second of audio to a grid of audio features."""
 
     @configurable
     def __init__(self, *, channels: Sequence[int], mlp_dims: Sequence[int], dim: int, freeze: bool):
@@ -91,7 +91,7 @@ class VGGishEncoder(nn.Module):
         Returns:
             (N, C, 6, 4): rows run through the second, columns are bands of frequency.
         """
-        # Frozen convolutions keep nothing for a backward pass: neither they nor their input ask for a gradient.
+        # Frozen convolutions store nothing for the backward pass: neither they nor their input require a gradient.
         return self.embed(self.backbone(log_mel))
 
     def embed(self, features: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ class NamedBackbone(Backbone):
     def __init__(self, network: nn.Module, channels: list[int], *, checkpoint: bool):
         """
         Args:
-            network: what is wrapped.
+            network: the wrapped network.
             channels: of the four outputs, fine to coarse.
-            checkpoint: let the network's blocks keep their inputs alone in training.
+            checkpoint: in training store only the inputs of the network's blocks and recompute the rest.
 
         Raises:
             ValueError: there is nothing to checkpoint.

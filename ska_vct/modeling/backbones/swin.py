@@ -1,7 +1,8 @@
 """Swin Transformer (Liu et al., ICCV 2021): Detectron2's network with fused window attention.
 
-Detectron2's implementation equals the published one at every input size (spec: platform.md); only its blocks are
-replaced, by the same arithmetic with PyTorch's scaled-dot-product kernel; training keeps about half as much.
+Detectron2's implementation equals the published one at every input size (tests/modeling/test_backbones.py). Only
+its blocks are replaced: the same arithmetic with PyTorch's scaled-dot-product kernel, which stores about half
+as much in training.
 """
 
 import torch
@@ -41,7 +42,7 @@ class FusedWindowAttention(WindowAttention):
         if mask is not None:
             bias = bias + mask[:, None]  # windows, heads, n, n
         windows = bias.shape[0]
-        # Windows join the heads, so that one bias serves every picture of the batch.
+        # Windows join the heads, so that one bias serves every image of the batch.
         q, k, v = (
             qkv.view(total // windows, windows, n, 3, self.num_heads, dim // self.num_heads)
             .permute(3, 0, 1, 4, 2, 5)
@@ -119,7 +120,7 @@ class SwinBackbone(NamedBackbone):
     def __init__(self, *, checkpoint: bool = False, **kwargs):
         """
         Args:
-            checkpoint: let blocks keep their inputs alone in training.
+            checkpoint: in training store only the inputs of blocks and recompute the rest.
             kwargs: keyword arguments of Detectron2's ``SwinTransformer``.
         """
         network = SwinTransformer(**kwargs)

@@ -26,9 +26,9 @@ class TimmBackbone(NamedBackbone):
         """
         Args:
             name: timm model name, e.g. ``pvt_v2_b5`` or ``resnet50``.
-            in_channels: channels of the picture.
+            in_channels: channels of the image.
             drop_path_rate: stochastic depth.
-            checkpoint: let blocks keep their inputs alone in training.
+            checkpoint: in training store only the inputs of blocks and recompute the rest.
             kwargs: further keyword arguments of the timm model.
 
         Raises:

@@ -1,6 +1,6 @@
 """Activation checkpointing: what a block would keep is computed again in the backward pass.
 
-A whole block, which then keeps its inputs alone, at the price of a second forward pass; or only what costs next to
+A whole block, which then stores only its inputs, at the price of a second forward pass; or only what costs next to
 nothing to compute again, such as norms and activations in front of a matrix product.
 
 Paper: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpoint_blocks(blocks: Iterable[nn.Module]) -> None:
-    """Let each block keep its inputs alone while it trains; results, gradients and names stay what they are."""
+    """Make each block store only its inputs while training; results, gradients and names do not change."""
     for block in blocks:
         block.__class__ = _checkpointed(type(block))
 
@@ -45,7 +45,7 @@ def draws_noise(module: nn.Module) -> bool:
 def compute_again(
     block: nn.Module, function: Callable[..., Tensor], *inputs: Tensor | None, noise: bool = False
 ) -> Tensor:
-    """``function(*inputs)`` that keeps its inputs in place of what lies between them and its last operation.
+    """``function(*inputs)`` that stores its inputs instead of its intermediate results.
 
     In the backward pass ``function`` runs again, but only until everything that was not kept is there: its last
     operation does not. Meant for cheap steps in front of a dear one, e.g. a norm in front of a linear layer.
@@ -108,7 +108,7 @@ def _checkpointed(kind: type[nn.Module]) -> type[nn.Module]:
 
 
 class _SecondTime:
-    """While a block is computed again: BatchNorm's averages have seen the batch, and sizes are what they were.
+    """While a block is computed again: BatchNorm's averages have seen the batch, and sizes are unchanged.
 
     Detectron2's Swin blocks hold the size of their grid as attributes, which a later pass may have changed.
     """

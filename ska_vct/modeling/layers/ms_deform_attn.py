@@ -15,7 +15,7 @@ from .precision import at_least_float32, without_autocast
 
 
 class MSDeformAttn(nn.Module):
-    """Each query reads ``num_points`` places per level and head, at offsets it predicts itself."""
+    """Each query samples ``num_points`` locations per level and head, at offsets it predicts itself."""
 
     def __init__(
         self, *, dim: int, num_levels: int, num_heads: int, num_points: int, implementation: str = "auto"

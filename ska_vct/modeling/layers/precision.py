@@ -12,7 +12,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager:
-    """A context in which autocast leaves the arithmetic on ``device`` alone; nothing where it is off."""
+    """A context without autocast on ``device``; does nothing where it is off."""
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

@@ -1,4 +1,4 @@
-"""The set criterion: one for all subsets (Cheng et al., "Mask2Former", CVPR 2022; spec: training.md).
+"""The set criterion: one for all subsets (Cheng et al., "Mask2Former", CVPR 2022, section 3.3).
 
 Shape legend: P predictions, N frames, Q queries, M most targets of a frame, T matched pairs, X points.
 """
@@ -120,7 +120,7 @@ class SetCriterion(nn.Module):
 
         Args:
             predictions: of the decoder.
-            targets: what is to be found.
+            targets: the ground truth.
             grid: (N, M, h*w) coverage of each cell where all cells are used, else None.
         """
         if grid is None:

@@ -1,4 +1,4 @@
-"""Costs and losses on mask logits, at points or on all cells (Mask2Former, CVPR 2022; training.md).
+"""Costs and losses on mask logits at points or all cells (Cheng et al., "Mask2Former", CVPR 2022, section 3.3).
 
 Shape legend: Q queries, M targets, X points or cells.
 """
@@ -40,9 +40,9 @@ def _corners(coords: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
 
 def _neighbours(coords: Tensor, size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     # The arithmetic of grid_sample, so that both round alike.
-    place = ((2 * coords - 1 + 1) * size - 1) / 2
-    first = place.floor()
-    share = place - first
+    position = ((2 * coords - 1 + 1) * size - 1) / 2
+    first = position.floor()
+    share = position - first
     cells = first.clamp(min=0).long(), (first + 1).clamp(max=size - 1).long()
     # Coordinates in 0..1 reach half a cell beyond the grid, where values are 0.
     return cells, ((1 - share) * (first >= 0), share * (first < size - 1))
@@ -52,7 +52,7 @@ def pairwise_mask_cost(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean binary cross-entropy of every query against every target.
 
     Args:
-        logits: (..., Q, X); fastest where the queries' values of a place lie side by side in memory.
+        logits: (..., Q, X); fastest where the queries' values at one location are adjacent in memory.
         targets: (..., M, X) in 0..1.
 
     Returns:
@@ -70,7 +70,7 @@ def pairwise_dice_cost(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _overlap(values: Tensor, targets: Tensor) -> Tensor:
-    # The few targets on the left: the other order is five times slower for values stored place by place.
+    # The few targets on the left: the other order is five times slower for values stored location by location.
     return (targets @ values.transpose(-1, -2)).transpose(-1, -2)
 
 

@@ -1,4 +1,4 @@
-"""Hungarian matching of queries to the masks of a frame (Cheng et al., "Mask2Former", CVPR 2022; training.md).
+"""Hungarian matching of queries to the masks of a frame (Cheng et al., "Mask2Former", CVPR 2022, section 3.3).
 
 Shape legend: P predictions, N frames, Q queries, M most targets of a frame, X points.
 """
@@ -19,7 +19,7 @@ class Assignment:
 
     Attributes:
         prediction, frame, query, target: int64 (T,) each.
-        slot: int64 (T,), each pair's place among those of its frame.
+        slot: int64 (T,), each pair's index among those of its frame.
         num_slots: most pairs of one frame, at least 1.
     """
 
@@ -46,7 +46,7 @@ class MatchingCost:
             logits: (..., Q, K + 1).
             mask_logits: (..., Q, X) at points or on all cells.
             classes: int64 (..., M).
-            masks: (..., M, X) in 0..1, at the same places.
+            masks: (..., M, X) in 0..1, at the same locations.
 
         Returns:
             float32 (..., Q, M).
@@ -83,8 +83,8 @@ def assign(cost: Tensor, counts: list[int]) -> Assignment:
     for prediction, frames in enumerate(host):
         for frame, (matrix, count) in enumerate(zip(frames, counts, strict=True)):
             query, target = linear_sum_assignment(matrix[:, :count])
-            place = np.full_like(query, prediction), np.full_like(query, frame)
-            parts.append(np.stack([*place, query, target, filled[frame] + np.arange(len(query))]))
+            where = np.full_like(query, prediction), np.full_like(query, frame)
+            parts.append(np.stack([*where, query, target, filled[frame] + np.arange(len(query))]))
             filled[frame] += len(query)
     index = torch.from_numpy(np.concatenate(parts, axis=1).astype(np.int64)).to(cost.device, non_blocking=True)
     return Assignment(*index, num_slots=max(1, *filled))

@@ -1,4 +1,4 @@
-"""Prototype alignment: sound is pulled towards its classes' prototypes (VCT, CVPR 2025; training.md)."""
+"""Prototype alignment: audio is pulled towards the prototypes of its classes (Huang et al., "VCT", CVPR 2025)."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class PrototypeAlignment(nn.Module):
-    """Compares the sound of a frame with the learnt prototypes in a common space."""
+    """Compares the audio of a frame with the learnt prototypes in a common space."""
 
     def __init__(self, *, dim: int):
         """
@@ -23,7 +23,7 @@ class PrototypeAlignment(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def embed(self, audio_grid: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors of the sound (N, C) and of the prototypes (T, C).
+        """Unit vectors of the audio (N, C) and of the prototypes (T, C).
 
         Args:
             audio_grid: (N, C, a, b).
@@ -38,7 +38,7 @@ class PrototypeAlignment(nn.Module):
         Args:
             audio: unit vectors (N, C).
             prototypes: unit vectors (T, C), or (N, T, C) where frames have their own.
-            target: float (N, T); 1 where the class sounds. Rows of a negative number are left out.
+            target: float (N, T); 1 where the class is heard. Rows with negative numbers are left out.
 
         Returns:
             scalar.

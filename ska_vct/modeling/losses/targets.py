@@ -15,7 +15,7 @@ from .matcher import Assignment
 
 @dataclass(frozen=True)
 class Targets:
-    """Masks to be found.
+    """Ground-truth masks.
 
     Attributes:
         classes: int64 (N, M); 0 where there is none.
@@ -73,24 +73,22 @@ class Targets:
             float32 (T, X).
         """
         # Every prediction finds a target once at most: its P sets of points are read off one copy of its mask.
-        first, frame, place = (
-            index.to(coords.device, non_blocking=True) for index in places_in_frames(self.counts)
-        )
+        first, frame, index = (part.to(coords.device, non_blocking=True) for part in places_in_frames(self.counts))
         row = first[pairs.frame] + pairs.target
         points = coords.new_zeros(len(frame), num_predictions, *coords.shape[1:])
         points[row, pairs.prediction] = coords
-        values = sample_points(self.masks[frame, place].float()[:, None], points.flatten(1, 2))
+        values = sample_points(self.masks[frame, index].float()[:, None], points.flatten(1, 2))
         return values.view(points.shape[:3])[row, pairs.prediction]
 
 
 def places_in_frames(counts: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Where targets lie when all frames' are put in a row, computed on the host.
+    """Index of each target when those of all frames are put in a row, computed on the host.
 
     Args:
         counts: targets of each frame.
 
     Returns:
-        int64: of each frame its first target's place in the row; of each place its frame, and its place there.
+        int64: for each frame the row index of its first target; for each row index its frame, and its index there.
     """
     number = torch.tensor(counts)
     frame = torch.arange(len(number)).repeat_interleave(number)

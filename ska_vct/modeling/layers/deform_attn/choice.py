@@ -25,7 +25,7 @@ _MAX_TRITON_DIM = 128
 def deform_attn_torch(
     value: Tensor, spatial_shapes: list[tuple[int, int]], sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
-    """PyTorch (and SciPy) alone: sums of table rows on CPUs, ``grid_sample`` elsewhere and in exported graphs."""
+    """Only PyTorch (and SciPy): sums of table rows on CPUs, ``grid_sample`` elsewhere and in exported graphs."""
     if value.device.type != "cpu" or torch.compiler.is_exporting():
         return deform_attn_grid(value, spatial_shapes, sampling_locations, attention_weights)
     from .rows import deform_attn_rows
@@ -166,7 +166,7 @@ def _installed(module: str) -> bool:
 @torch.compiler.assume_constant_result
 @lru_cache(maxsize=16)
 def _triton_works(index: int, dtype: torch.dtype) -> bool:
-    """Whether kernels compile and run on a device, found out by one call; says why where they do not."""
+    """Whether kernels compile and run on a device, tested by one call; logs the reason where they do not."""
     from triton import TritonError
 
     from .triton_kernels import deform_attn_triton as operator

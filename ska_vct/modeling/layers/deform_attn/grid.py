@@ -1,4 +1,4 @@
-"""Deformable attention by ``grid_sample``: for every device and exported graphs; what the others must equal."""
+"""Deformable attention by ``grid_sample``: for every device and exported graphs; the reference of the others."""
 
 import torch
 import torch.nn.functional as F

@@ -5,7 +5,7 @@ PyTorch's embedding bag makes it, a sampled product of matrices the gradient by 
 sparse product the gradient by value. Levels get a border of zeros that stands for everything outside them.
 
 Shape legend: N batch, Q queries, L levels, P points, M heads, D width of a head, S = sum of h*w over levels,
-F pictures of a block times heads, R rows of a head's table.
+F frames of a block times heads, R rows of a head's table.
 """
 
 import warnings
@@ -19,9 +19,9 @@ from torch import Tensor
 from ..constants import cached_constant
 from .op import define_operator
 
-# Cells around a level. Both corners of a place beyond them are zero, and so is its gradient.
+# Cells around a level. Both corners of a location beyond them are zero, and so is its gradient.
 _BORDER = 2
-# Points worked on at once: what is made of them fits the cache of a core.
+# Points processed at once: their intermediate results fit the cache of a core.
 _BLOCK_POINTS = 2**19
 
 
@@ -62,12 +62,12 @@ def _layout(sides: tuple[int, ...], points: int, dtype: torch.dtype) -> _Layout:
 
 def _make_table(value: Tensor, layout: _Layout) -> Tensor:
     """(n, S, M, D) -> (F, R, D), at least float32."""
-    pictures, _, heads, dim = value.shape
+    frames, _, heads, dim = value.shape
     dtype = torch.promote_types(value.dtype, torch.float32)
-    table = torch.zeros(pictures * heads, layout.rows, dim, dtype=dtype)
+    table = torch.zeros(frames * heads, layout.rows, dim, dtype=dtype)
     parts = value.split([h * w for h, w in layout.sides], dim=1)
     for cells, part, (h, w) in zip(layout.levels(table), parts, layout.sides, strict=True):
-        cells.unflatten(0, (pictures, heads)).copy_(part.unflatten(1, (h, w)).permute(0, 3, 1, 2, 4))
+        cells.unflatten(0, (frames, heads)).copy_(part.unflatten(1, (h, w)).permute(0, 3, 1, 2, 4))
     return table
 
 
@@ -81,11 +81,11 @@ def _bags(locations: Tensor, weights: Tensor, layout: _Layout) -> tuple[Tensor, 
 
     Returns:
         rows int32 and their weights, both (F, Q, 4, L * P), the corners in the order of rows, then columns;
-        the place between corners (F, Q, L * P, 2) in 0..1; the points' weights (F, Q, L * P).
+        the position between corners (F, Q, L * P, 2) in 0..1; the points' weights (F, Q, L * P).
     """
     heads_first = locations.flatten(3, 4).transpose(1, 2)  # n, M, Q, L * P, 2
     between = torch.mul(heads_first, 2, out=torch.empty(heads_first.shape, dtype=locations.dtype))
-    # Rounded as grid_sample's input is, so that a place on the border of two cells has the same gradient there.
+    # Rounded as grid_sample's input is, so that a location on the border of two cells has the same gradient there.
     between = between.flatten(0, 1).sub_(1).add_(1).mul_(layout.size / 2).sub_(0.5)
     between = between.clamp_(min=torch.full_like(layout.size, -_BORDER), max=layout.size)
     low = between.floor()
@@ -137,9 +137,9 @@ def _blocks(locations: Tensor) -> list[slice]:
 
 
 def _forward(value: Tensor, sides: list[int], locations: Tensor, weights: Tensor) -> Tensor:
-    pictures, queries, heads = locations.shape[:3]
+    frames, queries, heads = locations.shape[:3]
     layout = _layout(tuple(sides), locations.shape[4], locations.dtype)
-    out = value.new_empty(pictures, queries, heads, value.shape[-1])
+    out = value.new_empty(frames, queries, heads, value.shape[-1])
     for block in _blocks(locations):
         table = _make_table(value[block], layout).flatten(0, 1)
         rows, shares, _, _ = _bags(locations[block], weights[block], layout)
@@ -156,7 +156,7 @@ def _forward(value: Tensor, sides: list[int], locations: Tensor, weights: Tensor
 def _backward(
     grad: Tensor, value: Tensor, sides: list[int], locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    pictures, queries, heads, num_levels, points = weights.shape
+    frames, queries, heads, num_levels, points = weights.shape
     dim = value.shape[-1]
     layout = _layout(tuple(sides), points, locations.dtype)
     of_value = torch.empty(value.shape, dtype=value.dtype)

@@ -27,7 +27,7 @@ _WARPS = 4
 def _corners(x, y, width, height, start):
     """Cells (int64) of the four corners around (x, y), and which of them exist; no cell is out of range."""
     left, top = tl.floor(x), tl.floor(y)
-    # Compared as floats: what is no number, or too large for an integer, is outside.
+    # Compared as floats: NaN and values too large for an integer count as outside.
     has_left, has_right = (left >= 0) & (left < width), (left >= -1) & (left < width - 1)
     has_top, has_bottom = (top >= 0) & (top < height), (top >= -1) & (top < height - 1)
     column = tl.where(has_left | has_right, left, 0.0).to(tl.int32)
@@ -62,7 +62,7 @@ def _forward_kernel(
     real = row < rows
     column = tl.arange(0, WIDTH)
     used = real[:, None] & (column < DIM)[None, :]
-    # Value's row of cell 0 for each row's picture and head: (B, W) addresses.
+    # Value's row of cell 0 for each row's frame and head: (B, W) addresses.
     origin = value + ((row // (HEADS * queries)) * cells * HEADS + row % HEADS)[:, None] * DIM + column[None, :]
     total = tl.zeros((BLOCK, WIDTH), dtype=EXACT)
     for level in range(LEVELS):
@@ -149,9 +149,9 @@ def _exact(dtype: torch.dtype) -> torch.dtype:
 
 
 def _launch(kernel, tensors: tuple[Tensor, ...], value: Tensor, locations: Tensor) -> None:
-    pictures, queries, heads, num_levels, points, _ = locations.shape
+    frames, queries, heads, num_levels, points, _ = locations.shape
     cells, dim = value.shape[1], value.shape[3]
-    rows = pictures * queries * heads
+    rows = frames * queries * heads
     if not rows:
         return
     width = triton.next_power_of_2(dim)
