@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.files import atomic_write
+from ska_vct.utils.media.images import read_binary_mask, read_label_map
 from ska_vct.utils.palette import voc_palette
 
 
@@ -68,29 +69,22 @@ def load_prediction(
 
     Raises:
         FileNotFoundError: a frame's file is missing.
-        ValueError: a file is no picture with one value per pixel, has another size or holds other values.
+        ValueError: a file cannot be read, is ambiguous, has another size or holds other values.
     """
     masks = []
     for frame in frames:
         path = prediction_path(root, clip_id, int(frame), binary=binary)
         if not path.is_file():
             raise MissingFileError(f"No prediction for clip '{clip_id}': '{path}' does not exist.")
-        try:
-            with Image.open(path) as picture:
-                labels = np.asarray(picture)
-        except (UnidentifiedImageError, OSError) as error:
-            raise InputError(
-                f"Prediction '{path}' cannot be read as a picture ({error}); save it again."
-            ) from None
-        if labels.ndim != 2:
-            raise InputError(f"Prediction '{path}' has colour channels; one value per pixel is expected.")
+        if binary:
+            labels = read_binary_mask(path, kind="Prediction")
+        else:
+            labels = read_label_map(path, 256, kind="Prediction")
         size = size or labels.shape
         if labels.shape != tuple(size):
             raise InputError(
                 f"Prediction '{path}' is {labels.shape[0]} x {labels.shape[1]} pixels but {size[0]} x {size[1]} "
                 "are expected; predict at the evaluation size (INPUT.EVAL_SIZE)."
             )
-        if binary and not np.isin(labels, (0, 255)).all():
-            raise InputError(f"Prediction '{path}' holds values besides 0 and 255; a binary mask is expected.")
-        masks.append(labels.astype(np.int64) // 255 if binary else labels.astype(np.int64))
+        masks.append(labels.astype(np.int64))
     return np.stack(masks)

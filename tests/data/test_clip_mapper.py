@@ -240,7 +240,7 @@ def test_unusable_masks(release, cfg):
     for values, message in (
         (np.arange(12).reshape(3, 4), r"_2.png holds the values 0, 1, 2, 3, 4, 5, 6, 7, ..., expected 0 and 255"),
         (np.array([[0, 1, 255]]), "holds the values 0, 1, 255"),
-        (np.full((4, 4, 3), (0, 0, 255)), "is a colour picture"),
+        (np.full((4, 4, 3), (0, 0, 255)), "is a colour image"),
         (np.zeros((32, 32)), "is 32 x 32, its picture 32 x 40; a mask may be smaller"),
     ):
         Image.fromarray(values.astype(np.uint8)).save(path)
@@ -262,7 +262,7 @@ def test_unreadable_pictures(release, cfg):
     (record,) = load_records("ms3", "test", release.root)
     mapper, path = ClipMapper(cfg, is_train=False), Path(record["image_paths"][3])
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ClipError, match="Clip 'test/test_a': Picture .*mp4_4.png cannot be decoded"):
+    with pytest.raises(ClipError, match="Clip 'test/test_a': Image .*mp4_4.png cannot be read: it is cut off"):
         mapper(record)
     path.write_bytes(b"")
     with pytest.raises(ClipError, match="mp4_4.png is empty"):

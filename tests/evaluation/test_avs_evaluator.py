@@ -161,7 +161,7 @@ def test_bad_predictions_on_disk_are_named(tmp_path):
     with pytest.raises(ValueError, match="4 x 4 pixels but 8 x 8"):
         load_prediction(tmp_path, "a/b", [0], binary=True, size=(8, 8))
     Image.fromarray(np.full((4, 4), 3, np.uint8)).save(tmp_path / "a/b/b_1.png")
-    with pytest.raises(ValueError, match="besides 0 and 255"):
+    with pytest.raises(ValueError, match="holds the values 3, expected 0 and 255"):
         load_prediction(tmp_path, "a/b", [0], binary=True)
     (tmp_path / "a/b/b_1.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"b_1\.png.*cannot be read"):

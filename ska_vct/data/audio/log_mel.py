@@ -11,8 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from ska_vct.utils.errors import SkaVctError
-
 SAMPLE_RATE = 16000
 WINDOW = 400  # 25 ms
 HOP = 160  # 10 ms
@@ -23,10 +21,6 @@ LOG_OFFSET = 0.01
 PATCH_FRAMES = 96
 # Shortest waveform that fills one patch, samples at 16 kHz.
 MIN_SAMPLES = WINDOW + (PATCH_FRAMES - 1) * HOP
-
-
-class AudioError(SkaVctError, ValueError):
-    """A sound cannot be used; the sentence names the file where there is one."""
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ska_vct.data.audio.files import AUDIO_SOURCES, choose_audio, probe_audio
 from ska_vct.data.audio.log_mel import AudioError
 from ska_vct.data.flow.store import FlowError, read_flow
-from ska_vct.data.images.io import ImageError, probe_image, read_image, read_truth, same_proportions
+from ska_vct.data.images.io import ImageError, check_image, probe_image, read_truth, same_proportions
 from ska_vct.data.registry import get_facts
 from ska_vct.data.validation.findings import ERROR, NOTE, WARNING, Finding
 
@@ -82,7 +82,7 @@ def _images(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:
         if path is None:
             continue
         try:
-            size = sizes[index] = read_image(path).shape[:2] if content else probe_image(path)
+            size = sizes[index] = check_image(path) if content else probe_image(path)
         except ImageError as error:
             yield _finding(record, ERROR, "unreadable frame", str(error), path)
             continue
@@ -107,7 +107,7 @@ def _images(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:
     for path in record["pre_mask_paths"] or ():
         if path is not None:
             try:
-                read_image(path) if content else probe_image(path)
+                check_image(path) if content else probe_image(path)
             except ImageError as error:
                 yield _finding(record, ERROR, "unreadable pre-mask", str(error), path)
 

@@ -1,0 +1,15 @@
+"""Errors of media files; the sentence names the file and what to do."""
+
+from ska_vct.utils.errors import SkaVctError
+
+
+class ImageError(SkaVctError, ValueError):
+    """An image or mask cannot be used."""
+
+
+class AudioError(SkaVctError, ValueError):
+    """Audio cannot be used."""
+
+
+class VideoError(SkaVctError, ValueError):
+    """A video cannot be used."""
