@@ -8,7 +8,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 
 from ska_vct.data.audio.files import ClipAudio, load_audio
-from ska_vct.data.audio.log_mel import AudioError, apply_gain
+from ska_vct.data.audio.log_mel import apply_gain
 from ska_vct.data.audio.negatives import NegativeAudio
 from ska_vct.data.augmentation import ClipAugmentation, ClipGeometry
 from ska_vct.data.flow.camera import CAMERAS, compensate_camera
@@ -27,6 +27,7 @@ from ska_vct.data.images.io import ImageError, read_image, read_truth, same_prop
 from ska_vct.data.registry import get_facts
 from ska_vct.structures.clip import IGNORE_LABEL, TRUE_CONDITION, UNKNOWN_CATEGORY, ClipError, validate_clip
 from ska_vct.utils.errors import InputError
+from ska_vct.utils.media.errors import AudioError
 
 
 @dataclass(frozen=True, kw_only=True)

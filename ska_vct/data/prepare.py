@@ -24,7 +24,6 @@ import cv2
 import numpy as np
 
 from ska_vct.data.audio.files import load_log_mel
-from ska_vct.data.audio.log_mel import AudioError
 from ska_vct.data.augmentation import ClipGeometry
 from ska_vct.data.avsbench.folders import DatasetError, FolderIndex
 from ska_vct.data.avsbench.locate import PREPARED_MARK, find_releases
@@ -35,6 +34,7 @@ from ska_vct.data.flow.store import FlowError, FlowRecord, flow_path, read_flow,
 from ska_vct.data.images.io import ImageError, read_image, read_label_map, write_png
 from ska_vct.data.registry import get_facts
 from ska_vct.utils.files import atomic_path, write_json
+from ska_vct.utils.media.errors import AudioError
 from ska_vct.utils.threads import in_threads
 
 

@@ -12,7 +12,6 @@ from ska_vct.data.audio.log_mel import (
     MIN_SAMPLES,
     SAMPLE_RATE,
     WINDOW,
-    AudioError,
     log_mel_spectrogram,
     resample_to_16k,
     to_mono,
@@ -21,6 +20,7 @@ from ska_vct.data.audio.log_mel import (
 from ska_vct.data.audio.safe_pickle import UnsafePickleError, load_tensor_pickle
 from ska_vct.data.audio.time_line import patches_to_spectrogram, seconds
 from ska_vct.data.registry import get_facts
+from ska_vct.utils.media.errors import AudioError
 
 AUDIO_SOURCES = ("auto", "pickle", "npy", "wav")
 

@@ -14,7 +14,6 @@ from functools import partial
 from tqdm import tqdm
 
 from ska_vct.data.audio.files import choose_audio
-from ska_vct.data.audio.log_mel import AudioError
 from ska_vct.data.avsbench.folders import DatasetError, FolderIndex
 from ska_vct.data.avsbench.records import list_clips, make_reader
 from ska_vct.data.catalog import read_split
@@ -23,6 +22,7 @@ from ska_vct.data.registry import ReadOptions, get_reader
 from ska_vct.data.validation.clips import Needs, check_clip, has_flow
 from ska_vct.data.validation.findings import ERROR, NOTE, WARNING, Finding, errors_of
 from ska_vct.data.validation.release import check_class_list, check_entries, check_table
+from ska_vct.utils.media.errors import AudioError
 from ska_vct.utils.threads import in_threads
 
 # What is checked of the largest releases when time is short is drawn with this seed.

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ska_vct.data.audio.files import AUDIO_SOURCES, choose_audio, probe_audio
-from ska_vct.data.audio.log_mel import AudioError
 from ska_vct.data.flow.store import FlowError, read_flow
 from ska_vct.data.images.io import ImageError, check_image, probe_image, read_truth, same_proportions
 from ska_vct.data.registry import get_facts
 from ska_vct.data.validation.findings import ERROR, NOTE, WARNING, Finding
+from ska_vct.utils.media.errors import AudioError
 
 # Audio that ends earlier than its video by more than this, seconds, is reported; codecs cut at their own frames.
 SHORT_AUDIO = 0.5

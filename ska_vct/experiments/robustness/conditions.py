@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ska_vct.data.audio.files import ClipAudio, load_audio, read_video_audio, read_wav, samples_to_audio
-from ska_vct.data.audio.log_mel import SAMPLE_RATE, AudioError, resample_to_16k, to_mono
+from ska_vct.data.audio.log_mel import SAMPLE_RATE, resample_to_16k, to_mono
 from ska_vct.data.audio.negatives import NOISE_LEVEL, silence, white_noise
 from ska_vct.data.augmentation import ClipGeometry
 from ska_vct.data.clip_mapper import ClipMapper
@@ -19,6 +19,7 @@ from ska_vct.experiments.robustness.donors import any_donors, clip_rng, off_scre
 from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING, TRUE_CONDITION, ClipError
 from ska_vct.synth.truth import ClipTruth, TruthError, has_objects, read_objects
 from ska_vct.utils.errors import InputError
+from ska_vct.utils.media.errors import AudioError
 
 NEGATIVES = ("silence", "noise", "off_screen")
 # name -> what a clip is like

@@ -1,7 +1,7 @@
 """What a PNG or JPEG file says of itself, read from its bytes before anything is decoded.
 
-The formats are those of the PNG Specification (W3C, third edition) and of JPEG (ITU-T T.81); orientation is tag 274 of
-EXIF 2.3. No other format is recognised, so no other decoder is ever reached.
+The formats are those of the PNG Specification (W3C, third edition) and of JPEG (ITU-T T.81); orientation is tag
+274 of EXIF 2.3. No other format is recognised, so no other decoder is ever reached.
 """
 
 import mmap
@@ -10,6 +10,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from ska_vct.utils.media.errors import ImageError
 
 # 8K video has 33 million pixels per frame.
 MAX_PIXELS = 64_000_000
@@ -28,7 +30,7 @@ _ORIENTATION = 274
 _MAX_PROFILE = 1 << 16
 
 
-class HeaderError(ValueError):
+class HeaderError(ImageError):
     """A file is not a whole PNG or JPEG file; the message says why, as part of a sentence."""
 
 

@@ -220,8 +220,8 @@ def _check_palette(path: str | os.PathLike, kind: str, header: ImageHeader, pres
     foreground = next((index for index in (*present[::-1], 1, 255) if 0 < index < len(colors)), None)
     if foreground is not None and (colors[0] == 255).all() and (colors[foreground] == 0).all():
         raise ImageError(
-            f"{kind} {path} has a palette in which white is index 0 and black is index {foreground}, so that colours "
-            "and indices contradict each other; save it as grey with 0 and 255."
+            f"{kind} {path} has a palette in which white is index 0 and black is index {foreground}, so that "
+            "colours and indices contradict each other; save it as grey with 0 and 255."
         )
 
 

@@ -11,8 +11,9 @@ import torch
 
 from ska_vct.data.audio import log_mel as audio
 from ska_vct.data.audio.files import load_log_mel, probe_audio, read_video_audio
-from ska_vct.data.audio.log_mel import AudioError, apply_gain, to_mono, waveform_to_log_mel
+from ska_vct.data.audio.log_mel import apply_gain, to_mono, waveform_to_log_mel
 from ska_vct.data.audio.safe_pickle import UnsafePickleError, load_tensor_pickle
+from ska_vct.utils.media.errors import AudioError
 
 
 @pytest.fixture(scope="module")

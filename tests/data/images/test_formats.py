@@ -165,7 +165,7 @@ def test_a_jpeg_that_lacks_data_is_damaged_whatever_it_ends_with(tmp_path, optio
     for share in (0.2, 0.5, 0.8):
         path.write_bytes(data[: start + 14 + int(share * (len(data) - start - 16))] + b"\xff\xd9")
         for read in (check_image, read_image):
-            with pytest.raises(ImageError, match=r"x\.jpg is damaged"):
+            with pytest.raises(ImageError, match=r"x\.jpg .*is damaged"):
                 read(path)
 
 
