@@ -131,7 +131,7 @@ def markdown_table(scores: Sequence[FlowScore], *, not_measured: Sequence[str] =
     series = max(key[0] for score in scores for key in score.sizes)
     sizes = [(count, bits) for count in dict.fromkeys((series, 1)) for bits in (16, 8)]
     columns = [
-        "method", "from", "end-point error, px", f"where it moves >= {MOVING} px", "clips/s, one core",
+        "method", "from", "end-point error, px", f"where motion >= {MOVING} px", "clips/s, one core",
         *(f"kB/clip, S = {s}, {bits} bits" for s, bits in sizes),
     ]  # fmt: skip
     rows = []
