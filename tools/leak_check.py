@@ -1,12 +1,12 @@
-"""Ask whether the benchmark's clips give away what sounds by a shortcut; score predictions without thought.
+"""Check whether the benchmark's clips contain shortcuts to the sounding object; score trivial predictions.
 
 Example (a few minutes on one core):
     python datasets/make_synth.py --benchmark --root datasets/synth_benchmark
     python tools/leak_check.py --benchmark datasets/synth_benchmark --out output/leaks
 
-Baselines that see only pictures, only motion, or only hear are trained on the training split's clips with one
-sounding and one silent object and asked which of the two sounds, on every test split. Writes leaks.md, the tables
-printed at the end, and leaks.json. Ends with status 1 where a baseline knows more than the construction of its
+Baselines that see only images, only motion, or only audio are trained on the training split's clips with one
+sounding and one silent object and must decide which one sounds, on every test split. Writes leaks.md, the tables
+printed at the end, and leaks.json. Exits with status 1 if a baseline does better than the construction of its
 split allows. docs/benchmark.md explains the tables.
 """
 

@@ -1,8 +1,8 @@
-"""Can a model find what sounds by a shortcut? Baselines that have one sense each, against what they may know.
+"""Checks the benchmark for shortcuts to the sounding object, with baselines that see some modalities only.
 
-Of two objects one sounds. A learner that sees single pictures, or only motion, or only hears, is trained on the
-benchmark's training clips and asked which of the two it is. The construction of a split says how often it can be
-right; a learner that is right more often has found a leak in the clips.
+One of two objects sounds. A learner that sees single images, or only motion, or only audio, is trained on the
+benchmark's training clips and must decide which one. The construction of a split bounds its accuracy; a learner
+that does better has found a leak in the clips.
 """
 
 import os
@@ -30,16 +30,16 @@ from ska_vct.synth.benchmark import SUBSET, TEST_SPLITS, library_versions
 from ska_vct.utils.errors import InputError
 from ska_vct.utils.files import atomic_write, write_json
 
-# What a sense can know of which object sounds, percent, by kind of scene. Below 100 the value is a limit that
-# follows from the construction; 50 is chance.
+# Highest accuracy that a modality allows, percent, by kind of scene. Below 100 it follows from the construction;
+# 50 is chance.
 CEILINGS = {
-    "pictures": {"plain": 50, "twin": 50, "mover": 50, "camera": 50, "weak": 50},
+    "images": {"plain": 50, "twin": 50, "mover": 50, "camera": 50, "weak": 50},
     # The silent object stands still in all kinds but one.
     "flow": {"plain": 100, "twin": 100, "mover": 50, "camera": 100, "weak": 100},
-    "sound": {"plain": 50, "twin": 50, "mover": 50, "camera": 50, "weak": 50},
+    "audio": {"plain": 50, "twin": 50, "mover": 50, "camera": 50, "weak": 50},
     # Twins are of one class, so are half of the movers' pairs; in all others the class of the sound decides.
-    "pictures and sound": {"plain": 100, "twin": 50, "mover": 75, "camera": 100, "weak": 100},
-    "flow and sound": {"plain": 100, "twin": 100, "mover": 100, "camera": 100, "weak": 100},
+    "images and audio": {"plain": 100, "twin": 50, "mover": 75, "camera": 100, "weak": 100},
+    "flow and audio": {"plain": 100, "twin": 100, "mover": 100, "camera": 100, "weak": 100},
 }
 # Kinds that are not in the training set are judged by what was learnt on clips that differ in the motion alone.
 _TRAINED_AS = {"camera": "plain", "weak": "plain"}
@@ -55,13 +55,13 @@ class Baseline:
     """One way to choose between two objects.
 
     Attributes:
-        sense: key of ``CEILINGS``.
+        modality: key of ``CEILINGS``.
         run: (training pairs of the kind, all training pairs, test pairs, generator) -> scores (n,), above zero
             where the first object is chosen, zero where it cannot choose.
         learnt: it would have found the opposite rule as well, so being wrong more often than not tells nothing.
     """
 
-    sense: str
+    modality: str
     run: Callable[[Pairs, Pairs, Pairs, np.random.Generator], Scores]
     learnt: bool = True
 
@@ -80,7 +80,7 @@ class Finding:
     split: str
     kind: str
     baseline: str
-    sense: str
+    modality: str
     share: Interval
     ceiling: float
     strict: Interval
@@ -194,19 +194,19 @@ def _in_step(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) -
 
 
 BASELINES: dict[str, Baseline] = {
-    "the larger object": Baseline(sense="pictures", run=_sight("area", 1.0), learnt=False),
+    "the larger object": Baseline(modality="images", run=_sight("area", 1.0), learnt=False),
     "the more central object": Baseline(
-        sense="pictures", run=_sight("distance from the centre", -1.0), learnt=False
+        modality="images", run=_sight("distance from the centre", -1.0), learnt=False
     ),
-    "the object in front": Baseline(sense="pictures", run=_sight("order", 1.0), learnt=False),
-    "25 measures of a picture": Baseline(sense="pictures", run=_pictures),
-    "crops of the picture": Baseline(sense="pictures", run=_crops),
-    "the object that moves more": Baseline(sense="flow", run=_energy, learnt=False),
-    "statistics of the flow": Baseline(sense="flow", run=_motion),
-    "statistics of the sound": Baseline(sense="sound", run=_sound_and_side),
-    "measures x sound": Baseline(sense="pictures and sound", run=_products),
-    "class of the sound and look": Baseline(sense="pictures and sound", run=_class_of_sound),
-    "motion in step with the sound": Baseline(sense="flow and sound", run=_in_step, learnt=False),
+    "the object in front": Baseline(modality="images", run=_sight("order", 1.0), learnt=False),
+    "25 measures of an image": Baseline(modality="images", run=_pictures),
+    "crops of the image": Baseline(modality="images", run=_crops),
+    "the object that moves more": Baseline(modality="flow", run=_energy, learnt=False),
+    "statistics of the flow": Baseline(modality="flow", run=_motion),
+    "statistics of the audio": Baseline(modality="audio", run=_sound_and_side),
+    "measures x audio": Baseline(modality="images and audio", run=_products),
+    "class of audio and appearance": Baseline(modality="images and audio", run=_class_of_sound),
+    "motion in step with the audio": Baseline(modality="flow and audio", run=_in_step, learnt=False),
 }
 
 
@@ -231,16 +231,16 @@ def check_leaks(train: Pairs, tests: Mapping[str, Pairs | None], *, seed: int = 
         answers += [
             (f"train ({kind})", str(kind), *item) for item in _cross_validate(train, str(kind), seed).items()
         ]
-    limited = sum(CEILINGS[BASELINES[name].sense][kind] < 100 for _, kind, name, _ in answers)
+    limited = sum(CEILINGS[BASELINES[name].modality][kind] < 100 for _, kind, name, _ in answers)
     confidence = 1 - _FALSE_ALARM / max(limited, 1)
     return [
         Finding(
             split=split,
             kind=kind,
             baseline=name,
-            sense=BASELINES[name].sense,
+            modality=BASELINES[name].modality,
             share=share_right(result),
-            ceiling=CEILINGS[BASELINES[name].sense][kind],
+            ceiling=CEILINGS[BASELINES[name].modality][kind],
             strict=share_right(result, confidence),
         )
         for split, kind, name, result in answers
@@ -307,7 +307,7 @@ def run_leak_check(
 
 def _plain(item: Finding) -> dict:
     return {
-        "split": item.split, "kind": item.kind, "baseline": item.baseline, "sense": item.sense,
+        "split": item.split, "kind": item.kind, "baseline": item.baseline, "modality": item.modality,
         "pairs": item.share.number, "percent": item.share.percent, "interval": [item.share.low, item.share.high],
         "strict_interval": [item.strict.low, item.strict.high], "ceiling": item.ceiling, "leak": item.leak,
     }  # fmt: skip
@@ -319,7 +319,7 @@ def to_markdown(findings: list[Finding], pixels: dict[str, dict[str, dict[str, f
     cells = {(item.baseline, item.split): item for item in findings}
     rows = []
     for name, baseline in BASELINES.items():
-        row = [name, baseline.sense]
+        row = [name, baseline.modality]
         for split in splits:
             item = cells[name, split]
             limit = "" if item.ceiling == 100 else f" / {item.ceiling:.0f}"
@@ -327,7 +327,7 @@ def to_markdown(findings: list[Finding], pixels: dict[str, dict[str, dict[str, f
             row.append(f"{item.share.percent:.0f} ({item.share.low:.0f}-{item.share.high:.0f}){limit}{mark}")
         rows.append(row)
     heads = [f"{split}, {cells[next(iter(BASELINES)), split].share.number}" for split in splits]
-    text = tabulate(rows, ["baseline", "sense", *heads], tablefmt="pipe", disable_numparse=True)
+    text = tabulate(rows, ["baseline", "modality", *heads], tablefmt="pipe", disable_numparse=True)
     names = list(next(iter(pixels.values())))
     pixel_rows = [
         [name, *(f"{scores[name]['M_J']:.1f} / {scores[name]['M_F']:.1f}" for scores in pixels.values())]

@@ -1,4 +1,4 @@
-"""What one sense alone can know of two objects of which one sounds: the material of the leak check.
+"""Features of pairs of objects, of which one sounds, by modality: the input of the leak check.
 
 Shape legend
     n     clips (pairs of objects)

@@ -1,4 +1,4 @@
-"""What predictions without any understanding score: a frequent place, every object, whatever moves."""
+"""Scores of trivial predictions: a frequent location, every object, everything that moves."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def score_pixel_baselines(
     """Score fixed predictions on the benchmark's test splits.
 
     * ``nothing``: an empty mask.
-    * ``usual place``: where objects sound most often in the training clips, as much of it as scores best there.
+    * ``usual location``: where objects sound most often in the training clips, as much of it as scores best there.
     * ``all objects``: the true outlines of all objects, whatever they do.
     * ``all that moves``: the true outlines of all that moves by itself in the frame's second.
 
@@ -72,7 +72,7 @@ def _score(root: Path, place: np.ndarray, progress: bool) -> dict[str, dict[str,
         usual = geometry.apply_labels(np.repeat(place[None].astype(np.uint8), len(wanted), axis=0))
         predictions = {
             "nothing": torch.zeros_like(wanted),
-            "usual place": torch.from_numpy(usual.astype(np.float32)),
+            "usual location": torch.from_numpy(usual.astype(np.float32)),
             "all objects": union(everywhere),
             "all that moves": union(truth.moving),
         }

@@ -78,10 +78,10 @@ def test_nothing_is_found_in_honest_clips(honest, tmp_path, two_splits):
     assert len(shares) == 2 * len(BASELINES)
     # What the split is for can be seen by those who have the sense for it.
     assert shares["silent-twin", "the object that moves more"] == 100
-    assert shares["silent-twin", "motion in step with the sound"] == 100
+    assert shares["silent-twin", "motion in step with the audio"] == 100
     assert json.loads((tmp_path / "leaks.json").read_text())["findings"] == found["findings"]
     text = (tmp_path / "leaks.md").read_text()
-    assert "LEAK" not in text and all(name in text for name in BASELINES) and "usual place" in text
+    assert "LEAK" not in text and all(name in text for name in BASELINES) and "usual location" in text
 
 
 def test_a_larger_sounding_object_is_found(planted):
@@ -92,8 +92,8 @@ def test_a_larger_sounding_object_is_found(planted):
     leaks = {(item.split, item.baseline) for item in findings if item.leak}
     assert ("silent-twin", "the larger object") in leaks
     # A learner finds it as well, without being told what to look at.
-    assert ("silent-twin", "25 measures of a picture") in leaks
-    assert all(BASELINES[name].sense.startswith("pictures") for _, name in leaks)
+    assert ("silent-twin", "25 measures of an image") in leaks
+    assert all(BASELINES[name].modality.startswith("images") for _, name in leaks)
     assert "**LEAK**" in to_markdown(findings, {"silent-twin": {"nothing": {"M_J": 0.0, "M_F": 0.0}}})
 
 
@@ -130,7 +130,7 @@ def test_features_of_two_objects(mixed):
 
 
 def test_motion_in_step_needs_motion_and_sound_of_one_clip(mixed):
-    scores = BASELINES["motion in step with the sound"].run(mixed, mixed, mixed, np.random.default_rng(0))
+    scores = BASELINES["motion in step with the audio"].run(mixed, mixed, mixed, np.random.default_rng(0))
     assert (judge(scores, mixed.first_sounds) == 1).all()
 
 
@@ -140,12 +140,12 @@ def test_a_baseline_uses_its_own_senses_only(mixed, name):
     rolled = mixed.select(np.roll(np.arange(len(mixed)), 1))
     # A side of the picture is asked of the sound, so places are known to it.
     fields = {
-        "pictures": ("motions", "speeds", "sounds", "loudness"),
+        "images": ("motions", "speeds", "sounds", "loudness"),
         "flow": ("sights", "crops", "sounds", "loudness"),
-        "sound": ("crops", "motions", "speeds"),
-        "pictures and sound": ("motions", "speeds"),
-        "flow and sound": ("sights", "crops"),
-    }[BASELINES[name].sense]
+        "audio": ("crops", "motions", "speeds"),
+        "images and audio": ("motions", "speeds"),
+        "flow and audio": ("sights", "crops"),
+    }[BASELINES[name].modality]
     other = replace(mixed, **{field: getattr(rolled, field) for field in fields})
     before, after = (BASELINES[name].run(mixed, mixed, test, np.random.default_rng(1)) for test in (mixed, other))
     np.testing.assert_array_equal(before, after)
@@ -165,7 +165,7 @@ def test_which_object_is_named_first_does_not_matter(mixed, name):
 
 
 def test_every_sense_has_a_ceiling_for_every_kind():
-    assert {baseline.sense for baseline in BASELINES.values()} == set(CEILINGS)
+    assert {baseline.modality for baseline in BASELINES.values()} == set(CEILINGS)
     kinds = {"plain", "twin", "mover", "camera", "weak"}
     assert all(set(ceiling) == kinds for ceiling in CEILINGS.values())
 
