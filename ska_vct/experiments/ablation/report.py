@@ -34,7 +34,7 @@ _EXPORTED = (".md", ".csv", "_differences.csv", ".png", "_summary.json")
 _RIGHT = "/true/right_minus_wrong"
 # Heading and score of the tables' columns; those that nothing was scored for are left out.
 _TABLES = {
-    "Plain clips, silent twins (same looks, standing still), silent movers (own rhythm)": (
+    "Plain clips, silent twins (same appearance, still), silent movers (own rhythm)": (
         ("plain M_J", "plain/true/M_J"),
         ("plain M_F", "plain/true/M_F"),
         ("twin M_J", "silent-twin/true/M_J"),
@@ -46,13 +46,13 @@ _TABLES = {
         ("mover wrong", "silent-mover/true/wrong"),
         ("mover silent", "silent-mover/true/silent_moving"),
     ),
-    "Other splits, and FPR on plain clips with another sound": (
+    "Other splits, and FPR on plain clips with other audio": (
         ("camera M_J", "camera-motion/true/M_J"),
         ("weak motion M_J", "weak-motion/true/M_J"),
         ("off-screen FPR", "off-screen/true/FPR"),
         ("silence FPR", "plain/silence/FPR"),
         ("noise FPR", "plain/noise/FPR"),
-        ("other clip's sound FPR", "plain/off_screen/FPR"),
+        ("other clip's audio FPR", "plain/off_screen/FPR"),
     ),
 }
 _DIFFERENCES = (
@@ -69,8 +69,9 @@ _PANELS = (
     ("Plain clips", "M_J (%)", "plain/true/M_J"),
 )
 _WORDS = (
-    "right: frames where more than half of what sounds and less than half of what is silent is segmented; wrong: "
-    "the reverse. silent: pixels of silent twins, or movers, that are segmented. FPR: pixels that are segmented."
+    "right: frames in which more than half of what sounds and less than half of what is silent is segmented; "
+    "wrong: the reverse. silent: segmented share of the pixels of silent twins, or movers. FPR: segmented share "
+    "of all pixels."
 )
 
 
@@ -115,7 +116,7 @@ def to_markdown(ablation: Ablation, results: Sequence[RowResults]) -> str:
     """The tables one reads, as a Markdown page."""
     scored = [row for row in results if row.scores]
     convention = _convention(results)
-    parts = ["Mean ± standard deviation over n seeds. Scores in percent, of the weights of the last iteration.\n"]
+    parts = ["Mean ± standard deviation over n seeds. Scores in percent, for the weights of the last iteration.\n"]
     parts += [f"**{sentence}**\n" for sentence in mixed_configs(results)]
     for title, columns in _TABLES.items():
         columns = [column for column in columns if any(column[1] in row.scores for row in scored)]
@@ -132,7 +133,7 @@ def to_markdown(ablation: Ablation, results: Sequence[RowResults]) -> str:
         parts.append(f"{_WORDS} {_threshold_words(results)} Clips: {clips}.\n")
     parts += _difference_table(ablation, results)
     parts.append(_titled("Cost of training", [_cost(row) for row in results]))
-    parts.append("Time as it passed, start and validation included, beside whatever else the machine was doing.\n")
+    parts.append("Wall time, including start-up and validation, on a machine with other load.\n")
     return "\n".join(parts)
 
 
@@ -179,7 +180,7 @@ def _difference_table(ablation: Ablation, results: Sequence[RowResults]) -> list
         return []
     title = f"Difference to '{baseline.label}', paired by seed; convention `{_convention(results)}`"
     title += ", percentage points"
-    return [_titled(title, table), "In brackets: 95 % t interval of the mean, from three seeds on.\n"]
+    return [_titled(title, table), "In brackets: 95 % t interval of the mean, with three seeds or more.\n"]
 
 
 def _cost(row: RowResults) -> dict[str, Any]:

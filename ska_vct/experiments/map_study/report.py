@@ -17,8 +17,8 @@ from ..ablation.run import read_json
 RESULT = "study.json"
 _SCORES = ("first", "sounding", "silent", "background")
 _WORDS = (
-    "first: frames in which the map's mean is higher on what sounds than on every silent object, of the frames "
-    "that have both. sounding, silent, background: mean of the map there. All in percent."
+    "first: frames in which the map's mean is higher on what sounds than on every silent object, as a share of "
+    "the frames with both. sounding, silent, background: mean of the map there. All in percent."
 )
 
 
@@ -89,7 +89,7 @@ def _to_markdown(study: Ablation, results: Mapping[str, Mapping], labels: Mappin
         ]
         frames = f", {counts[0]['frames']} frames, {counts[0]['contested']} with both" if counts else ""
         parts.append(_titled(f"The map on {split}{frames}", table))
-    return "\n".join([*parts, f"{_WORDS} In brackets: 95 % t interval of the mean, from three seeds on.\n"])
+    return "\n".join([*parts, f"{_WORDS} In brackets: 95 % t interval of the mean, with three seeds or more.\n"])
 
 
 def _titled(title: str, table: list[dict]) -> str:
