@@ -23,11 +23,6 @@ try:
     from ska_vct.data.avsbench.subsets import SUBSETS
     from ska_vct.data.facts import DatasetFacts
     from ska_vct.data.registry import ReadOptions, get_facts
-    from ska_vct.data.validation.check import check_release
-    from ska_vct.data.validation.findings import write_fix_list
-    from ska_vct.data.validation.report import describe
-    from ska_vct.engine.datasets import register_datasets, resolve_root
-    from ska_vct.engine.setup import load_cfg
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(
@@ -60,6 +55,10 @@ def main() -> int:
         if not places:
             print(f"No release of {', '.join(args.subset)} below {root}; datasets/README.md has the tree.")
             return 2
+        from ska_vct.data.validation.check import check_release
+        from ska_vct.data.validation.findings import write_fix_list
+        from ska_vct.data.validation.report import describe
+
         options = ReadOptions(
             root=root, prefer_rebuilt=not args.as_released, pre_masks=args.pre_masks, prepared=args.prepared
         )
@@ -77,6 +76,9 @@ def main() -> int:
 def find_places(args: argparse.Namespace) -> tuple[str, list[tuple[DatasetFacts, str]]]:
     """The root, and the facts and folder of each dataset to check."""
     if args.config_file:
+        from ska_vct.engine.datasets import register_datasets, resolve_root
+        from ska_vct.engine.setup import load_cfg
+
         cfg = load_cfg(args.config_file, ["DATASETS.ROOT", args.root] if args.root else None)
         register_datasets(cfg)
         root, facts = str(resolve_root(cfg)), get_facts(cfg.DATASETS.SUBSET)

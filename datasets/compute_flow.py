@@ -17,15 +17,8 @@ import sys
 
 from ska_vct.data.avsbench.subsets import SUBSETS
 from ska_vct.data.facts import SPLITS, DatasetFacts
-from ska_vct.data.flow.extract.clip import FlowRequest
-from ska_vct.data.flow.extract.run import compute_flow, parse_shard
-from ska_vct.data.flow.extract.slurm import CLUSTERS, submit_flow
-from ska_vct.data.flow.frame_pairs import SOURCES
-from ska_vct.data.flow.methods.registry import flow_method_names
+from ska_vct.data.flow.names import CLUSTERS, SOURCES
 from ska_vct.data.registry import get_facts, get_reader
-from ska_vct.engine.datasets import register_datasets, resolve_root
-from ska_vct.engine.setup import load_cfg
-from ska_vct.synth import true_flow  # noqa: F401  registers "truth"
 from ska_vct.utils.cli import one_sentence_errors
 from ska_vct.utils.errors import InputError
 
@@ -45,8 +38,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--out", default="", metavar="DIR", help="folder of the flow files (default: ROOT/flow)")
     add("--leave-out", default="", metavar="FILE",
         help="csv file of clips to do without, as datasets/check.py --fix-list writes it")
-    add("--method", choices=flow_method_names(), default="dis",
-        help="default: %(default)s, which needs no weights; truth: known of synthetic clips")
+    add("--method", default="dis", metavar="NAME",
+        help="dis (default) or farneback, without weights; raft_large or raft_small; truth, of synthetic clips")
     add("--weights", default="", metavar="FILE",
         help="RAFT's weights in torchvision's format; default: downloaded once")
     add("--source", choices=SOURCES, default="auto",
@@ -86,6 +79,11 @@ def parse_options(pairs: list[str]) -> dict[str, str | int]:
 def main(arguments: list[str] | None = None) -> int:
     with one_sentence_errors():
         args = parse_args(arguments)
+        from ska_vct.data.flow.extract.clip import FlowRequest
+        from ska_vct.data.flow.extract.run import compute_flow, parse_shard
+        from ska_vct.data.flow.extract.slurm import submit_flow
+        from ska_vct.synth import true_flow  # noqa: F401  registers "truth"
+
         root, subsets, facts = find_datasets(args)
         options = {
             "root": root, "subsets": subsets, "facts": facts, "splits": args.split, "out": args.out,
@@ -120,6 +118,9 @@ def find_datasets(args: argparse.Namespace) -> tuple[str, list[str], list[Datase
         if not args.subset:
             raise InputError("Name one or several subsets with --subset, or a config with --config-file.")
         return args.root or "datasets", args.subset, []
+    from ska_vct.engine.datasets import register_datasets, resolve_root
+    from ska_vct.engine.setup import load_cfg
+
     cfg = load_cfg(args.config_file, ["DATASETS.ROOT", args.root] if args.root else None)
     register_datasets(cfg)
     facts = get_facts(cfg.DATASETS.SUBSET)

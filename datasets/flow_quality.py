@@ -14,8 +14,6 @@ import argparse
 
 from ska_vct.data.avsbench.subsets import SUBSETS
 from ska_vct.data.facts import SPLITS
-from ska_vct.data.flow.methods.registry import flow_method_names
-from ska_vct.experiments.flow_quality.figure import flow_quality
 from ska_vct.utils.cli import one_sentence_errors
 
 
@@ -26,8 +24,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--root", required=True, metavar="DIR", help="folder of a synthetic release")
     add("--subset", default="ms3", choices=sorted(SUBSETS), help="default: %(default)s")
     add("--split", default="test", choices=SPLITS, help="default: %(default)s")
-    add("--methods", nargs="+", choices=[name for name in flow_method_names() if name != "truth"],
-        default=["dis", "farneback"], help="default: dis farneback")
+    add("--methods", nargs="+", default=["dis", "farneback"], metavar="NAME",
+        help="dis, farneback, raft_large, raft_small; default: dis farneback")
     add("--weights", default="", metavar="FILE", help="of one RAFT method; default: downloaded once")
     add("--device", default="cpu", help="where RAFT runs (default: %(default)s)")
     add("--batch-size", type=int, default=8, metavar="N", help="pairs RAFT takes at once (default: %(default)s)")
@@ -42,7 +40,22 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     with one_sentence_errors():
-        print(flow_quality(args))
+        from ska_vct.experiments.flow_quality.figure import flow_quality
+
+        report = flow_quality(
+            args.root,
+            subset=args.subset,
+            split=args.split,
+            methods=args.methods,
+            weights=args.weights,
+            device=args.device,
+            batch_size=args.batch_size,
+            series=args.series,
+            size=args.size,
+            limit=args.limit,
+            figure=args.picture,
+        )
+        print(report)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import argparse
 import sys
 
 try:
-    from ska_vct.experiments.dataset_cards import make_cards
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(
@@ -30,6 +29,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_sentence_errors():
+        from ska_vct.experiments.dataset_cards import make_cards
+
         files = make_cards(args.benchmark, args.out, num=args.num)
         print("\n".join(f"{path}: {path.stat().st_size / 1000:.0f} kB" for path in files))
 

@@ -15,12 +15,8 @@ import argparse
 import sys
 
 try:
-    import torch
-
     from ska_vct.data.avsbench.subsets import SUBSETS
-    from ska_vct.data.catalog import load_records
     from ska_vct.data.facts import SPLITS
-    from ska_vct.data.images.pre_masks import load_segmenter, make_pre_masks
     from ska_vct.utils.cli import one_sentence_errors
     from ska_vct.utils.folders import make_folder
 except ModuleNotFoundError as error:
@@ -37,9 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all")
     parser.add_argument("--weights", required=True, metavar="PATH", help="segment-anything model, see above")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the images")
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"
-    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ...; default: a GPU if there is one")
     parser.add_argument("--points-per-batch", type=int, default=64, help="fewer need less memory")
     return parser.parse_args()
 
@@ -47,8 +41,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_sentence_errors():
+        import torch
+
+        from ska_vct.data.catalog import load_records
+        from ska_vct.data.images.pre_masks import load_segmenter, make_pre_masks
+
         out = make_folder(args.out)
-        segment = load_segmenter(args.weights, device=args.device, points_per_batch=args.points_per_batch)
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+        segment = load_segmenter(args.weights, device=device, points_per_batch=args.points_per_batch)
         records = [record for split in args.split for record in load_records(args.subset, split, args.root)]
         written, present = make_pre_masks(records, segment, out)
         print(f"{written} images written, {present} existed; in {out}")

@@ -17,12 +17,11 @@ import sys
 import time
 from dataclasses import fields
 
-from ska_vct.data.avsbench.folders import DatasetError
 from ska_vct.data.avsbench.subsets import SUBSETS
 from ska_vct.data.facts import SPLITS
-from ska_vct.synth import SCENE_KINDS, SynthError, SynthSettings, generate
-from ska_vct.synth.benchmark import BENCHMARK, make_benchmark, verify_benchmark
-from ska_vct.synth.truth import TruthError
+from ska_vct.synth import SCENE_KINDS, SynthSettings
+from ska_vct.synth.splits import BENCHMARK
+from ska_vct.utils.cli import one_sentence_errors
 
 DEFAULTS = {field.name: field.default for field in fields(SynthSettings)}
 BENCHMARK_OPTIONS = ("benchmark", "root", "jobs", "only", "verify")
@@ -119,6 +118,8 @@ def parse_args(arguments: list[str] | None) -> dict:
 
 def run_benchmark(root: str, names: list[str] | None, *, verify: bool, jobs: int) -> int:
     """Make or verify splits of the benchmark and say of each whether it is the published one; 0 when all are."""
+    from ska_vct.synth.benchmark import make_benchmark, verify_benchmark
+
     if verify:
         differences = verify_benchmark(root, names)
     else:
@@ -142,14 +143,13 @@ def main(arguments: list[str] | None = None) -> int:
     root, jobs = options.pop("root"), options.pop("jobs")
     benchmark, only, verify = (options.pop(name) for name in ("benchmark", "only", "verify"))
     start = time.perf_counter()
-    try:
+    with one_sentence_errors():
         if benchmark:
             return run_benchmark(root, only, verify=verify, jobs=jobs)
+        from ska_vct.synth import generate
+
         settings = SynthSettings(**options)
         written = generate(root, settings, jobs=jobs)
-    except (SynthError, TruthError, DatasetError, OSError) as error:
-        print(f"make_synth: {error}", file=sys.stderr)
-        return 1
     counts = ", ".join(f"{count} {split}" for split, count in settings.counts.items())
     if written:
         print(f"Wrote {settings.subset} ({counts} clips) to {root} in {time.perf_counter() - start:.0f} s.")

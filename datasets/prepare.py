@@ -16,11 +16,8 @@ import os
 import sys
 
 try:
-    from ska_vct.data import prepare
     from ska_vct.data.avsbench.locate import find_release
-    from ska_vct.data.avsbench.records import PREPARED_FOLDER
     from ska_vct.data.avsbench.subsets import LARGE_FRAMES, SUBSETS
-    from ska_vct.data.catalog import load_records
     from ska_vct.data.facts import SPLITS
     from ska_vct.data.registry import get_facts
     from ska_vct.utils.cli import one_sentence_errors
@@ -50,7 +47,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make(args: argparse.Namespace, what: str, base: str, target: str, out: str) -> prepare.Outcome:
+def make(args: argparse.Namespace, what: str, base: str, target: str, out: str):
+    """What ``prepare`` returns for ``what``."""
+    from ska_vct.data import prepare
+    from ska_vct.data.catalog import load_records
+
     splits = args.split or SPLITS
     if what == "frames":
         facts, source = get_facts(args.subset), get_facts(LARGE_FRAMES)
@@ -69,6 +70,9 @@ def main() -> int:
     args = parse_args()
     failed = 0
     with one_sentence_errors():
+        from ska_vct.data import prepare
+        from ska_vct.data.avsbench.records import PREPARED_FOLDER
+
         base = find_release(get_facts(args.subset), args.root)
         out = args.out or os.path.join(args.root, PREPARED_FOLDER)
         if not args.into_release or "flow" in args.what:

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ska_vct"
 # Higher layers may import lower ones; neighbours of one layer never import each other.
 LAYERS = {
+    "cli": 1,
     "experiments": 2,
     "profiling": 2,
     "deploy": 2,
@@ -163,6 +164,18 @@ def test_every_error_class_is_an_error_of_the_package():
         own |= {name for _, name, bases in classes if own & set(bases)}
     assert len(classes) > 15
     assert [(str(path), name) for path, name, _ in classes if name not in own] == []
+
+
+def test_only_command_lines_know_argparse():
+    # The reader of checkpoints knows the type because other programs store theirs in them.
+    allowed = {"ska_vct/checkpoint/files.py"}
+    for path in files("*.py"):
+        name = path.relative_to(ROOT).as_posix()
+        if path.relative_to(PACKAGE).parts[0] != "cli" and name not in allowed:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+            names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+            assert "argparse" not in names, name
 
 
 def test_gitignore_is_anchored_and_hides_no_source():

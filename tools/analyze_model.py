@@ -19,7 +19,6 @@ import argparse
 import sys
 
 try:
-    from ska_vct.profiling.costs import analyze
     from ska_vct.utils.cli import one_sentence_errors, split_overrides
 except ModuleNotFoundError as error:
     sys.exit(
@@ -56,7 +55,28 @@ def main() -> None:
     args = build_parser().parse_args(options)
     args.opts += pairs
     with one_sentence_errors():
-        print(analyze(args))
+        from ska_vct.profiling.costs import analyze, write_golden
+
+        if args.update_golden:
+            print(f"Wrote {write_golden()}.")
+            return
+        print(
+            analyze(
+                args.config_file,
+                args.opts,
+                vary=(args.vary[0], args.vary[1:]) if args.vary else None,
+                size=args.size,
+                frames=args.frames,
+                memory=args.memory,
+                batch=args.batch,
+                fused=not args.plain_attention,
+                fit_memory=args.fit_memory,
+                fit_frames=args.fit_frames,
+                held_out=args.held_out,
+                threads=args.threads,
+                json=args.json,
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import argparse
 import sys
 
 try:
-    from ska_vct.checkpoint.writing import TARGETS, convert_file
+    from ska_vct.checkpoint.convert import TARGETS
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(
@@ -29,6 +29,8 @@ def main() -> None:
     parser.add_argument("--to", choices=TARGETS, default="ska_vct", help="names to write (default: %(default)s)")
     args = parser.parse_args()
     with one_sentence_errors():
+        from ska_vct.checkpoint.writing import convert_file
+
         print("\n".join(convert_file(args.source, args.out, to=args.to)))
 
 

@@ -17,9 +17,9 @@ import argparse
 import sys
 
 try:
-    from ska_vct.experiments.robustness.conditions import CONDITIONS, NOISE_LEVEL
-    from ska_vct.experiments.robustness.run import DEFAULT_CONDITIONS, run_robustness
-    from ska_vct.synth.benchmark import TEST_SPLITS
+    from ska_vct.data.audio.names import NOISE_LEVEL
+    from ska_vct.experiments.robustness.names import CONDITIONS, DEFAULT_CONDITIONS
+    from ska_vct.synth.splits import TEST_SPLITS
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(
@@ -65,7 +65,23 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_sentence_errors():
-        print(run_robustness(args))
+        from ska_vct.experiments.robustness.report import to_markdown
+        from ska_vct.experiments.robustness.run import run_robustness
+
+        result = run_robustness(
+            args.config_file,
+            args.opts,
+            weights=args.weights,
+            out=args.out,
+            data=args.data,
+            benchmark=args.benchmark,
+            conditions=args.conditions,
+            negatives_on=args.negatives_on,
+            seed=args.seed,
+            noise_level=args.noise_level,
+            num_gpus=args.num_gpus,
+        )
+        print(to_markdown(result))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import argparse
 import sys
 
 try:
-    from ska_vct.deploy.export import FORMATS, export
+    from ska_vct.deploy import FORMATS
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(
@@ -37,7 +37,17 @@ def main() -> None:
     parser.add_argument("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')
     args = parser.parse_args()
     with one_sentence_errors():
-        print("\n".join(export(args)))
+        from ska_vct.deploy.export import export
+
+        lines = export(
+            args.weights,
+            args.out,
+            to=args.to,
+            config_file=args.config_file,
+            overrides=args.opts,
+            dynamic_size=args.dynamic_size,
+        )
+        print("\n".join(lines))
 
 
 if __name__ == "__main__":

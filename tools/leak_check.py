@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 
 try:
-    from ska_vct.experiments.leakage.check import run_leak_check
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(
@@ -35,6 +34,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_sentence_errors():
+        from ska_vct.experiments.leakage.check import run_leak_check
+
         found = run_leak_check(args.benchmark, args.out, seed=args.seed)
         print((Path(args.out) / "leaks.md").read_text(encoding="utf-8"))
         for leak in found["leaks"]:

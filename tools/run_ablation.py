@@ -19,7 +19,6 @@ import argparse
 import sys
 
 try:
-    from ska_vct.experiments.ablation.runner import run_ablation
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(
@@ -68,7 +67,23 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with one_sentence_errors():
-        sys.exit(0 if run_ablation(args) else 1)
+        from ska_vct.experiments.ablation.runner import run_ablation
+
+        done = run_ablation(
+            args.list,
+            args.out,
+            rows=args.rows,
+            seeds=args.seeds,
+            overrides=args.opts,
+            part=args.part,
+            jobs=args.jobs,
+            threads=args.threads,
+            device_ids=args.device_ids,
+            redo=args.redo,
+            table_only=args.table_only,
+            export_to=args.export,
+        )
+    sys.exit(0 if done else 1)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,7 @@ import sys
 try:
     from ska_vct.data.avsbench.subsets import SUBSETS
     from ska_vct.data.facts import SPLITS
-    from ska_vct.engine.score import score_predictions
-    from ska_vct.evaluation import CONVENTIONS
+    from ska_vct.evaluation.names import CONVENTIONS
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(
@@ -51,6 +50,8 @@ def main() -> None:
     args = parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     with one_sentence_errors():
+        from ska_vct.engine.score import score_predictions
+
         score_predictions(
             root=args.root,
             subset=args.subset,

@@ -14,7 +14,7 @@ import argparse
 import sys
 
 try:
-    from ska_vct.experiments.map_study.study import StudySettings, run_study
+    from ska_vct.experiments.map_study.settings import StudySettings
     from ska_vct.utils.cli import one_sentence_errors
 except ModuleNotFoundError as error:
     sys.exit(
@@ -50,8 +50,20 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    settings = StudySettings(steps=args.steps, batch=args.batch, lr=args.lr, train_clips=args.train_clips)
     with one_sentence_errors():
-        run_study(args)
+        from ska_vct.experiments.map_study.study import run_study
+
+        run_study(
+            args.list,
+            args.out,
+            rows=args.rows,
+            seeds=args.seeds,
+            variants=args.variant or (),
+            settings=settings,
+            table_only=args.table_only,
+            progress=args.progress,
+        )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from ska_vct import __version__
 from ska_vct.utils.errors import InputError
 from ska_vct.utils.files import atomic_write
 
+from .convert import TARGETS
 from .convert.formats import FORMATS, identify
 from .convert.vct import to_vct
 from .fetch.resolve import resolve
@@ -21,7 +22,6 @@ from .loading import TRAINING_ONLY
 _CONFIG = "config"
 _ORIGIN = "converted_from"
 _ENDINGS = (".pth", ".safetensors")
-TARGETS = ("ska_vct", "vct")
 
 
 def save_weights(path: str | os.PathLike, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

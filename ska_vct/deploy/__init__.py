@@ -1,1 +1,3 @@
 """Export of trained models to ONNX and torch.export."""
+
+FORMATS = ("safetensors", "onnx", "torch")

@@ -1,6 +1,5 @@
 """Trained models for other programs: slim safetensors, ONNX, torch.export (``tools/export.py``)."""
 
-import argparse
 import os
 import tempfile
 import warnings
@@ -23,7 +22,6 @@ from ska_vct.utils.imports import bare_names
 
 from .network import InferenceNetwork, example_inputs, exportable, rounded_size
 
-FORMATS = ("safetensors", "onnx", "torch")
 _ENDINGS = {"safetensors": ".safetensors", "onnx": ".onnx", "torch": ".pt2"}
 _EXAMPLE_FRAMES, _CHECKED_FRAMES = 3, 5
 _OPSET = 20
@@ -35,11 +33,24 @@ class ExportError(SkaVctError, ValueError):
     """A model cannot be exported, or the exported one does not answer as the model does."""
 
 
-def export(args: argparse.Namespace) -> list[str]:
-    """What ``tools/export.py`` does.
+def export(
+    weights: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    to: str,
+    config_file: str | os.PathLike = "",
+    overrides: Sequence[str] = (),
+    dynamic_size: bool = False,
+) -> list[str]:
+    """Write a trained model for other programs, and compare the result with the model.
 
     Args:
-        args: ``weights``, ``config_file``, ``opts``, ``to``, ``out``, ``dynamic_size``.
+        weights: checkpoint, or an address of one.
+        out: file to write.
+        to: one of ``FORMATS``.
+        config_file: the checkpoint's config; empty for the one inside it.
+        overrides: KEY, VALUE, ...
+        dynamic_size: an ONNX or torch graph for any image size, not only ``INPUT.SIZE``.
 
     Returns:
         lines for the user: what was written, and the largest difference from the model's result.
@@ -48,37 +59,37 @@ def export(args: argparse.Namespace) -> list[str]:
         ExportError: the model cannot be exported, or a file's ending does not fit.
         ConfigError, CheckpointError, OSError: the input is wrong; see there.
     """
-    ending = _ENDINGS[args.to]
-    if Path(args.out).suffix != ending:
-        raise ExportError(f"--out must end in '{ending}' for --to {args.to}, found '{args.out}'.")
-    cfg = load_export_cfg(args.weights, args.config_file, args.opts)
+    ending, out, weights = _ENDINGS[to], os.fspath(out), os.fspath(weights)
+    if Path(out).suffix != ending:
+        raise ExportError(f"--out must end in '{ending}' for --to {to}, found '{out}'.")
+    cfg = load_export_cfg(weights, config_file, overrides)
     cfg.MODEL.COMPILE = False
     model = load_model(cfg)
-    if args.to == "safetensors":
-        entries = save_slim(args.out, model.state_dict(), config=portable_config(cfg))
-        return [f"{args.out}: {entries} entries and the config, {os.path.getsize(args.out) / 2**20:.1f} MiB"]
+    if to == "safetensors":
+        entries = save_slim(out, model.state_dict(), config=portable_config(cfg))
+        return [f"{out}: {entries} entries and the config, {os.path.getsize(out) / 2**20:.1f} MiB"]
     network = InferenceNetwork(model=model, output_size=cfg.INPUT.EVAL_SIZE).eval()
-    program = make_program(cfg, network, dynamic_size=args.dynamic_size)
-    if args.to == "onnx":
-        write_onnx(cfg, network, program, args.out)
-        difference = compare(cfg, network, lambda inputs: run_onnx(args.out, inputs), args.dynamic_size)
+    program = make_program(cfg, network, dynamic_size=dynamic_size)
+    if to == "onnx":
+        write_onnx(cfg, network, program, out)
+        difference = compare(cfg, network, lambda inputs: run_onnx(out, inputs), dynamic_size)
     else:
-        with atomic_path(args.out) as temporary:
+        with atomic_path(out) as temporary:
             torch.export.save(program, temporary, extra_files={"config.yaml": portable_config(cfg)})
         with warnings.catch_warnings():
             # Of weights that share memory with none.
             warnings.filterwarnings("ignore", message="No complete tensor found")
-            loaded = torch.export.load(args.out).module()
-        difference = compare(cfg, network, lambda inputs: loaded(**inputs), args.dynamic_size)
+            loaded = torch.export.load(out).module()
+        difference = compare(cfg, network, lambda inputs: loaded(**inputs), dynamic_size)
     inputs = example_inputs(cfg, network, frames=1, size=rounded_size(cfg.INPUT.SIZE))
-    shapes = ", ".join(f"{name} {_shown(value, args.dynamic_size)}" for name, value in inputs.items())
+    shapes = ", ".join(f"{name} {_shown(value, dynamic_size)}" for name, value in inputs.items())
     return [
-        f"{args.out}: {shapes}; {os.path.getsize(args.out) / 2**20:.1f} MiB",
+        f"{out}: {shapes}; {os.path.getsize(out) / 2**20:.1f} MiB",
         f"largest difference {difference:.1e}",
     ]
 
 
-def load_export_cfg(weights: str, config_file: str, opts: Sequence[str]) -> CfgNode:
+def load_export_cfg(weights: str, config_file: str | os.PathLike, opts: Sequence[str]) -> CfgNode:
     """The config to export with: the file's own when none is named.
 
     Raises:

@@ -1,9 +1,9 @@
 """Start a function in one process, in one process per GPU, or in those that torchrun has started."""
 
-import argparse
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import detectron2.engine
 import torch
@@ -14,52 +14,62 @@ from ska_vct.utils.cli import one_sentence_errors
 from ska_vct.utils.errors import InputError
 
 
-def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
-    """Run ``main(args)``; errors of the input end the program with one sentence.
+def launch(
+    main: Callable[[], object],
+    *,
+    num_gpus: int | None = None,
+    on_cpu: bool = False,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+) -> None:
+    """Call ``main()`` in every process of a run.
 
     Args:
-        main: importable function.
-        args: of :func:`ska_vct.engine.setup.default_argument_parser`.
+        main: an importable function, or a ``functools.partial`` of one.
+        num_gpus: processes of this machine, one GPU each; 0: one process on the CPU; None: one process.
+        on_cpu: the processes compute on the CPU, so that no GPU is needed for each.
+        num_machines, machine_rank, dist_url: see ``detectron2.engine.launch``.
+
+    Raises:
+        InputError: there are fewer GPUs than processes.
+        SystemExit: one of several processes failed; it has said why.
     """
-    with one_sentence_errors():
-        if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:
-            _join_torchrun(args)
-            main(args)
-            comm.synchronize()
-            dist.destroy_process_group()
-            return
-        available = torch.cuda.device_count()
-        if args.num_gpus is None:
-            args.num_gpus = min(1, available)
-        wants_cpu = "MODEL.DEVICE" in args.opts and args.opts[args.opts.index("MODEL.DEVICE") + 1 :][:1] == ["cpu"]
-        if args.num_gpus > available and not wants_cpu:
-            raise InputError(
-                f"--num-gpus {args.num_gpus} but this machine has {available} CUDA devices; use --num-gpus 0 "
-                f"for the CPU, or add MODEL.DEVICE cpu for {args.num_gpus} CPU processes."
-            )
-        try:
-            detectron2.engine.launch(
-                _guarded,
-                max(1, args.num_gpus),
-                num_machines=args.num_machines,
-                machine_rank=args.machine_rank,
-                dist_url=args.dist_url,
-                args=(main, args),
-            )
-        except torch.multiprocessing.ProcessExitedException as error:
-            # The process that failed has said why.
-            sys.exit(error.exit_code)
+    if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        _join_torchrun(num_gpus)
+        main()
+        comm.synchronize()
+        dist.destroy_process_group()
+        return
+    available = torch.cuda.device_count()
+    processes = max(1, min(1, available) if num_gpus is None else num_gpus)
+    if num_gpus is not None and num_gpus > available and not on_cpu:
+        raise InputError(
+            f"--num-gpus {num_gpus} but this machine has {available} CUDA devices; use --num-gpus 0 for the "
+            f"CPU, or add MODEL.DEVICE cpu for {num_gpus} CPU processes."
+        )
+    try:
+        detectron2.engine.launch(
+            main if processes * num_machines == 1 else partial(_guarded, main),
+            processes,
+            num_machines=num_machines,
+            machine_rank=machine_rank,
+            dist_url=dist_url,
+        )
+    except torch.multiprocessing.ProcessExitedException as error:
+        # The process that failed has said why.
+        sys.exit(error.exit_code)
 
 
-def _guarded(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
+def _guarded(main: Callable[[], object]) -> None:
     # Children of a multi-process run report their own errors.
     with one_sentence_errors():
-        main(args)
+        main()
 
 
-def _join_torchrun(args: argparse.Namespace) -> None:
+def _join_torchrun(num_gpus: int | None) -> None:
     local_rank = int(os.environ["LOCAL_RANK"])
-    use_cuda = torch.cuda.is_available() and args.num_gpus != 0
+    use_cuda = torch.cuda.is_available() and num_gpus != 0
     if use_cuda:
         if local_rank >= torch.cuda.device_count():
             raise InputError(

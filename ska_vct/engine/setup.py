@@ -1,10 +1,11 @@
 """From a config file and a command line to a frozen configuration whose parts fit together."""
 
-import argparse
 import difflib
 import logging
 import os
 import re
+import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,12 @@ import detectron2.utils.comm as comm
 import torch
 import yaml
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser as detectron2_argument_parser
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 import ska_vct.modeling  # noqa: F401  registers the model and its backbones
 from ska_vct.config import get_cfg
-from ska_vct.evaluation import CONVENTIONS
 from ska_vct.utils.cpu import compute_on_cpu
 from ska_vct.utils.errors import SkaVctError
 from ska_vct.utils.files import atomic_write
@@ -30,7 +29,6 @@ from ska_vct.utils.imports import import_modules
 
 from .checks import check_cfg
 from .datasets import register_datasets, resolve_root
-from .recipe import batch_note
 
 _LOGGER = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
@@ -42,67 +40,51 @@ class ConfigError(SkaVctError, ValueError):
     """A config file or override is wrong; the message names the file and the key."""
 
 
-def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
-    """Detectron2's parser, with ``--config`` for ``--config-file`` and ``--num-gpus`` chosen by what there is."""
-    parser = detectron2_argument_parser(epilog)
-    for action in parser._actions:
-        if action.dest == "config_file":
-            # The parser looks options up by name; a second name for the same action is an alias.
-            action.option_strings.append("--config")
-            parser._option_string_actions["--config"] = action
-            action.help = "config file, e.g. configs/synth/quickstart.yaml"
-        elif action.dest == "num_gpus":
-            action.default = None
-            action.help = (
-                "processes, one GPU each; 0: one process on the CPU; default: 1 if there is a GPU, else 0"
-            )
-        elif action.dest == "resume":
-            action.help = "continue from the output folder's last checkpoint, if there is one"
-        elif action.dest == "eval_only":
-            action.help = "score MODEL.WEIGHTS (or, with --resume, the last checkpoint) on DATASETS.TEST"
-        elif action.dest == "opts":
-            action.help = 'changes to the config: "KEY VALUE" pairs, e.g. SOLVER.BASE_LR 0.0002'
-    parser.add_argument(
-        "--check",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="look at the data sets' files for some seconds first (default), so that none stops the run later",
-    )
-    parser.add_argument(
-        "--metric-convention",
-        choices=CONVENTIONS,
-        help="whose scores count; default: TEST.CONVENTION of the config (see docs/scores.md)",
-    )
-    return parser
-
-
-def setup_cfg(args: argparse.Namespace) -> CfgNode:
-    """The configuration of a run, checked and frozen; its data sets are registered.
+def setup_cfg(
+    config_file: str | os.PathLike,
+    overrides: Sequence[str] = (),
+    *,
+    num_gpus: int | None = None,
+    eval_only: bool = False,
+    resume: bool = False,
+    convention: str | None = None,
+) -> CfgNode:
+    """The configuration of a run, checked and frozen; its datasets are registered.
 
     Args:
-        args: of :func:`default_argument_parser`; ``num_gpus`` None means what the machine has.
+        config_file: path or name of a config; empty for the defaults.
+        overrides: KEY, VALUE, ...
+        num_gpus: 0 for the CPU; None for a GPU if there is one.
+        eval_only: the run scores and does not train.
+        resume: it continues from the output folder's last checkpoint, if there is one.
+        convention: replaces ``TEST.CONVENTION``.
 
     Raises:
-        ConfigError: unknown keys, wrong values, parts that contradict each other, unknown data sets.
+        ConfigError: unknown keys or values of the wrong type.
+        CheckError: parts that contradict each other, unknown datasets.
     """
-    cfg = load_cfg(args.config_file, args.opts)
-    if getattr(args, "metric_convention", None):
-        cfg.TEST.CONVENTION = args.metric_convention
-    if cfg.OUTPUT_DIR == get_cfg().OUTPUT_DIR and args.config_file:
-        path = Path(args.config_file)
+    cfg = load_cfg(config_file, overrides)
+    if convention:
+        cfg.TEST.CONVENTION = convention
+    if cfg.OUTPUT_DIR == get_cfg().OUTPUT_DIR and config_file:
+        path = Path(config_file)
         cfg.OUTPUT_DIR = os.path.join("output", path.parent.name, path.stem)
-    if args.num_gpus == 0 or not torch.cuda.is_available():
+    if num_gpus == 0 or not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     cfg.DATASETS.ROOT = str(resolve_root(cfg))
     register_datasets(cfg)
     has_checkpoint = os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
-    check_cfg(cfg, eval_only=args.eval_only, resume=args.resume and has_checkpoint)
+    check_cfg(cfg, eval_only=eval_only, resume=resume and has_checkpoint)
     cfg.freeze()
     return cfg
 
 
-def prepare_run(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Make the output folder with ``config.yaml`` and ``environment.txt``, start logging, seed everything.
+def prepare_run(cfg: CfgNode, *, eval_only: bool = False) -> None:
+    """Create the output folder with ``config.yaml`` and ``environment.txt``, start logging, seed everything.
+
+    Args:
+        cfg: of :func:`setup_cfg`.
+        eval_only: the run scores and does not train.
 
     Raises:
         OSError: the folder cannot be written.
@@ -118,14 +100,11 @@ def prepare_run(cfg: CfgNode, args: argparse.Namespace) -> None:
         with atomic_write(folder / "config.yaml", "w") as file:
             file.write(cfg.dump())
         with atomic_write(folder / "environment.txt", "w") as file:
-            file.write(f"{collect_env_info()}\n\n{args}\n")
-    note = "" if args.eval_only else batch_note(cfg, load_cfg(args.config_file))
-    if note:
-        _LOGGER.warning(note)
+            file.write(f"{collect_env_info()}\n\n{shlex.join(sys.argv)}\n")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     if cfg.MODEL.DEVICE == "cpu":
         compute_on_cpu()
-    if not args.eval_only:
+    if not eval_only:
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
 

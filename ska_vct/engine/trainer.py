@@ -1,6 +1,5 @@
 """Training and evaluation on Detectron2's engine: the place where data, model, evaluation and checkpoints meet."""
 
-import argparse
 import logging
 import os
 import weakref
@@ -35,7 +34,8 @@ from .amp import MixedPrecisionTrainer, amp_dtype
 from .data_check import check_datasets
 from .hooks import BEST_NAME, BestCheckpointer, ProgressPrinter, StepStatistics
 from .optim import apply_schedule, build_lr_scheduler, build_optimizer
-from .setup import prepare_run, setup_cfg
+from .recipe import batch_note
+from .setup import load_cfg, prepare_run, setup_cfg
 from .tensorboard import TensorBoardWriter, ValidationImages, spread_records
 from .weights import load_options, load_part_weights
 
@@ -312,11 +312,22 @@ def _share_buffers(model: nn.Module) -> None:
             torch.distributed.broadcast(buffer, 0)
 
 
-def train_or_evaluate(args: argparse.Namespace) -> nn.Module:
-    """What ``tools/train_net.py`` does in each process: set up, then train or score.
+def train_or_evaluate(
+    config_file: str | os.PathLike,
+    overrides: Sequence[str] = (),
+    *,
+    eval_only: bool = False,
+    resume: bool = False,
+    num_gpus: int | None = None,
+    check: bool = True,
+    convention: str | None = None,
+) -> nn.Module:
+    """Train the model of a config, or score its weights; what each process of a run does.
 
     Args:
-        args: of :func:`ska_vct.engine.setup.default_argument_parser`.
+        config_file, overrides, eval_only, resume, num_gpus, convention: see
+            :func:`ska_vct.engine.setup.setup_cfg`.
+        check: look at the datasets' files first, see :func:`ska_vct.engine.data_check.check_datasets`.
 
     Returns:
         the model that was trained or scored.
@@ -324,19 +335,22 @@ def train_or_evaluate(args: argparse.Namespace) -> nn.Module:
     Raises:
         ConfigError, CheckError, CheckpointError, DatasetError, OSError: the input is wrong; see there.
     """
-    cfg = setup_cfg(args)
-    prepare_run(cfg, args)
-    if args.check:
-        check_datasets(cfg, cfg.DATASETS.TEST if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL))
-    if not args.eval_only:
+    cfg = setup_cfg(
+        config_file, overrides, num_gpus=num_gpus, eval_only=eval_only, resume=resume, convention=convention
+    )
+    prepare_run(cfg, eval_only=eval_only)
+    note = "" if eval_only else batch_note(cfg, load_cfg(config_file))
+    if note and comm.is_main_process():
+        _LOGGER.warning(note)
+    if check:
+        check_datasets(cfg, cfg.DATASETS.TEST if eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL))
+    if not eval_only:
         trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=args.resume)
+        trainer.resume_or_load(resume=resume)
         trainer.train()
         return trainer.model
     model = Trainer.build_model(cfg)
     options = load_options(cfg, inference=True)
-    StrictCheckpointer(model, cfg.OUTPUT_DIR, options=options).resume_or_load(
-        cfg.MODEL.WEIGHTS, resume=args.resume
-    )
+    StrictCheckpointer(model, cfg.OUTPUT_DIR, options=options).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     Trainer.test(cfg, model)
     return model

@@ -1,6 +1,6 @@
 """Contact sheets and videos of a dataset's clips: what ``tools/visualize.py`` runs."""
 
-import argparse
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -37,42 +37,54 @@ INDEX_NAME = "index.png"
 INDEX_CLIPS = 24
 
 
-def visualize(args: argparse.Namespace) -> list[Path]:
+def visualize(
+    config_file: str | os.PathLike,
+    overrides: Sequence[str] = (),
+    *,
+    out: str | os.PathLike,
+    weights: str | os.PathLike | None = None,
+    predictions: str | os.PathLike | None = None,
+    dataset: str | None = None,
+    clips: Sequence[str] = (),
+    num: int = 8,
+    video: bool = True,
+    num_gpus: int | None = None,
+) -> list[Path]:
     """Draw clips of a dataset with the predictions of a model, or with predictions on disk.
 
     Args:
-        args: ``config_file``, ``opts`` and ``num_gpus`` as for training; ``weights`` or ``predictions``, else the
-            configuration's own weights; ``dataset``, ``clips``, ``num``, ``out`` and ``no_video``.
+        config_file, overrides, num_gpus: see :func:`ska_vct.engine.setup.setup_cfg`.
+        out: folder for the files, see :func:`draw_predictions`.
+        weights: checkpoint; None for the config's own.
+        predictions: folder of saved predictions (``TEST.SAVE_PREDICTIONS``) to draw instead of running the model.
+        dataset: name of a registered dataset; None for the first of ``DATASETS.TEST``.
+        clips: clips by id or by the id's last part; none for ``num`` clips spread over the dataset.
+        num: number of clips.
+        video: also write a video per clip.
 
     Returns:
         the files written, the index first.
 
     Raises:
-        ValueError, OSError: the input is wrong; one sentence says what, where, and what to do.
+        SkaVctError, OSError: the input is wrong; one sentence says what, where, and what to do.
     """
-    make_folder(args.out)
-    cfg = _load_cfg(args)
+    make_folder(out)
+    cfg = _load_cfg(config_file, overrides, weights, predictions, dataset, num_gpus)
     if not cfg.DATASETS.TEST:
         raise InputError("DATASETS.TEST is empty; name a dataset with --dataset, e.g. avsbench_ms3_test.")
-    dataset = cfg.DATASETS.TEST[0]
-    subset = subset_of(dataset)
+    name = cfg.DATASETS.TEST[0]
+    subset = subset_of(name)
     if cfg.MODEL.NUM_CLASSES != subset.num_classes:
         raise InputError(
-            f"'{dataset}' has {subset.num_classes} classes but MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}; "
+            f"'{name}' has {subset.num_classes} classes but MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}; "
             f"use a config of {subset.title}."
         )
-    records = find_records(dataset, clip_ids=args.clips, num=None if args.clips else args.num)
-    if args.predictions:
-        predictions = read_predictions(cfg, args.predictions, records)
+    records = find_records(name, clip_ids=clips, num=None if clips else num)
+    if predictions:
+        found = read_predictions(cfg, predictions, records)
     else:
-        predictions = predict(cfg, load_model(cfg), records)
-    return draw_predictions(
-        predictions,
-        args.out,
-        class_names=subset.classes,
-        total=len(records),
-        video=not args.no_video,
-    )
+        found = predict(cfg, load_model(cfg), records)
+    return draw_predictions(found, out, class_names=subset.classes, total=len(records), video=video)
 
 
 def draw_predictions(
@@ -196,20 +208,23 @@ def _truth(clip: dict) -> np.ndarray | None:
     return masks[exists].numpy()
 
 
-def _load_cfg(args: argparse.Namespace) -> CfgNode:
+def _load_cfg(
+    config_file: str | os.PathLike,
+    overrides: Sequence[str],
+    weights: str | os.PathLike | None,
+    predictions: str | os.PathLike | None,
+    dataset: str | None,
+    num_gpus: int | None,
+) -> CfgNode:
     """The configuration for scoring the same model on the same dataset; saved predictions need no weights."""
-    opts = [*args.opts, "TEST.RETURN_EXTRAS", "True"]
-    if args.dataset:
-        opts += ["DATASETS.TEST", repr((args.dataset,))]
-    if args.weights:
-        opts += ["MODEL.WEIGHTS", args.weights]
-    if not args.predictions:
-        return setup_cfg(
-            argparse.Namespace(
-                config_file=args.config_file, opts=opts, num_gpus=args.num_gpus, eval_only=True, resume=False
-            )
-        )
-    cfg = load_cfg(args.config_file, opts)
+    overrides = [*overrides, "TEST.RETURN_EXTRAS", "True"]
+    if dataset:
+        overrides += ["DATASETS.TEST", repr((dataset,))]
+    if weights:
+        overrides += ["MODEL.WEIGHTS", os.fspath(weights)]
+    if not predictions:
+        return setup_cfg(config_file, overrides, num_gpus=num_gpus, eval_only=True)
+    cfg = load_cfg(config_file, overrides)
     cfg.DATASETS.ROOT = str(resolve_root(cfg))
     register_datasets(cfg)
     return cfg

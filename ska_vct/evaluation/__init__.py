@@ -1,25 +1,22 @@
 """Scores: pure functions (metrics, boundary, conventions), and the evaluator that accumulates and reports them."""
 
-from .avs_evaluator import AVSEvaluator
-from .boundary import boundary_f
-from .coco_files import load_coco
-from .conventions import CONVENTIONS, class_sums, reduce_binary, reduce_semantic
-from .metrics import binary_stats, f_measure, mask_iou, semantic_stats, thresholds
-from .prediction_files import load_prediction, save_prediction
+from ska_vct.utils.lazy import lazy_names
 
-__all__ = [
-    "CONVENTIONS",
-    "AVSEvaluator",
-    "binary_stats",
-    "boundary_f",
-    "class_sums",
-    "f_measure",
-    "load_coco",
-    "load_prediction",
-    "mask_iou",
-    "reduce_binary",
-    "reduce_semantic",
-    "save_prediction",
-    "semantic_stats",
-    "thresholds",
-]
+_HOMES = {
+    "AVSEvaluator": "avs_evaluator",
+    "CONVENTIONS": "names",
+    "binary_stats": "metrics",
+    "boundary_f": "boundary",
+    "class_sums": "conventions",
+    "f_measure": "metrics",
+    "load_coco": "coco_files",
+    "load_prediction": "prediction_files",
+    "mask_iou": "metrics",
+    "reduce_binary": "conventions",
+    "reduce_semantic": "conventions",
+    "save_prediction": "prediction_files",
+    "semantic_stats": "metrics",
+    "thresholds": "metrics",
+}
+__all__ = [*_HOMES]
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -33,8 +33,8 @@ from .metrics import (
     frame_ious,
     labelled_frame_scores,
 )
+from .names import CONVENTIONS
 
-CONVENTIONS = ("combo", "tpavi", "dataset", "pooled")
 MEANINGS = {
     "combo": "scores per clip, then their mean over clips (COMBO, VCT, SKA-VCT)",
     "tpavi": "pooled over batches of 4 clips, AVSS padded to 10 frames with blank ones (AVSBench's test scripts)",

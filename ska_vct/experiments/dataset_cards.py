@@ -12,7 +12,8 @@ from ska_vct.data.catalog import load_records
 from ska_vct.data.flow.store import read_flow
 from ska_vct.data.images.io import read_image
 from ska_vct.experiments.robustness.conditions import object_groups
-from ska_vct.synth.benchmark import SUBSET, choose_splits
+from ska_vct.synth.benchmark import choose_splits
+from ska_vct.synth.splits import SUBSET
 from ska_vct.synth.truth import read_objects
 from ska_vct.utils.files import atomic_write
 from ska_vct.visualization import flow_to_image, overlay_labels, write_overlay_video

@@ -1,7 +1,13 @@
-"""Synthetic clips: physics in miniature, written in AVSBench's layouts (docs/data.md, evidence.md)."""
+"""Synthetic clips: physics in miniature, written in AVSBench's layouts (docs/benchmark.md)."""
 
-from ska_vct.synth.scene import ROLES, SCENE_KINDS
-from ska_vct.synth.settings import SynthError, SynthSettings
-from ska_vct.synth.writer import generate
+from ska_vct.utils.lazy import lazy_names
 
-__all__ = ["ROLES", "SCENE_KINDS", "SynthError", "SynthSettings", "generate"]
+_HOMES = {
+    "ROLES": "kinds",
+    "SCENE_KINDS": "kinds",
+    "SynthError": "settings",
+    "SynthSettings": "settings",
+    "generate": "writer",
+}
+__all__ = [*_HOMES]
+__getattr__ = lazy_names(__name__, _HOMES)

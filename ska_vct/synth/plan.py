@@ -7,7 +7,8 @@ import numpy as np
 from ska_vct.data.avsbench.subsets import AVSS_CLASSES, SUBSETS
 from ska_vct.data.facts import SPLITS, expand
 from ska_vct.data.registry import get_facts
-from ska_vct.synth.scene import SCENE_KINDS, Scene, draw_scene
+from ska_vct.synth.kinds import SCENE_KINDS
+from ska_vct.synth.scene import Scene, draw_scene
 from ska_vct.synth.settings import SynthSettings
 
 _GOLDEN = (5**0.5 - 1) / 2

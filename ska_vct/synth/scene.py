@@ -5,25 +5,16 @@ only then are roles given out by lot, and the drawing order by another. So size,
 the role.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from ska_vct.synth.classes import CLASSES, ObjectClass
 from ska_vct.synth.envelopes import Envelope, draw_envelope, draw_unrelated_envelope
+from ska_vct.synth.kinds import SceneOptions
 from ska_vct.synth.looks import Look, draw_look
 from ska_vct.synth.motion import AMPLITUDE_SHARE, Motion, draw_motion
 
-# kind -> what a clip of this kind holds
-SCENE_KINDS = {
-    "plain": "one or two objects of different classes; a second one may sound too, or be silent and still",
-    "twin": "a sounding object and a silent, still one of the same class and look",
-    "mover": "a sounding object and a silent one of any class that moves, and rests, in a rhythm of its own",
-    "camera": "as plain, with the camera panning and shaking",
-    "weak": "as plain, with very small motion",
-    "offscreen": "silent, still objects and the sound of something out of view",
-}
-ROLES = ("sounding", "twin", "mover", "still")
 # Share of the picture that an object covers.
 AREA_SHARE = (0.04, 0.14)
 _WEAK_MOTION = 0.3
@@ -98,30 +89,6 @@ class Camera:
         """Shift of the picture's content at ``times`` (n,): float64 (n, 2), x and y in pixels."""
         angle = 2 * np.pi * np.asarray(times)[:, None, None] / self.periods + self.phases
         return self.pan * np.sin(angle[:, 0]) + self.shake * np.sin(angle[:, 1])
-
-
-@dataclass(frozen=True, kw_only=True)
-class SceneOptions:
-    """Difficulty knobs of one clip.
-
-    Attributes:
-        multi: more than one object may sound.
-        second_object: probability that a plain clip has a second object.
-        both_sound: probability that it sounds, where several may.
-        rest: probability that a sounding object is silent and at rest for a second or two; a silent mover rests
-            as often.
-        motion_scale, camera: factors on the size of object and camera motion.
-        looks, timbres: variants that may be used.
-    """
-
-    multi: bool
-    second_object: float = 0.5
-    both_sound: float = 0.5
-    rest: float = 0.0
-    motion_scale: float = 1.0
-    camera: float = 1.0
-    looks: tuple[int, ...] = field(default=(0,))
-    timbres: tuple[int, ...] = field(default=(0,))
 
 
 def draw_scene(

@@ -4,10 +4,10 @@ import math
 from dataclasses import asdict, dataclass, field
 
 from ska_vct.data.facts import SPLITS
-from ska_vct.data.flow.methods.base import MIN_SIDE
+from ska_vct.data.flow.names import MIN_SIDE
 from ska_vct.data.registry import get_facts
 from ska_vct.synth.classes import HELDOUT_VARIANTS, SEEN_VARIANTS
-from ska_vct.synth.scene import SCENE_KINDS, SceneOptions
+from ska_vct.synth.kinds import SCENE_KINDS, SceneOptions
 from ska_vct.utils.errors import SkaVctError
 
 # Raised whenever the same settings would give other bytes.

@@ -1,7 +1,5 @@
 """Exported networks answer as the model does, for frames and sizes they were not exported with."""
 
-import argparse
-
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -28,15 +26,9 @@ def save(cfg, folder):
     return model
 
 
-def args(folder, to: str, ending: str, *, dynamic_size: bool = False, weights="m.pth", config=True):
-    return argparse.Namespace(
-        weights=str(folder / weights),
-        config_file=str(folder / "config.yaml") if config else "",
-        opts=[],
-        to=to,
-        out=str(folder / f"out{ending}"),
-        dynamic_size=dynamic_size,
-    )
+def run_export(folder, to: str, name: str, *, dynamic_size: bool = False, weights="m.pth", config=True):
+    config_file = folder / "config.yaml" if config else ""
+    return export(folder / weights, folder / name, to=to, config_file=config_file, dynamic_size=dynamic_size)
 
 
 @pytest.mark.parametrize("keys", [(), ("MODEL.MPQG.ANCHORS", 3, "MODEL.BRM.FUSION", 1.0)])
@@ -54,7 +46,7 @@ def test_the_network_of_tensors_is_the_model(cfg, make_clip, keys):
 @pytest.mark.parametrize("dynamic_size", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_torch_export_answers_as_the_model_does(cfg, tmp_path, dynamic_size):
     save(cfg, tmp_path)
-    lines = export(args(tmp_path, "torch", ".pt2", dynamic_size=dynamic_size))
+    lines = run_export(tmp_path, "torch", "out.pt2", dynamic_size=dynamic_size)
     # export() has compared five frames (and another size); here one frame, by hand.
     program = torch.export.load(tmp_path / "out.pt2").module()
     network = InferenceNetwork(
@@ -82,7 +74,7 @@ def test_onnx_answers_as_the_model_does(cfg, tmp_path, backbone):
         cfg.MODEL.PRE_MASK.ENABLED = True
         cfg.MODEL.MPQG.NUM_PROTOTYPES = 0
     save(cfg, tmp_path)
-    export(args(tmp_path, "onnx", ".onnx", dynamic_size=dynamic))
+    run_export(tmp_path, "onnx", "out.onnx", dynamic_size=dynamic)
     session = onnxruntime.InferenceSession(tmp_path / "out.onnx", providers=["CPUExecutionProvider"])
     network = InferenceNetwork(
         model=load_model(load_cfg(tmp_path / "config.yaml", weights(tmp_path))), output_size=(48, 48)
@@ -98,11 +90,9 @@ def test_onnx_answers_as_the_model_does(cfg, tmp_path, backbone):
 
 def test_slim_safetensors_need_no_config_to_be_exported_again(cfg, tmp_path):
     model = save(cfg, tmp_path)
-    lines = export(args(tmp_path, "safetensors", ".safetensors"))
+    lines = run_export(tmp_path, "safetensors", "out.safetensors")
     assert "entries and the config" in lines[0]
-    again = args(tmp_path, "safetensors", ".safetensors", weights="out.safetensors", config=False)
-    again.out = str(tmp_path / "again.safetensors")
-    export(again)
+    run_export(tmp_path, "safetensors", "again.safetensors", weights="out.safetensors", config=False)
     first, second = (load_file(tmp_path / f"{name}.safetensors") for name in ("out", "again"))
     assert first["__metadata__"] == second["__metadata__"]
     assert all(torch.equal(first["model"][name], value) for name, value in second["model"].items())
@@ -119,9 +109,9 @@ def test_the_config_inside_knows_nothing_of_this_machine(cfg, tmp_path):
 def test_wrong_wishes_give_one_sentence(cfg, tmp_path):
     save(cfg, tmp_path)
     with pytest.raises(ExportError, match="'.onnx'"):
-        export(args(tmp_path, "onnx", ".pt2"))
+        run_export(tmp_path, "onnx", "out.pt2")
     with pytest.raises(ExportError, match="holds no config; name one with --config"):
-        export(args(tmp_path, "torch", ".pt2", config=False))
+        run_export(tmp_path, "torch", "out.pt2", config=False)
     cfg.MODEL.BACKBONE.NAME = "build_swin_backbone"
     with pytest.raises(ExportError, match="Swin's windows fix the image size"):
         from ska_vct.deploy.export import make_program
@@ -145,4 +135,4 @@ def test_variants_are_exported_too(cfg, tmp_path):
     )
     save(cfg, tmp_path)
     # export() compares the program with the model for other numbers of frames.
-    assert export(args(tmp_path, "torch", ".pt2"))
+    assert run_export(tmp_path, "torch", "out.pt2")

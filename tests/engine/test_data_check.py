@@ -75,7 +75,7 @@ def test_training_on_a_damaged_release_is_refused_before_it_starts(tmp_path, cap
     frame.write_bytes(frame.read_bytes()[:100])
     done = train_net(data, tmp_path / "out")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "cannot be used: Picture" in done.stderr and str(frame) in done.stderr and "--no-check" in done.stderr
+    assert "cannot be used: Image" in done.stderr and str(frame) in done.stderr and "--no-check" in done.stderr
     assert not (tmp_path / "out/metrics.json").exists()
 
     fix = tmp_path / "fix.csv"

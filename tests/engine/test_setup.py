@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ska_vct.cli.train import build_parser
 from ska_vct.engine.checks import CheckError, check_cfg
 from ska_vct.engine.datasets import register_datasets, resolve_root
-from ska_vct.engine.setup import ConfigError, default_argument_parser, load_cfg, prepare_run, setup_cfg
+from ska_vct.engine.setup import ConfigError, load_cfg, prepare_run, setup_cfg
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = str(ROOT / "configs" / "synth" / "quickstart.yaml")
@@ -16,10 +17,6 @@ QUICKSTART = str(ROOT / "configs" / "synth" / "quickstart.yaml")
 def write(path: Path, text: str) -> str:
     path.write_text(text, encoding="utf-8")
     return str(path)
-
-
-def parse(*words: str):
-    return default_argument_parser().parse_args(list(words))
 
 
 def test_later_bases_and_the_file_itself_win(tmp_path):
@@ -86,10 +83,14 @@ def test_wrong_overrides(overrides, words):
 
 def test_config_is_an_alias_and_the_result_is_frozen(monkeypatch):
     monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
-    first = setup_cfg(parse("--config", QUICKSTART, "--num-gpus", "0"))
-    second = setup_cfg(parse("--config-file", QUICKSTART, "--num-gpus", "0"))
-    assert first == second and first.is_frozen() and first.MODEL.DEVICE == "cpu"
-    assert Path(first.OUTPUT_DIR) == Path("output/synth/quickstart")
+    first, second = (
+        build_parser("").parse_args([option, QUICKSTART, "--num-gpus", "0"])
+        for option in ("--config", "--config-file")
+    )
+    assert first == second
+    cfg = setup_cfg(first.config_file, first.opts, num_gpus=first.num_gpus)
+    assert cfg.is_frozen() and cfg.MODEL.DEVICE == "cpu"
+    assert Path(cfg.OUTPUT_DIR) == Path("output/synth/quickstart")
 
 
 def test_dataset_root_comes_from_config_then_environment_then_default(monkeypatch, tiny_cfg):
@@ -116,7 +117,7 @@ def test_dataset_root_comes_from_config_then_environment_then_default(monkeypatc
 )
 def test_contradictions_are_found_before_anything_is_built(overrides, words):
     with pytest.raises(CheckError) as info:
-        setup_cfg(parse("--config", QUICKSTART, "--num-gpus", "0", *overrides))
+        setup_cfg(QUICKSTART, overrides, num_gpus=0)
     assert all(word in str(info.value) for word in words), str(info.value)
 
 
@@ -148,9 +149,8 @@ def test_mixed_precision_on_the_cpu_must_be_bfloat16(tiny_cfg):
 
 
 def test_prepare_run_writes_a_config_that_builds_the_same_run(tmp_path):
-    args = parse("--config", QUICKSTART, "--num-gpus", "0", "OUTPUT_DIR", str(tmp_path / "out"))
-    cfg = setup_cfg(args)
-    prepare_run(cfg, args)
+    cfg = setup_cfg(QUICKSTART, ["OUTPUT_DIR", str(tmp_path / "out")], num_gpus=0)
+    prepare_run(cfg)
     # Through YAML, which knows no tuples: Detectron2's own keys have some inside others.
     assert yaml.safe_load(load_cfg(tmp_path / "out" / "config.yaml").dump()) == yaml.safe_load(cfg.dump())
     assert "PyTorch" in (tmp_path / "out" / "environment.txt").read_text()

@@ -11,7 +11,7 @@ from ska_vct.data.catalog import load_records
 from ska_vct.experiments import dataset_cards as benchmark_cards
 from ska_vct.experiments.dataset_cards import choose_clips, make_cards
 from ska_vct.synth import SynthSettings, generate
-from ska_vct.synth.benchmark import BENCHMARK
+from ska_vct.synth.splits import BENCHMARK
 from ska_vct.synth.truth import read_objects
 
 

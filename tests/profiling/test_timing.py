@@ -1,7 +1,7 @@
 """Benchmarks: what they time, how they take turns, and what their conclusions rest on."""
 
-import argparse
 import importlib.util
+import inspect
 import json
 import os
 import threading
@@ -39,15 +39,8 @@ def tool():
     return module
 
 
-def parse(*words: str) -> argparse.Namespace:
-    options, pairs = split_overrides(words, keys_of=["--vary"])
-    args = tool().build_parser().parse_args([*options])
-    args.opts += pairs
-    return args
-
-
-def one_case(kind: str, *options: str) -> Case:
-    return SUBJECTS[kind].cases(parse(kind, "--config-file", CONFIG, "--threads", "1", *options, *SMALL))[0]
+def one_case(kind: str, **options) -> Case:
+    return SUBJECTS[kind].cases([CONFIG], SMALL, threads=1, **options)[0]
 
 
 def measured(name: str, *totals: float, clips: int = 1, **fields) -> Measurement:
@@ -57,8 +50,8 @@ def measured(name: str, *totals: float, clips: int = 1, **fields) -> Measurement
 
 @pytest.mark.parametrize("kind", [kind for kind in SUBJECTS if kind != "data"])
 def test_every_subject_builds_and_times_itself(kind):
-    options = {"flow": ("--side", "64")}.get(kind, ())
-    work = SUBJECTS[kind].build(one_case(kind, *options))
+    options = {"side": 64} if kind == "flow" else {}
+    work = SUBJECTS[kind].build(one_case(kind, **options))
     parts = call(work, CPU)
     assert parts[TOTAL] > 0 and all(value >= 0 for value in parts.values())
     assert work.frames > 0
@@ -195,15 +188,29 @@ def test_changes_begin_at_the_first_key():
 
 
 def test_rows_are_configs_times_values_times_variants():
-    args = parse(
+    arguments = tool().parse_args([
         "infer", "--config-file", CONFIG, CONFIG, "--vary", "MODEL.BRM.ENABLED", "True", "False",
         "--amp", "off", "bf16", *SMALL,
-    )  # fmt: skip
-    cases = SUBJECTS["infer"].cases(args)
+    ])  # fmt: skip
+    assert arguments.pop("subject") == "infer"
+    for name in ("repeat", "apart", "json", "progress"):
+        arguments.pop(name)
+    cases = SUBJECTS["infer"].cases(**arguments)
     assert len(cases) == 8 and cases[1].name == "synth/quickstart, MODEL.BRM.ENABLED True, bf16"
     assert cases[-1].opts[-2:] == ("MODEL.BRM.ENABLED", "False")
     with pytest.raises(ValueError, match="MODEL.NOTHING"):
-        SUBJECTS["infer"].cases(parse("infer", "--config-file", CONFIG, "--vary", "MODEL.NOTHING", "1"))
+        SUBJECTS["infer"].cases([CONFIG], vary=("MODEL.NOTHING", ["1"]))
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_the_tool_offers_every_subject_with_its_own_defaults(name):
+    module = tool()
+    assert set(module.KINDS) == set(SUBJECTS)
+    parameters = inspect.signature(SUBJECTS[name].options).parameters.keys() - {"device"}
+    arguments = module.parse_args([name, "--config-file", CONFIG])
+    assert parameters <= arguments.keys()
+    own = {key: arguments[key] for key in parameters}
+    assert SUBJECTS[name].options(device="cpu", **own) == SUBJECTS[name].options(device="cpu")
 
 
 class ThreadContext:
@@ -227,10 +234,8 @@ def in_threads(monkeypatch):
 
 
 def compare_metrics(out: Path) -> tuple[str, dict]:
-    args = parse(
-        "metrics", "--config-file", CONFIG, "--repeat", "2", "--no-progress", "--json", str(out), *SMALL,
-    )  # fmt: skip
-    return benchmark(args), json.loads(out.read_text())
+    words = ["metrics", "--config-file", CONFIG, "--repeat", "2", "--no-progress", "--json", str(out), *SMALL]
+    return benchmark(**tool().parse_args(words)), json.loads(out.read_text())
 
 
 def test_a_comparison_from_its_arguments_to_its_files(tmp_path, in_threads):
@@ -255,7 +260,7 @@ def test_cases_take_turns(apart, in_threads, monkeypatch):
 
 
 def test_what_goes_wrong_in_a_process_is_said_here(in_threads):
-    case = one_case("train", "--batch", "0")
+    case = one_case("train", batch=0)
     with pytest.raises(BenchmarkError, match="'synth/quickstart': Cannot make 0 clips"):
         measure_in_turn([case], SUBJECTS["train"].build, repeat=1, progress=False)
 

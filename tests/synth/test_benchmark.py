@@ -11,10 +11,11 @@ from PIL import Image
 
 from ska_vct.data.catalog import load_records
 from ska_vct.synth import SynthError, benchmark, generate
-from ska_vct.synth.benchmark import BENCHMARK, TEST_SPLITS, compare, make_benchmark, verify_benchmark
+from ska_vct.synth.benchmark import compare, make_benchmark, verify_benchmark
 from ska_vct.synth.digest import DIGESTS, digest_split, read_clip_table
+from ska_vct.synth.kinds import SCENE_KINDS
 from ska_vct.synth.plan import plan_clip
-from ska_vct.synth.scene import SCENE_KINDS
+from ska_vct.synth.splits import BENCHMARK, TEST_SPLITS
 
 ROOT = Path(__file__).resolve().parents[2]
 

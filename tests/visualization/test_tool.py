@@ -1,6 +1,5 @@
 """tools/visualize.py and what it runs: from a checkpoint, or from saved predictions, to images and videos."""
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -43,32 +42,28 @@ def make_release(root: Path) -> None:
 
 
 @pytest.fixture
-def arguments(tmp_path, tiny_cfg) -> argparse.Namespace:
-    """The tool's command line for a config, a release and a checkpoint that exist."""
+def arguments(tmp_path, tiny_cfg) -> dict:
+    """Arguments of ``visualize`` for a config, a release and a checkpoint that exist."""
     make_release(tmp_path / "data")
     tiny_cfg.DATASETS.ROOT = str(tmp_path / "data")
     tiny_cfg.INPUT.FLOW.MISSING = "zero"
     (tmp_path / "config.yaml").write_text(tiny_cfg.dump())
     torch.save({"model": build_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
-    return argparse.Namespace(
-        config_file=str(tmp_path / "config.yaml"),
-        weights=str(tmp_path / "model.pth"),
-        predictions=None,
-        dataset="avsbench_ms3_test",
-        num=2,
-        clips=[],
-        out=str(tmp_path / "out"),
-        no_video=False,
-        num_gpus=0,
-        opts=[],
-    )
+    return {
+        "config_file": tmp_path / "config.yaml",
+        "weights": tmp_path / "model.pth",
+        "dataset": "avsbench_ms3_test",
+        "num": 2,
+        "out": tmp_path / "out",
+        "num_gpus": 0,
+    }
 
 
 def test_sheets_and_videos_from_a_checkpoint(arguments):
-    files = visualize(arguments)
+    files = visualize(**arguments)
     names = ["index.png", "test__one.png", "test__one.mp4", "test__four.png", "test__four.mp4"]
     assert [file.name for file in files] == names, "two clips, spread over the split"
-    assert sorted(file.name for file in Path(arguments.out).iterdir()) == sorted(names)
+    assert sorted(file.name for file in arguments["out"].iterdir()) == sorted(names)
     with Image.open(files[1]) as sheet, Image.open(files[0]) as index:
         # frames, truth, prediction, flow, map, boundary of 160 px, and the log-mel
         assert sheet.width > 5 * 160 and sheet.height > 6 * 160
@@ -80,11 +75,11 @@ def test_sheets_and_videos_from_a_checkpoint(arguments):
 
 def test_sheets_and_videos_take_the_proportions_of_the_clips_own_video(arguments, tmp_path):
     """The released frames are squares; the video of the first clip is 3:2."""
-    arguments.clips = ["one"]
-    square = np.asarray(Image.open(visualize(arguments)[1])).shape
+    arguments["clips"] = ["one"]
+    square = np.asarray(Image.open(visualize(**arguments)[1])).shape
     path = tmp_path / "data/AVSBench_object/Multi-sources/ms3_data/raw_videos/one.mp4"
     write_video(path, [np.full((64, 96, 3), 90, np.uint8)] * 50)
-    files = visualize(arguments)
+    files = visualize(**arguments)
     wide = np.asarray(Image.open(files[1])).shape
     assert wide[1] - square[1] > 5 * 70, "160 px wide frames have become 240 px wide"
     with av.open(str(files[2])) as video:
@@ -98,28 +93,27 @@ def test_sheets_of_saved_predictions(arguments, tmp_path):
     mask = np.zeros((5, 48, 48), np.int64)
     mask[:, 12:30, 6:24] = 1
     save_prediction(folder, "test/two", mask, range(5), binary=True)
-    arguments.weights, arguments.predictions = None, str(folder)
-    arguments.clips, arguments.no_video = ["two"], True
-    assert [file.name for file in visualize(arguments)] == ["index.png", "test__two.png"]
-    arguments.clips = ["test/three"]
+    arguments |= {"weights": None, "predictions": folder, "clips": ["two"], "video": False}
+    assert [file.name for file in visualize(**arguments)] == ["index.png", "test__two.png"]
+    arguments["clips"] = ["test/three"]
     with pytest.raises(FileNotFoundError, match=r"clip 'test/three'.*three_1\.png"):
-        visualize(arguments)
+        visualize(**arguments)
     save_prediction(folder, "test/three", mask[:, :24], range(5), binary=True)
     with pytest.raises(ValueError, match="24 x 48 pixels but 48 x 48"):
-        visualize(arguments)
-    arguments.dataset = "avsbench_ms3_tset"
+        visualize(**arguments)
+    arguments["dataset"] = "avsbench_ms3_tset"
     with pytest.raises(ValueError, match="no data set 'avsbench_ms3_tset'; choose one of.*avsbench_ms3_test"):
-        visualize(arguments)
-    arguments.dataset = "avsbench_ms3_test"
-    arguments.predictions = str(tmp_path / "elsewhere")
+        visualize(**arguments)
+    arguments["dataset"] = "avsbench_ms3_test"
+    arguments["predictions"] = tmp_path / "elsewhere"
     with pytest.raises(FileNotFoundError, match="elsewhere' does not exist"):
-        visualize(arguments)
+        visualize(**arguments)
 
 
 def test_bad_input_is_one_sentence(arguments, tmp_path):
     def error_of(**changes) -> str:
         with pytest.raises((ValueError, OSError)) as caught:
-            visualize(argparse.Namespace(**(vars(arguments) | changes)))
+            visualize(**(arguments | changes))
         message = str(caught.value)
         assert "\n" not in message
         return message
@@ -134,15 +128,15 @@ def test_bad_input_is_one_sentence(arguments, tmp_path):
     for wav in (tmp_path / "data").rglob("one.wav"):
         wav.unlink()
     assert "one.wav" in error_of(clips=["one"])
-    assert not list(Path(arguments.out).glob("*one*"))
+    assert not list(arguments["out"].glob("*one*"))
     assert "has 71 classes but MODEL.NUM_CLASSES is 2" in error_of(dataset="avsbench_avss_test")
 
 
 def test_clips_are_found_by_id_or_name(arguments):
-    visualize(argparse.Namespace(**(vars(arguments) | {"clips": ["one"], "no_video": True})))
-    ids = [record["clip_id"] for record in find_records(arguments.dataset, clip_ids=["three", "test/one"])]
+    visualize(**(arguments | {"clips": ["one"], "video": False}))
+    ids = [record["clip_id"] for record in find_records(arguments["dataset"], clip_ids=["three", "test/one"])]
     assert ids == ["test/three", "test/one"]
-    assert len(find_records(arguments.dataset, num=99)) == 4
+    assert len(find_records(arguments["dataset"], num=99)) == 4
 
 
 def test_help_has_an_example():

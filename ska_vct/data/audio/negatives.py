@@ -10,12 +10,11 @@ import numpy as np
 
 from ska_vct.data.audio.files import ClipAudio, load_audio, samples_to_audio
 from ska_vct.data.audio.log_mel import SAMPLE_RATE
+from ska_vct.data.audio.names import NOISE_LEVEL
 from ska_vct.utils.errors import InputError
 
 SILENCE, NOISE, OTHER = "silence", "noise", "other"
 NEGATIVE_KINDS = (SILENCE, NOISE, OTHER)
-# Root mean square of the noise in robustness scores, of full scale: -20 dB, as loud as speech and music.
-NOISE_LEVEL = 0.1
 # Levels of the noise trained with, drawn between these on a logarithmic scale: -50 to -10 dB.
 _NOISE_RANGE = (0.003, 0.3)
 # Clips looked at for one of other classes before another kind is taken.

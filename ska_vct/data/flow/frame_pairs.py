@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 
 from ska_vct.data.flow.methods.base import ImagePairs, field_times, frame_pairs
+from ska_vct.data.flow.names import SOURCES
 from ska_vct.data.flow.store import FlowError
 from ska_vct.data.images.io import ImageError, read_image
 
-SOURCES = ("auto", "video", "frames")
 # Seconds a video may end before the clip's last field: cuts are not exact, but whole seconds missing are a fault.
 MAX_MISSING = 1.0
 # Moments closer than this are the same: times are sums of fractions.

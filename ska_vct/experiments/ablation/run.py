@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ska_vct.engine.predict import load_model
-from ska_vct.engine.setup import default_argument_parser, setup_cfg
+from ska_vct.engine.setup import setup_cfg
 from ska_vct.engine.trainer import train_or_evaluate
 from ska_vct.utils.cli import one_sentence_errors
 from ska_vct.utils.errors import InputError
@@ -76,7 +76,7 @@ def train(folder: Path, plan: Mapping[str, Any]) -> None:
     write_json(folder / TRAINING, record)
     earlier, start = record["seconds"], time.monotonic()
     try:
-        model = train_or_evaluate(_arguments(folder, plan, "--resume"))
+        model = train_or_evaluate(plan["config"], _overrides(folder, plan), resume=True, num_gpus=_num_gpus())
         losses = _final_losses(folder / "train" / "metrics.json")
         parameters = sum(parameter.numel() for parameter in model.parameters())
         record |= {"finished": True, "parameters": parameters, **losses}
@@ -87,18 +87,20 @@ def train(folder: Path, plan: Mapping[str, Any]) -> None:
 
 def score(folder: Path, plan: Mapping[str, Any]) -> None:
     """Score the last weights as ``plan`` says; ``robustness.json`` holds the scores."""
-    args = _arguments(folder, plan, "--eval-only", overrides=("MODEL.WEIGHTS", str(final_weights(folder))))
-    cfg = setup_cfg(args)
+    overrides = [*_overrides(folder, plan), "MODEL.WEIGHTS", str(final_weights(folder))]
+    cfg = setup_cfg(plan["config"], overrides, num_gpus=_num_gpus(), eval_only=True)
     wanted = plan["scoring"]
     evaluate_robustness(cfg, load_model(cfg), wanted["splits"], negatives_on=wanted["negatives_on"], out=folder)
     write_json(folder / _SCORED, wanted)
 
 
-def _arguments(folder: Path, plan: Mapping[str, Any], option: str, overrides: Sequence[str] = ()):
-    gpus = str(min(1, torch.cuda.device_count()))
-    places = ("SEED", plan["seed"], "OUTPUT_DIR", folder / "train", "DATASETS.ROOT", plan["train_root"])
-    options = ["--config-file", plan["config"], option, "--num-gpus", gpus]
-    return default_argument_parser().parse_args([*options, *plan["overrides"], *map(str, places), *overrides])
+def _overrides(folder: Path, plan: Mapping[str, Any]) -> list[str]:
+    own = ("SEED", plan["seed"], "OUTPUT_DIR", folder / "train", "DATASETS.ROOT", plan["train_root"])
+    return [*plan["overrides"], *map(str, own)]
+
+
+def _num_gpus() -> int:
+    return min(1, torch.cuda.device_count())
 
 
 def _session() -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """An ablation: configs trained with several seeds, scored and tabulated; what ``tools/run_ablation.py`` runs."""
 
-import argparse
 import os
 import sys
 import time
@@ -21,13 +20,35 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _MAX_DIFFERENCES = 4
 
 
-def run_ablation(args: argparse.Namespace, say: Callable[[str], None] = print) -> bool:
+def run_ablation(
+    rows_file: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    rows: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    overrides: Sequence[str] = (),
+    part: tuple[int, int] = (1, 1),
+    jobs: int = 1,
+    threads: int = 0,
+    device_ids: Sequence[int] = (),
+    redo: bool = False,
+    table_only: bool = False,
+    export_to: str | os.PathLike | None = None,
+    say: Callable[[str], None] = print,
+) -> bool:
     """Do the runs of a list that are not done yet, then write the tables.
 
     Args:
-        args: ``list``, ``out``, ``rows``, ``seeds``, ``jobs``, ``threads``, ``device_ids``, ``part``, ``redo``,
-            ``table_only``, ``export`` and ``opts`` of ``tools/run_ablation.py``.
-        say: takes the lines for people.
+        rows_file: YAML list of rows, seeds and benchmark, see :func:`read_ablation`.
+        out: folder of the runs and tables.
+        rows, seeds: only these; None for all of the list.
+        overrides: KEY, VALUE, ... for all rows.
+        part: (I, N): every N-th run from the I-th on, from 1.
+        jobs, threads, device_ids: see :func:`job_slots`.
+        redo: put runs that had another config aside and redo them.
+        table_only: run nothing; tabulate what is there.
+        export_to: folder to copy tables, figure and summary to.
+        say: takes progress lines.
 
     Returns:
         whether no run failed.
@@ -35,20 +56,20 @@ def run_ablation(args: argparse.Namespace, say: Callable[[str], None] = print) -
     Raises:
         AblationError, ConfigError, OSError: the input is wrong; see there.
     """
-    ablation = read_ablation(args.list)
-    out = make_folder(args.out)
+    ablation = read_ablation(rows_file)
+    out = make_folder(out)
     result = None
-    if not args.table_only:
-        runs = plan_runs(ablation, out, rows=args.rows, seeds=args.seeds, part=args.part)
-        _check_folders(ablation, args.list)
-        prepare_runs(ablation, runs, overrides=args.opts, redo=args.redo, say=say)
+    if not table_only:
+        runs = plan_runs(ablation, out, rows=rows, seeds=seeds, part=part)
+        _check_folders(ablation, os.fspath(rows_file))
+        prepare_runs(ablation, runs, overrides=overrides, redo=redo, say=say)
         interrupt_on_termination()
-        slots = job_slots(args.jobs, threads=args.threads, device_ids=args.device_ids)
+        slots = job_slots(jobs, threads=threads, device_ids=device_ids)
         result = JobQueue(slots=slots, say=say).run([_job(run) for run in runs])
     say(write_tables(ablation, out))
     say(f"Tables, figure and summary: {out / ablation.name}*")
-    if args.export:
-        say(f"Copied: {', '.join(str(path) for path in export(ablation, out, args.export))}")
+    if export_to:
+        say(f"Copied: {', '.join(str(path) for path in export(ablation, out, export_to))}")
     if result is not None:
         _say_result(result, say)
     return result is None or not result.failed

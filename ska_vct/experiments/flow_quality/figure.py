@@ -1,6 +1,6 @@
 """Flow methods against synthetic clips' true flow, as ``datasets/flow_quality.py`` prints and draws it."""
 
-import argparse
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,30 +29,46 @@ CELL = 168  # side of a picture's cells, pixels
 COLUMNS = 4
 
 
-def flow_quality(args: argparse.Namespace) -> str:
-    """Measure methods and draw them.
+def flow_quality(
+    root: str | os.PathLike,
+    *,
+    subset: str = "ms3",
+    split: str = "test",
+    methods: Sequence[str] = ("dis", "farneback"),
+    weights: str | os.PathLike = "",
+    device: str = "cpu",
+    batch_size: int = 8,
+    series: int = 10,
+    size: int = 48,
+    limit: int = 0,
+    figure: str | os.PathLike = "",
+) -> str:
+    """Measure flow methods against the true flow of synthetic clips, and draw them.
 
     Args:
-        args: ``root``, ``subset`` and ``split`` of a synthetic release; ``methods``, ``weights``, ``device`` and
-            ``batch_size`` as for computing flow; ``series``, ``size``; ``limit``, clips at most; ``picture``, the
-            file to draw to, or empty.
+        root, subset, split: of a synthetic release.
+        methods, weights, device, batch_size: see :func:`build_flow_method`.
+        series: fields per second.
+        size: side of the stored fields.
+        limit: clips at most; 0 for all.
+        figure: PNG file to draw the methods to, beside the true flow; empty for none.
 
     Returns:
         the report, Markdown.
 
     Raises:
-        ValueError, OSError: the input is wrong; one sentence says what, where, and what to do.
+        SkaVctError, OSError: the input is wrong; one sentence says what, where, and what to do.
     """
-    truth = TrueFlow(root=args.root, subset=args.subset)
-    records = load_records(args.subset, args.split, args.root)[: args.limit or None]
-    methods, missing = _build(args)
+    truth = TrueFlow(root=root, subset=subset)
+    records = load_records(subset, split, root)[: limit or None]
+    built, missing = _build(methods, weights=weights, device=device, batch_size=batch_size)
     scores = []
     for source in ("video", "frames"):
-        for method in (*methods, NoFlow()):
-            request = FlowRequest(source=source, series=args.series, size=args.size)
+        for method in (*built, NoFlow()):
+            request = FlowRequest(source=source, series=series, size=size)
             scores.append(score_method(records, method, truth, request=request))
-    if args.picture:
-        _save(args.picture, draw_methods(records, [truth, *methods]))
+    if figure:
+        _save(figure, draw_methods(records, [truth, *built]))
     return _report(scores, missing, len(records))
 
 
@@ -108,13 +124,15 @@ def _field(pairs: ImagePairs, method: FlowMethod, index: int) -> np.ndarray:
     return method.fields(pairs, np.array([index]))[0]
 
 
-def _build(args: argparse.Namespace) -> tuple[list[FlowMethod], dict[str, str]]:
+def _build(
+    names: Sequence[str], *, weights: str | os.PathLike, device: str, batch_size: int
+) -> tuple[list[FlowMethod], dict[str, str]]:
     """Methods, and why others cannot run: a missing network's weights are no reason to measure nothing."""
     methods, missing = [], {}
-    for name in args.methods:
-        options = {"weights": args.weights, "device": args.device} if name.startswith("raft") else {}
+    for name in names:
+        options = {"weights": weights, "device": device} if name.startswith("raft") else {}
         try:
-            methods.append(build_flow_method(name, batch_size=args.batch_size, **options))
+            methods.append(build_flow_method(name, batch_size=batch_size, **options))
         except FlowError as error:
             missing[name] = str(error)
     return methods, missing
@@ -134,6 +152,6 @@ def _report(scores: list[FlowScore], missing: dict[str, str], clips: int) -> str
     return "\n\n".join([*parts, *missing.values()])
 
 
-def _save(path: str, picture: np.ndarray) -> None:
+def _save(path: str | os.PathLike, picture: np.ndarray) -> None:
     with atomic_write(path) as file:
         Image.fromarray(picture).quantize(256).save(file, format="PNG", optimize=True)

@@ -26,7 +26,8 @@ from ska_vct.experiments.leakage.models import (
     share_right,
 )
 from ska_vct.experiments.leakage.pixel_baselines import score_pixel_baselines
-from ska_vct.synth.benchmark import SUBSET, TEST_SPLITS, library_versions
+from ska_vct.synth.benchmark import library_versions
+from ska_vct.synth.splits import SUBSET, TEST_SPLITS
 from ska_vct.utils.errors import InputError
 from ska_vct.utils.files import atomic_write, write_json
 

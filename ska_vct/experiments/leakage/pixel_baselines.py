@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ska_vct.data.augmentation import ClipGeometry
 from ska_vct.data.catalog import load_records
 from ska_vct.evaluation.metrics import best_f, binary_stats, frame_ious
-from ska_vct.synth.benchmark import SUBSET, TEST_SPLITS
+from ska_vct.synth.splits import SUBSET, TEST_SPLITS
 from ska_vct.synth.truth import read_objects
 
 SIZE = (224, 224)

@@ -7,10 +7,10 @@ row and seed, finished ones are skipped, other settings' are refused.
 Shape legend: N frames of a batch, F frames of a split, O objects, g x g motion map.
 """
 
-import argparse
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -29,28 +29,12 @@ from ..ablation.plan import Ablation, AblationError, Row, Run, changed_keys, con
 from ..ablation.run import read_json
 from .clips import StudyClips, load_clips
 from .report import RESULT, write_study_tables
+from .settings import StudySettings
 
 _EVAL_BATCH = 100
 _CLIP_NORM = 1.0
 # Keeps the logarithm finite where the map is zero on the whole object.
 _TINY = 1e-6
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudySettings:
-    """How the map is trained.
-
-    Attributes:
-        steps: of AdamW.
-        batch: frames per step.
-        lr: at its peak; it falls to zero along a cosine.
-        train_clips: the first so many clips; 0 for all.
-    """
-
-    steps: int = 300
-    batch: int = 32
-    lr: float = 2e-3
-    train_clips: int = 0
 
 
 class MapNetwork(nn.Module):
@@ -192,25 +176,41 @@ def predict_maps(cfg: CfgNode, network: MapNetwork, clips: StudyClips) -> Tensor
     return torch.cat(parts)
 
 
-def run_study(args: argparse.Namespace, say: Callable[[str], None] = print) -> None:
+def run_study(
+    rows_file: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    rows: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    variants: Sequence[Sequence[str]] = (),
+    settings: StudySettings | None = None,
+    table_only: bool = False,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> None:
     """Do what is left of a study, then write its tables.
 
     Args:
-        args: ``list``, ``out``, ``rows``, ``seeds``, ``variant``, ``steps``, ``batch``, ``lr``, ``train_clips``,
-            ``table_only`` and ``progress`` of ``tools/study_ska.py``.
-        say: takes the lines for people.
+        rows_file: YAML list of rows, seeds and benchmark.
+        out: folder of results and tables.
+        rows, seeds: only these; None for all of the list.
+        variants: further rows, see :func:`with_variants`.
+        settings: of the training; None for the defaults.
+        table_only: run nothing; tabulate what is there.
+        progress: show bars.
+        say: takes progress lines.
 
     Raises:
         AblationError, ConfigError, DatasetError, TruthError, OSError: the input is wrong; see there.
     """
-    study = with_variants(read_ablation(args.list), args.variant or ())
-    settings = StudySettings(steps=args.steps, batch=args.batch, lr=args.lr, train_clips=args.train_clips)
-    out = make_folder(args.out)
-    if not args.table_only:
-        runs = plan_runs(study, out, rows=args.rows, seeds=args.seeds)
+    study = with_variants(read_ablation(rows_file), variants)
+    settings = settings or StudySettings()
+    out = make_folder(out)
+    if not table_only:
+        runs = plan_runs(study, out, rows=rows, seeds=seeds)
         waiting = [run for run in runs if not _is_done(run, settings)]
         say(f"{len(runs) - len(waiting)} of {len(runs)} runs are there.")
-        _do_runs(study, waiting, settings, say=say, progress=args.progress)
+        _do_runs(study, waiting, settings, say=say, progress=progress)
     say(write_study_tables(study, out))
     say(f"Tables: {out}")
 

@@ -16,22 +16,12 @@ from ska_vct.data.augmentation import ClipGeometry
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.data.flow.store import FlowError
 from ska_vct.experiments.robustness.donors import any_donors, clip_rng, off_screen_donors
-from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING, TRUE_CONDITION, ClipError
+from ska_vct.experiments.robustness.names import CONDITIONS
+from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING, ClipError
 from ska_vct.synth.truth import ClipTruth, TruthError, has_objects, read_objects
 from ska_vct.utils.errors import InputError
 from ska_vct.utils.media.errors import AudioError
 
-NEGATIVES = ("silence", "noise", "off_screen")
-# name -> what a clip is like
-CONDITIONS = {
-    TRUE_CONDITION: "the clip as it is",
-    "silence": "digital silence",
-    "noise": "white noise",
-    "off_screen": "the sound of another clip of the split, of another class group where classes are known",
-    "delayed": "its own sound, half a second late; the end comes first",
-    "still": "no motion: flow is zero",
-    "other_flow": "the flow of another clip of the split",
-}
 DELAY = 0.5  # seconds
 
 

@@ -1,6 +1,5 @@
 """Does a model hear, and does it hear motion? What ``tools/evaluate_robustness.py`` runs (spec: metrics.md)."""
 
-import argparse
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from detectron2.evaluation import inference_on_dataset
 from torch import nn
 from tqdm import tqdm
 
+from ska_vct.data.audio.names import NOISE_LEVEL
 from ska_vct.data.catalog import load_records
 from ska_vct.data.flow.online import build_mapper
 from ska_vct.engine.datasets import record_options
@@ -20,18 +20,18 @@ from ska_vct.engine.predict import load_model, subset_of
 from ska_vct.engine.setup import setup_cfg
 from ska_vct.engine.trainer import Trainer
 from ska_vct.evaluation import AVSEvaluator
-from ska_vct.experiments.robustness.conditions import NEGATIVES, NOISE_LEVEL, ConditionMapper, check_conditions
+from ska_vct.experiments.robustness.conditions import ConditionMapper, check_conditions
 from ska_vct.experiments.robustness.evaluator import ConditionEvaluator, compare, condition_scores
-from ska_vct.experiments.robustness.report import to_markdown, write_robustness
+from ska_vct.experiments.robustness.names import DEFAULT_CONDITIONS, NEGATIVES
+from ska_vct.experiments.robustness.report import write_robustness
 from ska_vct.structures.clip import TRUE_CONDITION
-from ska_vct.synth.benchmark import SUBSET as BENCHMARK_SUBSET
-from ska_vct.synth.benchmark import TEST_SPLITS
+from ska_vct.synth.splits import SUBSET as BENCHMARK_SUBSET
+from ska_vct.synth.splits import TEST_SPLITS
 from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.folders import make_folder
 
 _LOGGER = logging.getLogger(__name__)
 PLAIN = "plain"
-DEFAULT_CONDITIONS = (TRUE_CONDITION, *NEGATIVES)
 
 
 def evaluate_robustness(
@@ -101,35 +101,49 @@ def evaluate_robustness(
     return result
 
 
-def run_robustness(args: argparse.Namespace) -> str:
-    """What ``tools/evaluate_robustness.py`` does; returns the tables.
+def run_robustness(
+    config_file: str | os.PathLike,
+    overrides: Sequence[str] = (),
+    *,
+    weights: str | os.PathLike | None = None,
+    out: str | os.PathLike,
+    data: Iterable[tuple[str, str]] = (),
+    benchmark: str | os.PathLike | None = None,
+    conditions: Sequence[str] = DEFAULT_CONDITIONS,
+    negatives_on: Collection[str] | None = None,
+    seed: int = 0,
+    noise_level: float = NOISE_LEVEL,
+    num_gpus: int | None = None,
+) -> dict:
+    """Load a model and call :func:`evaluate_robustness`.
 
     Args:
-        args: ``config_file``, ``opts`` and ``num_gpus`` as for training; ``weights``, ``data`` (pairs of name and
-            root), ``benchmark``, ``conditions``, ``negatives_on``, ``seed``, ``noise_level`` and ``out``.
+        config_file, overrides, num_gpus: see :func:`ska_vct.engine.setup.setup_cfg`.
+        weights: checkpoint; None for the config's own.
+        out: folder for the files.
+        data, benchmark: see :func:`choose_splits`.
+        conditions, negatives_on, seed, noise_level: see :func:`evaluate_robustness`.
+
+    Returns:
+        the scores of :func:`evaluate_robustness`.
 
     Raises:
-        ValueError, OSError: the input is wrong; one sentence says what, where, and what to do.
+        SkaVctError, OSError: the input is wrong; one sentence says what, where, and what to do.
     """
-    out = make_folder(args.out)
-    opts = [*args.opts, *(["MODEL.WEIGHTS", args.weights] if args.weights else [])]
-    cfg = setup_cfg(
-        argparse.Namespace(
-            config_file=args.config_file, opts=opts, num_gpus=args.num_gpus, eval_only=True, resume=False
-        )
-    )
-    splits = choose_splits(cfg, data=args.data, benchmark=args.benchmark)
-    result = evaluate_robustness(
+    out = make_folder(out)
+    changes = [*overrides, *(["MODEL.WEIGHTS", os.fspath(weights)] if weights else [])]
+    cfg = setup_cfg(config_file, changes, num_gpus=num_gpus, eval_only=True)
+    splits = choose_splits(cfg, data=data, benchmark=benchmark)
+    return evaluate_robustness(
         cfg,
         load_model(cfg),
         splits,
-        conditions=args.conditions,
-        negatives_on=args.negatives_on,
-        seed=args.seed,
-        noise_level=args.noise_level,
+        conditions=conditions,
+        negatives_on=negatives_on,
+        seed=seed,
+        noise_level=noise_level,
         out=out,
     )
-    return to_markdown(result)
 
 
 def choose_splits(

@@ -1,9 +1,6 @@
 """What the model costs by part, from shapes alone (``tools/analyze_model.py``)."""
 
-import argparse
-from typing import Any
-
-from detectron2.config import CfgNode
+from collections.abc import Sequence
 
 from ska_vct.engine.setup import load_cfg
 from ska_vct.utils.files import write_json
@@ -16,15 +13,47 @@ from .fit import fit_report, fit_text, measure_peaks
 from .report import cost_report, cost_table, memory_report, memory_tables
 from .trace import Trace, trace
 
-__all__ = ["Trace", "analyze", "cost_report", "fit_report", "measure_peaks", "memory_report", "trace"]
+__all__ = [
+    "Trace",
+    "analyze",
+    "cost_report",
+    "fit_report",
+    "measure_peaks",
+    "memory_report",
+    "trace",
+    "write_golden",
+]
 
 
-def analyze(args: argparse.Namespace) -> str:
-    """What ``tools/analyze_model.py`` does.
+def analyze(
+    config_files: Sequence[str],
+    overrides: Sequence[str] = (),
+    *,
+    vary: tuple[str, Sequence[str]] | None = None,
+    size: tuple[int, int] | None = None,
+    frames: int = 0,
+    memory: bool = False,
+    batch: int = 8,
+    fused: bool = True,
+    fit_memory: bool = False,
+    fit_frames: Sequence[int] = (1, 2, 3),
+    held_out: Sequence[int] = (5,),
+    threads: int = 0,
+    json: str = "",
+) -> str:
+    """Parameters and FLOPs of models by part, or the memory of their training steps.
 
     Args:
-        args: ``config_file``, ``opts``, ``vary``, ``size``, ``frames``, ``json``; ``memory``, ``batch``,
-            ``plain_attention``; ``fit_memory``, ``fit_frames``, ``held_out``, ``threads``; ``update_golden``.
+        config_files: one or several configs.
+        overrides: KEY, VALUE, ... for all of them.
+        vary: a key and its values; every config is counted with each.
+        size: (H, W) in place of ``INPUT.SIZE``.
+        frames: of a clip; 0 for 1, for memory the subset's.
+        memory: memory of a training step of ``batch`` clips in place of FLOPs; with ``fused`` attention kernels,
+            or with the attention that PyTorch chooses on a CPU.
+        fit_memory: measure training steps of ``fit_frames`` and ``held_out`` frames with ``threads`` threads (0:
+            their own choice), fit a line and extend it to ``batch`` clips.
+        json: file for the figures; empty for none.
 
     Returns:
         tables and what follows from them.
@@ -32,51 +61,45 @@ def analyze(args: argparse.Namespace) -> str:
     Raises:
         ConfigError, BenchmarkError: the input is wrong.
     """
-    if args.update_golden:
-        return f"Wrote {write_golden()}."
-    if not args.config_file:
+    if not config_files:
         raise BenchmarkError("No config is named; add --config-file FILE.")
-    variants = {name: (file, opts, load_sized(args, file, opts)) for name, file, opts in _variants(args)}
-    if args.fit_memory:
-        report, text = _fit(args, variants)
-    elif args.memory:
+    variants = {}
+    for name, file, changes in _variants(config_files, overrides, vary):
+        cfg = load_cfg(file, changes)
+        if size:
+            cfg.INPUT.SIZE = tuple(size)
+        variants[name] = (file, changes, cfg)
+    if fit_memory:
+        report, texts = {}, []
+        for name, (file, changes, cfg) in variants.items():
+            counts = sorted({*fit_frames, *held_out})
+            peaks = measure_peaks(
+                file, [*changes, "INPUT.SIZE", str(tuple(cfg.INPUT.SIZE))], counts, threads=threads
+            )
+            report[name] = fit_report(cfg, peaks, held_out=held_out, batch=batch, frames=frames)
+            texts.append(f"{name}\n\n{fit_text(report[name])}")
+        text = "\n\n".join(texts)
+    elif memory:
         configs = {name: cfg for name, (_, _, cfg) in variants.items()}
-        report = memory_report(configs, batch=args.batch, frames=args.frames, fused=not args.plain_attention)
+        report = memory_report(configs, batch=batch, frames=frames, fused=fused)
         text = memory_tables(report)
     else:
-        report = {name: cost_report(cfg, args.frames or 1) for name, (_, _, cfg) in variants.items()}
+        report = {name: cost_report(cfg, frames or 1) for name, (_, _, cfg) in variants.items()}
         text = "\n\n".join(f"{name}\n\n{cost_table(found)}" for name, found in report.items())
-    if args.json:
-        write_json(args.json, {"machine": machine_facts(), "results": report})
+    if json:
+        write_json(json, {"machine": machine_facts(), "results": report})
     return text
 
 
-def load_sized(args: argparse.Namespace, file: str, opts: list[str]) -> CfgNode:
-    """The config with ``--size``."""
-    cfg = load_cfg(file, opts)
-    if args.size:
-        cfg.INPUT.SIZE = tuple(args.size)
-    return cfg
-
-
-def _variants(args: argparse.Namespace) -> list[tuple[str, str, list[str]]]:
-    key, *values = args.vary or ("",)
+def _variants(
+    config_files: Sequence[str], overrides: Sequence[str], vary: tuple[str, Sequence[str]] | None
+) -> list[tuple[str, str, list[str]]]:
+    key, values = vary or ("", ())
     if key and not values:
         raise BenchmarkError(f"--vary {key} names no value; write --vary KEY VALUE [VALUE ...].")
     result = []
-    for file in args.config_file:
+    for file in config_files:
         for value in values or [None]:
             name = short_name(file) if value is None else f"{short_name(file)}, {key} {value}"
-            result.append((name, file, [*args.opts, *([key, value] if value is not None else [])]))
+            result.append((name, file, [*overrides, *([key, value] if value is not None else [])]))
     return result
-
-
-def _fit(args: argparse.Namespace, variants: dict) -> tuple[dict[str, Any], str]:
-    report, texts = {}, []
-    for name, (file, opts, cfg) in variants.items():
-        size = ["INPUT.SIZE", str(tuple(cfg.INPUT.SIZE))]
-        counts = sorted({*args.fit_frames, *args.held_out})
-        peaks = measure_peaks(file, [*opts, *size], counts, threads=args.threads)
-        report[name] = fit_report(cfg, peaks, held_out=args.held_out, batch=args.batch, frames=args.frames)
-        texts.append(f"{name}\n\n{fit_text(report[name])}")
-    return report, "\n\n".join(texts)

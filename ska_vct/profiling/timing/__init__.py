@@ -3,7 +3,9 @@
 Each row of a benchmark has a process of its own; the processes take turns, so that ratios hold on a busy machine.
 """
 
-import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
 
 from ska_vct.utils.files import write_json
 
@@ -16,12 +18,26 @@ from .work import BenchmarkError, Case, Clock, Work
 __all__ = ["SUBJECTS", "BenchmarkError", "Case", "Clock", "Measurement", "Work", "benchmark", "measure_in_turn"]
 
 
-def benchmark(args: argparse.Namespace) -> str:
-    """What ``tools/benchmark.py`` does.
+def benchmark(
+    subject: str,
+    config_files: Sequence[str],
+    overrides: Sequence[str] = (),
+    *,
+    repeat: int = 5,
+    warmup: int = 1,
+    apart: bool = False,
+    json: str | os.PathLike = "",
+    progress: bool = True,
+    **options: Any,
+) -> str:
+    """Measure a subject.
 
     Args:
-        args: ``subject``; ``config_file``, ``opts``, ``vary``; ``device``, ``threads``, ``warmup``, ``repeat``,
-            ``apart``, ``json``, ``progress``; and the subject's own.
+        subject: one of ``SUBJECTS``.
+        config_files, overrides, warmup: see :meth:`Subject.cases`.
+        repeat, apart, progress: see :func:`measure_in_turn`.
+        json: file for every repetition and the machine's facts; empty for none.
+        options: ``vary``, ``device`` and ``threads`` of :meth:`Subject.cases`, and the subject's own.
 
     Returns:
         the table, and what follows from it.
@@ -29,16 +45,14 @@ def benchmark(args: argparse.Namespace) -> str:
     Raises:
         BenchmarkError, ConfigError: something cannot be measured as asked for; says what and what to do.
     """
-    if args.repeat < 1 or args.warmup < 0:
-        raise BenchmarkError(f"--repeat is {args.repeat} and --warmup {args.warmup}; at least 1 and 0 are needed.")
-    subject = SUBJECTS[args.subject]
+    if repeat < 1 or warmup < 0:
+        raise BenchmarkError(f"--repeat is {repeat} and --warmup {warmup}; at least 1 and 0 are needed.")
+    what = SUBJECTS[subject]
     facts = machine_facts()
-    cases = subject.cases(args)
-    measurements = measure_in_turn(
-        cases, subject.build, repeat=args.repeat, apart=args.apart, progress=args.progress
-    )
-    lines = subject.conclude(measurements)
-    if args.json:
-        settings = {"repeat": args.repeat, "warmup": args.warmup, "apart": args.apart}
-        write_json(args.json, as_dict(args.subject, measurements, lines, machine=facts, settings=settings))
+    cases = what.cases(config_files, overrides, warmup=warmup, **options)
+    measurements = measure_in_turn(cases, what.build, repeat=repeat, apart=apart, progress=progress)
+    lines = what.conclude(measurements)
+    if json:
+        settings = {"repeat": repeat, "warmup": warmup, "apart": apart}
+        write_json(json, as_dict(subject, measurements, lines, machine=facts, settings=settings))
     return "\n\n".join(filter(None, [table(measurements), "\n".join(lines)]))

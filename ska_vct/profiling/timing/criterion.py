@@ -1,6 +1,5 @@
 """Matching and losses of a batch's frames and all predictions, forward and backward."""
 
-import argparse
 from collections.abc import Sequence
 
 import torch
@@ -23,24 +22,20 @@ _STRIDE = 4
 
 class CriterionSubject(Subject):
     name = "criterion"
-    help = "matching and losses"
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--frames", type=int, default=0, metavar="N", help="annotated frames in all; default: a clip's"
-        )
-        parser.add_argument(
-            "--predictions", type=int, default=0, metavar="N", help="default: decoder layers + 1, as in training"
-        )
-        parser.add_argument(
-            "--points", type=int, nargs="+", metavar="N", help="per mask, 0: every cell; default: the config's"
-        )
-
-    def options(self, args: argparse.Namespace) -> Sequence[tuple[str, dict]]:
-        sizes = {"frames": args.frames, "predictions": args.predictions}
-        if args.points is None:
+    def options(
+        self, *, device: str, frames: int = 0, predictions: int = 0, points: Sequence[int] | None = None
+    ) -> Sequence[tuple[str, dict]]:
+        """
+        Args:
+            frames: annotated frames in all; 0 for a clip's.
+            predictions: 0 for decoder layers + 1, as in training.
+            points: numbers of points per mask, 0: every cell; None for the config's.
+        """
+        sizes = {"frames": frames, "predictions": predictions}
+        if points is None:
             return [("", {**sizes, "points": None})]
-        return [(f"{points or 'no'} points", {**sizes, "points": points}) for points in args.points]
+        return [(f"{number or 'no'} points", {**sizes, "points": number}) for number in points]
 
     def build(self, case: Case) -> Work:
         cfg = case_cfg(case)

@@ -1,6 +1,5 @@
 """Implementations of multi-scale deformable attention against one another, forward and backward."""
 
-import argparse
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from ska_vct.modeling.layers.deform_attn import DEFORM_IMPLEMENTATIONS, require
 
-from .subject import HALF_TYPES, Subject, add_precision, add_sizes, case_cfg, chosen_device, precision_label
+from .subject import HALF_TYPES, Subject, case_cfg, precision_label
 from .work import BenchmarkError, Case, Clock, Work
 
 # Of the three levels that the encoder of the pixel decoder reads, coarse to fine.
@@ -33,27 +32,31 @@ def _problem(name: str, device: str, dim: int) -> str:
 
 class DeformSubject(Subject):
     name = "deform"
-    help = "deformable attention, one implementation against another"
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        add_sizes(parser, batch=1)
-        add_precision(parser)
-        parser.add_argument(
-            "--implementations",
-            nargs="+",
-            choices=tuple(DEFORM_IMPLEMENTATIONS),
-            help="default: all that run here",
-        )
-
-    def options(self, args: argparse.Namespace) -> Sequence[tuple[str, dict]]:
+    def options(
+        self,
+        *,
+        device: str,
+        batch: int = 1,
+        frames: int = 0,
+        amp: Sequence[str] = ("off",),
+        implementations: Sequence[str] | None = None,
+    ) -> Sequence[tuple[str, dict]]:
+        """
+        Args:
+            batch: clips per call.
+            frames: of a clip; 0 for 5.
+            amp: precisions, ``off``, ``bf16`` or ``fp16``.
+            implementations: of ``DEFORM_IMPLEMENTATIONS``; None for all that run on ``device``.
+        """
         # Heads are as wide as the config says; whether a kernel holds them is seen when a row is built.
-        names = args.implementations or runnable(chosen_device(args.device), 1)
+        names = implementations or runnable(device, 1)
         return [
             (
-                f"{name} {precision_label(amp, args.amp)}".strip(),
-                {"implementation": name, "amp": amp, "batch": args.batch, "frames": args.frames},
+                f"{name} {precision_label(precision, amp)}".strip(),
+                {"implementation": name, "amp": precision, "batch": batch, "frames": frames},
             )
-            for amp in args.amp
+            for precision in amp
             for name in names
         ]
 

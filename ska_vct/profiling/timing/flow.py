@@ -1,6 +1,5 @@
 """Flow methods: clips per second, without reading or writing files."""
 
-import argparse
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,29 +10,37 @@ from ska_vct.data.registry import get_facts
 
 from .clips import smooth_pictures
 from .subject import Subject, case_cfg
-from .work import Case, Clock, Work
+from .work import BenchmarkError, Case, Clock, Work
 
 _METHODS = ("dis", "farneback", *RAFT)
 
 
 class FlowSubject(Subject):
     name = "flow"
-    help = "flow methods"
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--methods", nargs="+", choices=_METHODS, default=["dis", "farneback"], help="default: dis farneback"
-        )
-        parser.add_argument("--series", type=int, default=0, help="fields per second; default: INPUT.FLOW.SERIES")
-        parser.add_argument("--frames", type=int, default=0, metavar="N", help="of a clip; default: the subset's")
-        parser.add_argument("--side", type=int, default=384, help="of the pictures (default: %(default)s)")
-        parser.add_argument(
-            "--batch", type=int, default=8, help="pairs that RAFT takes at once (default: %(default)s)"
-        )
-
-    def options(self, args: argparse.Namespace) -> Sequence[tuple[str, dict]]:
-        sizes = {"series": args.series, "frames": args.frames, "side": args.side, "batch": args.batch}
-        return [(method, {**sizes, "method": method}) for method in args.methods]
+    def options(
+        self,
+        *,
+        device: str,
+        methods: Sequence[str] = ("dis", "farneback"),
+        series: int = 0,
+        frames: int = 0,
+        side: int = 384,
+        batch: int = 8,
+    ) -> Sequence[tuple[str, dict]]:
+        """
+        Args:
+            methods: flow methods.
+            series: fields per second; 0 for ``INPUT.FLOW.SERIES``.
+            frames: of a clip; 0 for the subset's.
+            side: of the images, pixels.
+            batch: pairs that RAFT takes at once.
+        """
+        unknown = [method for method in methods if method not in _METHODS]
+        if unknown:
+            raise BenchmarkError(f"Cannot time flow method '{unknown[0]}'; choose one of {', '.join(_METHODS)}.")
+        sizes = {"series": series, "frames": frames, "side": side, "batch": batch}
+        return [(method, {**sizes, "method": method}) for method in methods]
 
     def build(self, case: Case) -> Work:
         cfg = case_cfg(case)

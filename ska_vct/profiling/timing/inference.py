@@ -1,6 +1,5 @@
 """Clips in, semantic maps out; and how much of it is the backbone."""
 
-import argparse
 from collections.abc import Sequence
 from itertools import product
 
@@ -8,7 +7,7 @@ import torch
 from detectron2.modeling import build_model
 
 from .clips import make_clips
-from .subject import Subject, add_precision, add_sizes, autocast, case_cfg, precision_label
+from .subject import Subject, autocast, case_cfg, precision_label
 from .turns import Measurement
 from .work import TOTAL, Case, Clock, Work
 
@@ -18,25 +17,33 @@ _MULTIPLE = 32
 
 class InferenceSubject(Subject):
     name = "infer"
-    help = "clips to semantic maps; total time over that of the backbones"
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        add_sizes(parser, batch=1)
-        add_precision(parser)
-        parser.add_argument("--compile", action="store_true", help="torch.compile against eager")
-        parser.add_argument(
-            "--channels-last", action="store_true", help="weights in channels last, against as built"
-        )
-
-    def options(self, args: argparse.Namespace) -> Sequence[tuple[str, dict]]:
-        result = []
+    def options(
+        self,
+        *,
+        device: str,
+        batch: int = 1,
+        frames: int = 0,
+        amp: Sequence[str] = ("off",),
+        compile: bool = False,
+        channels_last: bool = False,
+    ) -> Sequence[tuple[str, dict]]:
+        """
+        Args:
+            batch: clips per call.
+            frames: of a clip; 0 for the subset's.
+            amp: precisions, ``off``, ``bf16`` or ``fp16``.
+            compile: also with ``torch.compile``.
+            channels_last: also with weights in channels last.
+        """
+        precisions, result = amp, []
         for amp, compiled, last in product(
-            args.amp, (False, True)[: 1 + args.compile], (False, True)[: 1 + args.channels_last]
+            precisions, (False, True)[: 1 + compile], (False, True)[: 1 + channels_last]
         ):
-            words = [precision_label(amp, args.amp)]
-            words += [("eager", "compiled")[compiled]] * args.compile
-            words += [("as built", "channels last")[last]] * args.channels_last
-            options = {"batch": args.batch, "frames": args.frames, "amp": amp}
+            words = [precision_label(amp, precisions)]
+            words += [("eager", "compiled")[compiled]] * compile
+            words += [("as built", "channels last")[last]] * channels_last
+            options = {"batch": batch, "frames": frames, "amp": amp}
             result.append((" ".join(filter(None, words)), {**options, "compile": compiled, "channels_last": last}))
         return result
 

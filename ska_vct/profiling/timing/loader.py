@@ -1,6 +1,5 @@
 """The data loader against the training step that it feeds."""
 
-import argparse
 import gc
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from ska_vct.engine.trainer import Trainer
 from ska_vct.synth import SynthSettings, generate
 
 from .clips import make_clips
-from .subject import PRECISIONS, Subject, case_cfg, short_name
+from .subject import Subject, case_cfg, short_name
 from .training import training_step
 from .turns import Measurement
 from .work import Case, Clock, Work
@@ -31,35 +30,39 @@ _LEAST_FPS = 4
 
 class LoaderSubject(Subject):
     name = "data"
-    help = "clips/s of the loader against clips/s of the training step"
 
     def __init__(self):
         self._folder: tempfile.TemporaryDirectory | None = None
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], metavar="N", help="default: 0 2")
-        parser.add_argument("--batch", type=int, default=2, metavar="N", help="clips (default: %(default)s)")
-        parser.add_argument(
-            "--batches", type=int, default=4, metavar="N", help="per repetition (default: %(default)s)"
-        )
-        parser.add_argument(
-            "--clips", type=int, default=8, metavar="N", help="of the synthetic release (default: %(default)s)"
-        )
-        parser.add_argument(
-            "--picture", type=int, default=0, metavar="PX", help="its pictures' height; default: INPUT.SIZE's"
-        )
-        parser.add_argument("--amp", choices=PRECISIONS, default="off", help="of the training step")
-        parser.add_argument("--no-model", action="store_true", help="the loader alone")
-
-    def options(self, args: argparse.Namespace) -> Sequence[tuple[str, dict]]:
+    def options(
+        self,
+        *,
+        device: str,
+        workers: Sequence[int] = (0, 2),
+        batch: int = 2,
+        batches: int = 4,
+        clips: int = 8,
+        picture: int = 0,
+        amp: str = "off",
+        model: bool = True,
+    ) -> Sequence[tuple[str, dict]]:
+        """
+        Args:
+            workers: numbers of the loader's worker processes.
+            batch: clips.
+            batches: per repetition.
+            clips: of the synthetic release.
+            picture: height of its images; 0 for that of ``INPUT.SIZE``.
+            amp: precision of the training step, ``off``, ``bf16`` or ``fp16``.
+            model: also time the training step.
+        """
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="ska_vct_benchmark_")
         shared = {
-            "batch": args.batch, "batches": args.batches, "clips": args.clips, "picture": args.picture,
-            "folder": self._folder.name,
+            "batch": batch, "batches": batches, "clips": clips, "picture": picture, "folder": self._folder.name,
         }  # fmt: skip
-        rows = [(f"loader, {count} workers", {**shared, "workers": count}) for count in args.workers]
-        return rows if args.no_model else [*rows, (_STEP, {**shared, "amp": args.amp})]
+        rows = [(f"loader, {count} workers", {**shared, "workers": count}) for count in workers]
+        return [*rows, (_STEP, {**shared, "amp": amp})] if model else rows
 
     def build(self, case: Case) -> Work:
         cfg = case_cfg(case)

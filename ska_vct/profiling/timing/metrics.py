@@ -1,6 +1,5 @@
 """The F-score by histogram against the published way, one comparison of all pixels per threshold."""
 
-import argparse
 from collections.abc import Sequence
 
 import torch
@@ -19,13 +18,13 @@ _HISTOGRAM, _LOOP = "histogram", "loop over thresholds"
 
 class MetricsSubject(Subject):
     name = "metrics"
-    help = "the F-score by histogram against a loop over its 255 thresholds"
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--frames", type=int, default=0, metavar="N", help="of a clip; default: the subset's")
-
-    def options(self, args: argparse.Namespace) -> Sequence[tuple[str, dict]]:
-        return [(way, {"way": way, "frames": args.frames}) for way in (_LOOP, _HISTOGRAM)]
+    def options(self, *, device: str, frames: int = 0) -> Sequence[tuple[str, dict]]:
+        """
+        Args:
+            frames: of a clip; 0 for the subset's.
+        """
+        return [(way, {"way": way, "frames": frames}) for way in (_LOOP, _HISTOGRAM)]
 
     def build(self, case: Case) -> Work:
         cfg = case_cfg(case)

@@ -1,6 +1,5 @@
 """The form of a subject: its options, its rows, how one row's work is built, and what follows from the figures."""
 
-import argparse
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,25 +14,24 @@ from .turns import Measurement
 from .work import BenchmarkError, Case, Work
 
 HALF_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-PRECISIONS = ("off", *HALF_TYPES)
 
 
 class Subject:
     """Something to benchmark; subclasses give what is documented here.
 
     Attributes:
-        name: on the command line.
-        help: one line.
+        name: of the subject.
     """
 
     name = ""
-    help = ""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the subject's own options."""
+    def options(self, *, device: str, **options: Any) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """Variants to measure for each config: what the row's name says of it, and options for ``build``.
 
-    def options(self, args: argparse.Namespace) -> Sequence[tuple[str, Mapping[str, Any]]]:
-        """Variants to measure for each config: what the row's name says of it, and options for ``build``."""
+        Args:
+            device: ``cpu`` or ``cuda``.
+            options: the subject's own, each with a default.
+        """
         return [("", {})]
 
     def build(self, case: Case) -> Work:
@@ -44,21 +42,43 @@ class Subject:
         """Sentences that the figures allow."""
         return []
 
-    def cases(self, args: argparse.Namespace) -> list[Case]:
-        """A row for each config, value of ``--vary`` and variant."""
-        key, *values = args.vary or ("",)
+    def cases(
+        self,
+        config_files: Sequence[str],
+        overrides: Sequence[str] = (),
+        *,
+        vary: tuple[str, Sequence[str]] | None = None,
+        device: str = "auto",
+        threads: int = 0,
+        warmup: int = 1,
+        **options: Any,
+    ) -> list[Case]:
+        """A row for each config, value of ``vary`` and variant.
+
+        Args:
+            config_files: one or several configs.
+            overrides: KEY, VALUE, ... for all of them.
+            vary: a key and its values.
+            device: ``cpu``, ``cuda`` or ``auto``.
+            threads, warmup: see :class:`Case`.
+            options: of :meth:`options`.
+
+        Raises:
+            BenchmarkError, ConfigError: something cannot be measured as asked for.
+        """
+        key, values = vary or ("", ())
         if key and not values:
             raise BenchmarkError(f"--vary {key} names no value; write --vary KEY VALUE [VALUE ...].")
-        device = chosen_device(args.device)
+        device = chosen_device(device)
         cases = []
-        for config in args.config_file:
+        for config in config_files:
             for value in values or [None]:
-                changes = [*args.opts, *([key, value] if value is not None else [])]
+                changes = [*overrides, *([key, value] if value is not None else [])]
                 # What is wrong with a config is said before anything is measured.
                 load_cfg(config, changes)
-                for label, options in self.options(args):
+                for label, chosen in self.options(device=device, **options):
                     words = [
-                        short_name(config) if len(args.config_file) > 1 else "",
+                        short_name(config) if len(config_files) > 1 else "",
                         value and f"{key} {value}",
                         label,
                     ]
@@ -68,10 +88,10 @@ class Subject:
                             name=", ".join(filter(None, words)) or short_name(config),
                             config_file=config,
                             opts=tuple(changes),
-                            options=dict(options),
+                            options=dict(chosen),
                             device=device,
-                            threads=args.threads,
-                            warmup=args.warmup,
+                            threads=threads,
+                            warmup=warmup,
                         )
                     )
         return cases
@@ -96,25 +116,12 @@ def case_cfg(case: Case) -> CfgNode:
 
 
 def autocast(device: str, precision: str):
-    """Mixed precision as ``--amp`` names it."""
+    """Mixed precision: ``off``, ``bf16`` or ``fp16``."""
     if precision == "off":
         return nullcontext()
+    if precision not in HALF_TYPES:
+        raise BenchmarkError(f"There is no mixed precision '{precision}'; choose off, {' or '.join(HALF_TYPES)}.")
     return torch.autocast(device_type=device, dtype=HALF_TYPES[precision])
-
-
-def add_sizes(parser: argparse.ArgumentParser, *, batch: int) -> None:
-    """``--batch`` and ``--frames``."""
-    parser.add_argument(
-        "--batch", type=int, default=batch, metavar="N", help="clips per call (default: %(default)s)"
-    )
-    parser.add_argument("--frames", type=int, default=0, metavar="N", help="of a clip; default: the subset's")
-
-
-def add_precision(parser: argparse.ArgumentParser) -> None:
-    """``--amp``, one or several."""
-    parser.add_argument(
-        "--amp", nargs="+", choices=PRECISIONS, default=["off"], help="mixed precision, one row for each named"
-    )
 
 
 def precision_label(precision: str, all_precisions: Sequence[str]) -> str:

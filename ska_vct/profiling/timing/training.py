@@ -1,6 +1,5 @@
 """A training step: forward, losses, backward, AdamW, as the trainer does them."""
 
-import argparse
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,24 +8,25 @@ from detectron2.config import CfgNode
 from ska_vct.engine.trainer import Trainer
 
 from .clips import make_clips
-from .subject import Subject, add_precision, add_sizes, autocast, case_cfg, precision_label
+from .subject import Subject, autocast, case_cfg, precision_label
 from .work import Case, Clock, Work
 
 
 class TrainingSubject(Subject):
     name = "train"
-    help = "a training step, and its peak memory"
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        add_sizes(parser, batch=1)
-        parser.add_argument(
-            "--annotated", type=int, default=0, metavar="N", help="frames with ground truth; default: the subset's"
-        )
-        add_precision(parser)
-
-    def options(self, args: argparse.Namespace) -> Sequence[tuple[str, dict]]:
-        sizes = {"batch": args.batch, "frames": args.frames, "annotated": args.annotated}
-        return [(precision_label(amp, args.amp), {**sizes, "amp": amp}) for amp in args.amp]
+    def options(
+        self, *, device: str, batch: int = 1, frames: int = 0, annotated: int = 0, amp: Sequence[str] = ("off",)
+    ) -> Sequence[tuple[str, dict]]:
+        """
+        Args:
+            batch: clips per step.
+            frames: of a clip; 0 for the subset's.
+            annotated: frames with ground truth; 0 for the subset's.
+            amp: precisions, ``off``, ``bf16`` or ``fp16``.
+        """
+        sizes = {"batch": batch, "frames": frames, "annotated": annotated}
+        return [(precision_label(precision, amp), {**sizes, "amp": precision}) for precision in amp]
 
     def build(self, case: Case) -> Work:
         cfg = case_cfg(case)

@@ -1,6 +1,5 @@
 """Lists of runs, their order and their folders, on stub programs; tables on scores worked by hand."""
 
-import argparse
 import csv
 import json
 import os
@@ -48,12 +47,6 @@ def write_list(tmp_path):
         return path
 
     return write
-
-
-def arguments(path: Path, out: Path, **changes) -> argparse.Namespace:
-    values = {"list": path, "out": out, "rows": None, "seeds": None, "jobs": 1, "threads": 1, "device_ids": []}
-    values |= {"part": (1, 1), "redo": False, "table_only": False, "export": None, "opts": []}
-    return argparse.Namespace(**values | changes)
 
 
 # What a run leaves, as a program that takes its folder: M_J is 80 + its seed, 5 less in row b.
@@ -133,9 +126,9 @@ def test_a_wrong_list_is_one_sentence(write_list, changes, message):
 def test_runs_are_done_once_and_tabulated(write_list, stub, tmp_path, capsys):
     trace, out = stub(), tmp_path / "out"
     lines = []
-    assert ablation.run_ablation(arguments(write_list(), out), say=lines.append)
+    assert ablation.run_ablation(write_list(), out, threads=1, say=lines.append)
     assert trace.read_text() == "a1 b1 a2 b2 "
-    assert ablation.run_ablation(arguments(write_list(), out, export=tmp_path / "docs"), say=lines.append)
+    assert ablation.run_ablation(write_list(), out, export_to=tmp_path / "docs", threads=1, say=lines.append)
     assert trace.read_text() == "a1 b1 a2 b2 " and lines.count("b seed 2: done earlier") == 1
     text = (out / "few.md").read_text()
     # Row a: 81 and 82, mean 81.5, sd sqrt(2 * 0.5 ** 2 / 1) = 0.707; b is 5 less with either seed, so its sd is 0.
@@ -158,35 +151,34 @@ def test_runs_are_done_once_and_tabulated(write_list, stub, tmp_path, capsys):
 
 def test_a_failing_run_is_reported_and_done_again_next_time(write_list, stub, tmp_path):
     trace, lines = stub(fails="a"), []
-    assert not ablation.run_ablation(arguments(write_list(), tmp_path / "out"), say=lines.append)
+    assert not ablation.run_ablation(write_list(), tmp_path / "out", threads=1, say=lines.append)
     assert "    | error: no such thing" in lines and "a seed 1, a seed 2" in lines[-1]
     assert trace.read_text() == "b1 b2 "
     # Without the baseline there are no differences, and the row still has its place in the table of costs.
     assert "Difference" not in (tmp_path / "out" / "few.md").read_text()
     stub()
-    assert ablation.run_ablation(arguments(write_list(), tmp_path / "out"), say=lines.append)
+    assert ablation.run_ablation(write_list(), tmp_path / "out", threads=1, say=lines.append)
     assert trace.read_text() == "b1 b2 a1 a2 "
 
 
 def test_a_run_of_another_config_is_refused_or_put_aside(write_list, stub, tmp_path):
     trace, out = stub(), tmp_path / "out"
-    ablation.run_ablation(arguments(write_list(), out, rows=["a"], seeds=[1]), say=[].append)
-    changed = arguments(write_list(), out, seeds=[1], opts=["SOLVER.MAX_ITER", "7"])
+    ablation.run_ablation(write_list(), out, rows=["a"], seeds=[1], threads=1, say=[].append)
+    changed = {"seeds": [1], "overrides": ["SOLVER.MAX_ITER", "7"], "threads": 1, "say": [].append}
     with pytest.raises(AblationError, match=r"out/a/seed1 with SOLVER\.MAX_ITER 620, now 7; .*--redo"):
-        ablation.run_ablation(changed, say=[].append)
+        ablation.run_ablation(write_list(), out, **changed)
     assert not (out / "b").exists()
-    changed.redo = True
-    ablation.run_ablation(changed, say=[].append)
+    ablation.run_ablation(write_list(), out, redo=True, **changed)
     assert trace.read_text() == "a1 a1 b1 " and len(list((out / "a").glob("seed1.old.*"))) == 1
     # A second seed of the first config would make a row of two: the table says so.
-    ablation.run_ablation(arguments(write_list(), out, rows=["a"], seeds=[2]), say=[].append)
+    ablation.run_ablation(write_list(), out, rows=["a"], seeds=[2], threads=1, say=[].append)
     text = (out / "few.md").read_text()
     assert "**The seeds of row 'A' differ in more than the seed: SOLVER.MAX_ITER.**" in text
 
 
 def test_another_way_of_scoring_scores_again(write_list, stub, tmp_path):
     trace, out = stub(), tmp_path / "out"
-    ablation.run_ablation(arguments(write_list(), out, rows=["a"], seeds=[1]), say=[].append)
+    ablation.run_ablation(write_list(), out, rows=["a"], seeds=[1], threads=1, say=[].append)
     again = read_ablation(write_list(negatives_on=["plain"]))
     assert is_done(out / "a" / "seed1")
     ablation.prepare_runs(again, plan_runs(again, out, rows=["a"], seeds=[1]))
@@ -197,7 +189,7 @@ def test_another_way_of_scoring_scores_again(write_list, stub, tmp_path):
 def test_missing_clips_are_named_before_anything_runs(write_list, stub, tmp_path):
     stub()
     with pytest.raises(AblationError, match="no folder '.*silent-twin'"):
-        ablation.run_ablation(arguments(write_list(splits=["plain", "silent-twin"]), tmp_path / "out"))
+        ablation.run_ablation(write_list(splits=["plain", "silent-twin"]), tmp_path / "out", threads=1)
     assert not (tmp_path / "out" / "a").exists()
 
 

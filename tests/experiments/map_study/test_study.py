@@ -1,6 +1,5 @@
 """The map-only study: its loss and measures by hand, what it reads, and that a study goes on where it stopped."""
 
-import argparse
 import json
 import math
 from pathlib import Path
@@ -127,10 +126,9 @@ def test_only_what_a_module_reads_is_built_and_trained(name, hears_grid):
     assert hears_grid or torch.equal(network.ska(grid, second, flow).motion_map, found)
 
 
-def arguments(path, out, **options):
-    defaults = dict(rows=None, seeds=None, variant=None, steps=2, batch=4, lr=1e-3, train_clips=4)
-    defaults |= dict(table_only=False, progress=False)
-    return argparse.Namespace(list=str(path), out=str(out), **defaults | options)
+def study(path, out, *, steps=2, **options):
+    settings = StudySettings(steps=steps, batch=4, lr=1e-3, train_clips=4)
+    run_study(path, out, settings=settings, progress=False, **options)
 
 
 @pytest.fixture
@@ -149,9 +147,9 @@ def listed(benchmark, tmp_path):
 
 def test_a_study_goes_on_where_it_stopped_and_refuses_other_settings(listed, tmp_path):
     out, lines = tmp_path / "out", []
-    run_study(arguments(listed, out, rows=["temporal"], seeds=[1]), say=lines.append)
+    study(listed, out, rows=["temporal"], seeds=[1], say=lines.append)
     first = (out / "temporal" / "seed1" / "study.json").read_bytes()
-    run_study(arguments(listed, out), say=lines.append)
+    study(listed, out, say=lines.append)
     assert "1 of 4 runs are there." in lines and (out / "temporal" / "seed1" / "study.json").read_bytes() == first
     table = json.loads((out / "table.json").read_text())
     assert {row["name"]: len(row["runs"]) for row in table["rows"]} == {"temporal": 2, "magnitude": 2}
@@ -160,8 +158,8 @@ def test_a_study_goes_on_where_it_stopped_and_refuses_other_settings(listed, tmp
     text = (out / "table.md").read_text()
     assert "| naive " in text and "silent-mover, difference" in text
     with pytest.raises(AblationError, match="other values of steps"):
-        run_study(arguments(listed, out, steps=3), say=lines.append)
-    run_study(arguments(listed, out, steps=3, table_only=True), say=lines.append)
+        study(listed, out, steps=3, say=lines.append)
+    study(listed, out, steps=3, table_only=True, say=lines.append)
 
 
 def test_variants_of_the_command_line_join_the_list(listed):

@@ -13,8 +13,9 @@ from ska_vct.data.avsbench.subsets import AVSS_CLASSES, S4_CATEGORIES
 from ska_vct.data.catalog import load_records
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.experiments.robustness.class_groups import CLASS_GROUPS, groups_of
-from ska_vct.experiments.robustness.conditions import CONDITIONS, ConditionMapper, silence, white_noise
+from ska_vct.experiments.robustness.conditions import ConditionMapper, silence, white_noise
 from ska_vct.experiments.robustness.donors import any_donors, off_screen_donors
+from ska_vct.experiments.robustness.names import CONDITIONS
 from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING, ClipError
 from ska_vct.synth import SynthSettings, generate
 from ska_vct.synth.truth import read_objects, truth_path

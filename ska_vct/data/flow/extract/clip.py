@@ -8,9 +8,10 @@ import av
 import cv2
 import numpy as np
 
-from ska_vct.data.flow.frame_pairs import SOURCES, SingleImageError, read_pairs
+from ska_vct.data.flow.frame_pairs import SingleImageError, read_pairs
 from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs, pair_flow
 from ska_vct.data.flow.methods.registry import RAFT, flow_method_names
+from ska_vct.data.flow.names import SOURCES
 from ska_vct.data.flow.store import FLOW_VERSIONS, FlowError, FlowRecord, write_flow
 
 # Largest speed that is stored, pixels per second, below what float16 holds.

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from ska_vct.data.flow.extract.run import FlowSummary, compute_flow
 from ska_vct.data.flow.store import FlowError
 
-CLUSTERS = ("slurm", "local")
-
 
 def submit_flow(
     cluster: str,

@@ -19,10 +19,8 @@ import cv2
 import numpy as np
 
 from ska_vct.data.facts import SAMPLE_TIME
+from ska_vct.data.flow.names import MIN_SIDE
 from ska_vct.data.flow.store import FlowError
-
-# DIS works on patches of 8 x 8 at half resolution and returns nothing useful below this side.
-MIN_SIDE = 24
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,104 @@
+"""``ska-vct-train`` and ``ska-vct-eval``; ``tools/train_net.py`` in a checkout."""
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+
+from ska_vct.evaluation.names import CONVENTIONS
+from ska_vct.utils.cli import one_sentence_errors
+
+_TRAIN = """Train or score SKA-VCT.
+
+Examples:
+    {program} --config configs/synth/quickstart.yaml
+    {program} --config configs/ms3/swin_b_384.yaml --num-gpus 2 MODEL.AUDIO.WEIGHTS vggish.pth
+    {program} --config configs/ms3/swin_b_384.yaml --resume
+    {program} --config configs/ms3/swin_b_384.yaml --eval-only MODEL.WEIGHTS model_best.pth
+    {program} --config configs/ms3/swin_b_384.yaml --eval-only --metric-convention tpavi \\
+        MODEL.WEIGHTS model_best.pth TEST.SAVE_PREDICTIONS True
+    torchrun --nproc-per-node 2 {module} --config configs/ms3/swin_b_384.yaml
+
+Everything goes to OUTPUT_DIR (default: output/<folder>/<name> of the config): model_best.pth, the last
+checkpoints, config.yaml, metrics.json, TensorBoard events, and inference/<dataset>/ with scores of every
+convention (results.json, results.md, per_clip.csv) and, if saved, predictions.
+"""
+_EVAL = """Score SKA-VCT's weights on DATASETS.TEST.
+
+Examples:
+    {program} --config configs/ms3/swin_b_384.yaml MODEL.WEIGHTS model_best.pth
+    {program} --config ms3/swin_b_384 --metric-convention tpavi MODEL.WEIGHTS model_best.pth \\
+        TEST.SAVE_PREDICTIONS True
+
+Scores of every convention (results.json, results.md, per_clip.csv) and, if saved, predictions go to
+OUTPUT_DIR/inference/<dataset>/ (default of OUTPUT_DIR: output/<folder>/<name> of the config).
+"""
+
+
+def build_parser(description: str, *, scores_only: bool = False) -> argparse.ArgumentParser:
+    """The options of training and scoring."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    # fmt: off
+    add("--config-file", "--config", default="", metavar="FILE",
+        help="config file or its name, e.g. configs/synth/quickstart.yaml")
+    add("--resume", action="store_true", help="continue from the output folder's last checkpoint, if there is one")
+    if not scores_only:
+        add("--eval-only", action="store_true",
+            help="score MODEL.WEIGHTS (or, with --resume, the last checkpoint) on DATASETS.TEST")
+    add("--num-gpus", type=int, default=None, metavar="N",
+        help="processes, one GPU each; 0: one process on the CPU; default: 1 if there is a GPU, else 0")
+    add("--num-machines", type=int, default=1, metavar="N", help="machines of the run (default: %(default)s)")
+    add("--machine-rank", type=int, default=0, metavar="N", help="number of this machine, from 0")
+    add("--dist-url", default="auto", metavar="URL",
+        help="where processes meet, e.g. tcp://host:port; default: auto")
+    add("--check", action=argparse.BooleanOptionalAction, default=True,
+        help="look at the datasets' files for some seconds first (default), so that none stops the run later")
+    add("--metric-convention", choices=CONVENTIONS,
+        help="whose scores count; default: TEST.CONVENTION of the config (docs/scores.md)")
+    add("opts", nargs=argparse.REMAINDER,
+        help='changes to the config: "KEY VALUE" pairs, e.g. SOLVER.BASE_LR 0.0002')
+    # fmt: on
+    return parser
+
+
+def run(args: argparse.Namespace, *, eval_only: bool) -> None:
+    """Train or score in as many processes as ``args`` says."""
+    with one_sentence_errors():
+        from ska_vct.engine.launch import launch
+        from ska_vct.engine.trainer import train_or_evaluate
+
+        launch(
+            partial(
+                train_or_evaluate,
+                args.config_file,
+                args.opts,
+                eval_only=eval_only,
+                resume=args.resume,
+                num_gpus=args.num_gpus,
+                check=args.check,
+                convention=args.metric_convention,
+            ),
+            num_gpus=args.num_gpus,
+            on_cpu=("MODEL.DEVICE", "cpu") in zip(args.opts, args.opts[1:], strict=False),
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+        )
+
+
+def main(
+    arguments: Sequence[str] | None = None, *, program: str = "ska-vct-train", module: str = "-m ska_vct.cli.train"
+) -> None:
+    """``ska-vct-train``."""
+    args = build_parser(_TRAIN.format(program=program, module=module)).parse_args(arguments)
+    run(args, eval_only=args.eval_only)
+
+
+def main_eval(arguments: Sequence[str] | None = None) -> None:
+    """``ska-vct-eval``."""
+    args = build_parser(_EVAL.format(program="ska-vct-eval"), scores_only=True).parse_args(arguments)
+    run(args, eval_only=True)
+
+
+if __name__ == "__main__":
+    main()

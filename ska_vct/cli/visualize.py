@@ -1,0 +1,64 @@
+"""``ska-vct-visualize``; ``tools/visualize.py`` in a checkout."""
+
+import argparse
+from collections.abc import Sequence
+
+from ska_vct.utils.cli import one_sentence_errors
+
+_DESCRIPTION = """Draw inputs and predictions of a model: contact sheets, videos with audio, and an index page.
+
+Examples:
+    {program} --config configs/synth/quickstart.yaml \\
+        --weights output/synth/quickstart/model_best.pth --dataset avsbench_ms3_test --num 8 --out output/pictures
+    {program} --config configs/s4/swin_b_384.yaml --weights model_best.pth \\
+        --dataset avsbench_s4_test --clips test/dog_barking/abc --out output/pictures
+    {program} --config configs/ms3/swin_b_384.yaml --dataset avsbench_ms3_test \\
+        --predictions output/ms3/swin_b_384/inference/avsbench_ms3_test/predictions --out output/pictures
+
+Predictions are saved by ska-vct-eval or tools/train_net.py --eval-only, with TEST.SAVE_PREDICTIONS True.
+"""
+
+
+def build_parser(program: str) -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        description=_DESCRIPTION.format(program=program), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--config-file", "--config", required=True, metavar="FILE", help="the model's config, or its name")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--weights", metavar="FILE", help="checkpoint; default: MODEL.WEIGHTS of the config")
+    source.add_argument("--predictions", metavar="DIR", help="draw saved predictions instead of running the model")
+    add("--dataset", metavar="NAME", help="dataset; default: the first of DATASETS.TEST")
+    add("--num", type=int, default=8, help="clips, spread over the dataset (default: %(default)s)")
+    add("--clips", nargs="+", default=[], metavar="ID", help="these clips instead")
+    add("--out", required=True, metavar="DIR", help="folder for the images")
+    add("--no-video", action="store_true", help="contact sheets only")
+    add("--num-gpus", type=int, default=None, help="0: CPU; default: a GPU if there is one")
+    add("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, *, program: str = "ska-vct-visualize") -> None:
+    """``ska-vct-visualize``."""
+    args = build_parser(program).parse_args(arguments)
+    with one_sentence_errors():
+        from ska_vct.engine.visualize import visualize
+
+        files = visualize(
+            args.config_file,
+            args.opts,
+            out=args.out,
+            weights=args.weights,
+            predictions=args.predictions,
+            dataset=args.dataset,
+            clips=args.clips,
+            num=args.num,
+            video=not args.no_video,
+            num_gpus=args.num_gpus,
+        )
+        print(f"{files[0]} and {len(files) - 1} more files in {args.out}")
+
+
+if __name__ == "__main__":
+    main()
