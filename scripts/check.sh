@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up, if need be, and check the code without running it: formatter, linter, type checker.
+# Set up if needed, and check the code without running it: formatter, linter, type checker.
 #   bash scripts/check.sh
 #   bash scripts/check.sh --no-venv      in the current Python environment
 set -euo pipefail

@@ -19,10 +19,10 @@ def main() -> int:
         results = json.loads((folder / "test" / "inference" / TEST_SET / "results.json").read_text())
         measured = json.loads((folder / "training.json").read_text())
     except FileNotFoundError as error:
-        print(f"error: {error.filename} is missing; run scripts/quickstart.sh to its end.", file=sys.stderr)
+        print(f"error: {error.filename} is missing; let scripts/quickstart.sh finish first.", file=sys.stderr)
         return 1
     scores, convention = results["sem_seg"], results["convention"]
-    # results of an older version do not name it
+    # Results of version 0.1.0 do not name it.
     threshold = results.get("m_f_threshold", {}).get(convention)
     named = f"convention '{convention}'" + (f", threshold: {threshold}" if threshold else "")
     rows = [
@@ -31,7 +31,7 @@ def main() -> int:
         ("M_F", f"{scores['M_F']:.2f} % ({named})"),
         ("training", f"{measured['seconds']:.0f} s"),
         ("peak memory", f"{measured['peak_bytes'] / 2**30:.2f} GiB (training, all processes)"),
-        ("images", str(folder / "pictures")),
+        ("images", str(folder / "images")),
         ("weights", str(folder / "train" / "model_best.pth")),
     ]
     width = max(len(name) for name, _ in rows)

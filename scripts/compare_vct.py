@@ -1,4 +1,4 @@
-"""Measure SKA-VCT against the published VCT code on one machine, with equal weights and inputs.
+"""Compare SKA-VCT with the published VCT code on one machine, with equal weights and inputs.
 
 Examples:
     git clone https://github.com/spyflying/VCT_AVS
@@ -7,15 +7,15 @@ Examples:
         --json output/vct.json --markdown output/vct.md
     python scripts/compare_vct.py --vct VCT_AVS --backbone tiny --repeat 1 --json try.json --markdown try.md
 
-Each measurement runs in a process of its own, VCT and ours in turn. What is done is kept in the JSON file, so an
-interrupted call goes on where it stopped. docs/performance.md says what is counted.
+Each measurement runs in a separate process, alternating between VCT and ours. The JSON file keeps the results, so
+an interrupted run continues where it stopped. docs/performance.md explains what is measured.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-# The project of this script goes before an installed one.
+# This checkout takes precedence over an installed package.
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 try:
@@ -43,38 +43,41 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=None,
         help="only with, or only without, the pre-mask encoder; default: both",
     )
-    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="processes per side; default: 3")
-    parser.add_argument("--threads", type=int, metavar="N", help="of the CPU; default: PyTorch's")
+    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="processes per program; default: 3")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads; default: PyTorch's")
     parser.add_argument("--clips", type=int, default=1, metavar="N", help="clips per batch; default: 1")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
-    parser.add_argument("--amp", action="store_true", help="float16 autocast on both sides (cuda)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if available")
+    parser.add_argument("--amp", action="store_true", help="float16 autocast in both programs (cuda)")
     parser.add_argument(
-        "--full", action=argparse.BooleanOptionalAction, default=True, help="SKA-VCT with all modules as well"
+        "--full",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="also measure SKA-VCT with all its modules",
     )
     parser.add_argument(
-        "--backbone", choices=BACKBONES, default="swin_b", help="tiny: to see that all parts work; no figures"
+        "--backbone", choices=BACKBONES, default="swin_b", help="tiny: only checks that all parts work"
     )
-    parser.add_argument("--redo", action="store_true", help="measure the parts anew that the JSON file holds")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help='changes to our config: "KEY VALUE" pairs')
+    parser.add_argument("--redo", action="store_true", help="repeat measurements that the JSON file already holds")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help='overrides for our config: "KEY VALUE" pairs')
     parser.add_argument("--json", required=True, type=Path, metavar="OUT", help="all figures")
     parser.add_argument("--markdown", required=True, type=Path, metavar="OUT", help="the tables")
     return parser.parse_args(argv)
 
 
 def compare(args: argparse.Namespace) -> str:
-    """Measure what is missing, write both files, and return the tables."""
+    """Run the missing measurements, write both files, and return the tables."""
     vct = check_clone(args.vct)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         raise ComparisonError("--device cuda: PyTorch finds no GPU here.")
     if args.amp and device == "cpu":
-        raise ComparisonError("--amp needs a GPU: the published code knows mixed precision on CUDA only.")
+        raise ComparisonError("--amp needs a GPU: the published code supports mixed precision on CUDA only.")
     for name in ("repeat", "clips", "threads"):
         value = getattr(args, name)
         if value is not None and value < 1:
             raise ComparisonError(f"--{name} must be at least 1, got {value}.")
     root = Path(__file__).resolve().parents[1]
-    load_cfg(root / "configs" / "ms3" / "swin_b_384.yaml", args.opts)  # wrong keys are to be found now
+    load_cfg(root / "configs" / "ms3" / "swin_b_384.yaml", args.opts)  # finds wrong keys before anything runs
     settings = Settings(
         device=device,
         threads=args.threads or torch.get_num_threads(),

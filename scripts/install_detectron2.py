@@ -1,7 +1,7 @@
-"""Put Detectron2 into the Python environment that runs this script, whatever its version.
+"""Install Detectron2 into the environment of the Python that runs this script.
 
-Any Detectron2 that already imports is kept. Otherwise: the pure Python part of a published build of its main
-branch (nothing of SKA-VCT needs the compiled one), else its GitHub repository.
+An existing Detectron2 that imports is kept. Otherwise the Python part of a published build of its main branch is
+installed (SKA-VCT does not need the compiled part), or, if that fails, its GitHub repository.
 
 Example: python scripts/install_detectron2.py
 """
@@ -30,16 +30,16 @@ REQUIRES = (
 
 
 def find_detectron2() -> tuple[str, str] | None:
-    """Version and folder of a Detectron2 that imports here; None when there is none.
+    """Version and folder of an importable Detectron2; None if there is none.
 
     Raises:
-        RuntimeError: there is one, but importing it fails.
+        RuntimeError: it is installed, but importing it fails.
     """
     code = (
         "import detectron2, detectron2.engine as e; print(detectron2.__version__); print(detectron2.__path__[0])"
     )
     exists = "import importlib.util, sys; sys.exit(importlib.util.find_spec('detectron2') is None)"
-    # A fresh interpreter in an empty folder: a checkout of Detectron2 in the current one does not count.
+    # A new interpreter in an empty folder, so that a checkout in the current folder is not found.
     with tempfile.TemporaryDirectory() as empty:
         if subprocess.run([sys.executable, "-c", exists], cwd=empty).returncode:
             return None
@@ -52,16 +52,16 @@ def find_detectron2() -> tuple[str, str] | None:
 
 
 def repack(source: Path, folder: Path) -> Path:
-    """Write a wheel for every Python with ``detectron2/`` of ``source`` alone, without its compiled file.
+    """Write a wheel for any Python with only ``detectron2/`` of ``source``, without its compiled file.
 
-    The upload's other package, a stray ``tools``, would shadow the ``tools/`` of every project.
+    The upload also contains a stray package ``tools``, which would shadow every project's ``tools/``.
 
     Args:
         source: the downloaded wheel.
-        folder: where the new wheel goes.
+        folder: receives the new wheel.
 
     Raises:
-        ValueError: ``source`` is not the file whose contents were compared with Detectron2's repository.
+        ValueError: ``source`` is not the file that was compared with Detectron2's repository.
     """
     found = hashlib.sha256(source.read_bytes()).hexdigest()
     if found != SOURCE_SHA256:
@@ -97,7 +97,7 @@ def _pip(*args: str) -> None:
 
 
 def install_from_registry() -> None:
-    """Download, check, repack and install the published build."""
+    """Download, verify, repack and install the published build."""
     with tempfile.TemporaryDirectory() as temp:
         target = [
             "--python-version",
@@ -112,7 +112,7 @@ def install_from_registry() -> None:
         _pip("download", "-qq", "--no-deps", "--only-binary=:all:", *target, "--dest", temp, SOURCE)
         wheels = list(Path(temp).glob("sal_detectron2-*.whl"))
         if len(wheels) != 1:
-            raise FileNotFoundError(f"pip downloaded no wheel of {SOURCE}.")
+            raise FileNotFoundError(f"pip did not download a wheel of {SOURCE}.")
         _pip("install", "-qq", "--no-deps", str(repack(wheels[0], Path(temp))))
 
 
@@ -131,7 +131,7 @@ def main() -> int:
                 try:
                     install()
                 except (subprocess.CalledProcessError, OSError, ValueError, zipfile.BadZipFile) as error:
-                    print(f"    {install.__name__.replace('_', ' ')} did not work: {error}", file=sys.stderr)
+                    print(f"    {install.__name__.replace('_', ' ')} failed: {error}", file=sys.stderr)
                 else:
                     break
             found = find_detectron2()
@@ -140,7 +140,7 @@ def main() -> int:
         return 1
     if found is None:
         print(
-            f"Detectron2 could not be installed: neither {SOURCE} nor its GitHub repository could be used; "
+            f"Detectron2 could not be installed: neither {SOURCE} nor its GitHub repository worked; "
             "install it by hand (https://detectron2.readthedocs.io/tutorials/install.html) and run this again.",
             file=sys.stderr,
         )

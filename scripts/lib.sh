@@ -1,4 +1,4 @@
-# Stages of the set-up; sourced by quickstart.sh and test.sh, which run from the repository's root.
+# Stages of the set-up, sourced by quickstart.sh, check.sh and test.sh, which run in the repository's root folder.
 # Sets PYTHON to the interpreter to use.
 
 STAGE_NAMES=()
@@ -11,12 +11,12 @@ fail() {
     exit 1
 }
 
-# stage NAME COMMAND...: run a command, print its name before and its time after it.
+# stage NAME COMMAND...: run a command and print its name before and its time after.
 stage() {
     local name=$1 start=$SECONDS
     shift
     echo "==> $name"
-    "$@" || fail "'$name' did not work; what went wrong is said above. Run this script again to continue from there."
+    "$@" || fail "'$name' failed; the reason is above. Run this script again to continue from there."
     local took=$((SECONDS - start))
     STAGE_NAMES+=("$name")
     STAGE_TIMES+=("$took")
@@ -42,12 +42,12 @@ choose_python() {
     if [ "$USE_VENV" = 1 ] && is_supported "$VENV/bin/python"; then
         PYTHON=$VENV/bin/python
     else
-        PYTHON=$(find_python) || fail "no Python >= 3.10 found; install one, or name it: PYTHON=/path/to/python bash $0"
+        PYTHON=$(find_python) || fail "no Python >= 3.10 found; install one, or set its path: PYTHON=/path/to/python bash $0"
     fi
     if [ "$USE_VENV" = 1 ]; then
         if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
             "$PYTHON" -m venv "$VENV" \
-                || fail "$PYTHON cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv"
+                || fail "$PYTHON cannot create a virtual environment; on Debian or Ubuntu: apt install python3-venv"
         fi
         PYTHON=$VENV/bin/python
     elif ! "$PYTHON" -m pip --version >/dev/null 2>&1; then
@@ -56,7 +56,7 @@ choose_python() {
     echo "    $("$PYTHON" --version) ($PYTHON)"
 }
 
-# A progress bar for people; in a log only what goes wrong.
+# Shows progress in a terminal, and only errors in a log.
 pip_install() {
     local quiet=-qq
     [ -t 1 ] && quiet=-q
@@ -72,12 +72,12 @@ install_packages() {
             echo "    unchanged"
             return
         fi
-        echo "    downloading, a few GB the first time"
+        echo "    downloading a few GB the first time"
         pip_install -r requirements.txt -r requirements-dev.txt -c constraints.txt || return 1
         printf '%s\n' "$wanted" >"$stamp.tmp" && mv "$stamp.tmp" "$stamp"
         return
     fi
-    # Somebody's own environment: what is there stays as it is, what is missing is added.
+    # The user's own environment: existing packages stay as they are, missing ones are added.
     local missing
     missing=$("$PYTHON" scripts/missing_packages.py) || return 1
     if [ -n "$missing" ]; then
@@ -108,5 +108,5 @@ print_times() {
     for i in "${!STAGE_NAMES[@]}"; do
         printf '    %-28s %5d s\n' "${STAGE_NAMES[$i]}" "${STAGE_TIMES[$i]}"
     done
-    printf '    %-28s %5d s\n' "in all" "$SECONDS"
+    printf '    %-28s %5d s\n' "total" "$SECONDS"
 }

@@ -1,4 +1,4 @@
-"""Run a command; note how long it took and how much memory it and its children used at the same time.
+"""Run a command and record its time and the peak memory of the process tree.
 
 Example:
     python scripts/measure.py measured.json -- python tools/train_net.py --config configs/synth/quickstart.yaml
@@ -18,7 +18,7 @@ SECONDS_BETWEEN = 0.5
 
 
 def tree_memory(root: int) -> int:
-    """Resident bytes of process ``root`` and all below it; shared pages of forked children count once."""
+    """Resident bytes of process ``root`` and its descendants; shared pages count once."""
     parents, total = {}, 0
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -48,7 +48,7 @@ def _proportional(process: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("result", type=Path, help="JSON file; of an earlier, interrupted run the time is added")
+    parser.add_argument("result", type=Path, help="JSON file; the time of an earlier, interrupted run is added")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
     args = parser.parse_args()
     command = args.command[1:] if args.command[:1] == ["--"] else args.command

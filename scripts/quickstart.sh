@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From a bare Python >= 3.10 to scores and pictures: set up, make synthetic MS3, train, score, draw.
-# Run it again at any time: finished stages are skipped, an interrupted training goes on.
+# From a bare Python >= 3.10 to scores and contact sheets: set-up, synthetic MS3, training, scoring, drawing.
+# Can be run again at any time: finished stages are skipped, interrupted training continues.
 #   bash scripts/quickstart.sh
 #   bash scripts/quickstart.sh --setup-only   only the environment
 #   bash scripts/quickstart.sh --no-venv      in the current Python environment
@@ -25,8 +25,8 @@ for argument in "$@"; do
     esac
 done
 
-# once NAME RESULT WANTED COMMAND...: skip a command that finished earlier with the same WANTED text and whose RESULT
-# is still there.
+# once NAME RESULT WANTED COMMAND...: skip a command that already finished with the same WANTED text and whose RESULT
+# still exists.
 once() {
     local stamp=$OUT/.done/$1 result=$2 wanted=$3
     shift 3
@@ -51,11 +51,11 @@ make_data() {
 }
 
 train() {
-    # A model of other sizes cannot be continued: an old run with another config is put aside.
+    # A run with another config cannot be continued, so it is moved aside.
     if [ -d "$OUT/train" ] && [ "$(config_text)" != "$(cat "$OUT/.config" 2>/dev/null)" ]; then
         local aside
         aside=$OUT.old.$(date +%Y%m%d-%H%M%S)
-        echo "    the config has changed: the earlier run is now in $aside"
+        echo "    the config has changed: the earlier run was moved to $aside"
         mv "$OUT" "$aside"
         mkdir -p "$OUT/.done"
         [ -f "$aside/.done/data" ] && cp "$aside/.done/data" "$OUT/.done/data"
@@ -72,8 +72,8 @@ score() {
 }
 
 draw() {
-    once draw "$OUT/pictures" "$(config_text)" "$PYTHON" tools/visualize.py --config "$CONFIG" \
-        --weights "$OUT/train/model_best.pth" --dataset avsbench_ms3_test --num 8 --out "$OUT/pictures"
+    once draw "$OUT/images" "$(config_text)" "$PYTHON" tools/visualize.py --config "$CONFIG" \
+        --weights "$OUT/train/model_best.pth" --dataset avsbench_ms3_test --num 8 --out "$OUT/images"
 }
 
 setup_environment

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Set up, if need be, and run the tests. Arguments after --no-venv go to pytest:
+# Set up if needed, and run the tests. Arguments after --no-venv go to pytest:
 #   bash scripts/test.sh
 #   bash scripts/test.sh tests/engine -x
 #   bash scripts/test.sh -m slow
 #   bash scripts/test.sh --no-venv            in the current Python environment
-#   TEST_PROCESSES=8 bash scripts/test.sh     on more cores than two
+#   TEST_PROCESSES=8 bash scripts/test.sh     with more than two cores
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib.sh
@@ -24,7 +24,7 @@ setup_environment
 echo "==> Tests"
 start=$SECONDS
 status=0
-# One process a core, each with one thread: threads that wait for each other on a busy core cost minutes.
+# One single-threaded process per core: threads that wait for each other on a busy core cost minutes.
 OMP_NUM_THREADS=1 "$PYTHON" -m pytest --numprocesses "${TEST_PROCESSES:-2}" --dist loadfile "$@" || status=$?
 STAGE_NAMES+=("Tests")
 STAGE_TIMES+=($((SECONDS - start)))

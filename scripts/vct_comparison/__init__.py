@@ -1,1 +1,1 @@
-"""Parts of ``scripts/compare_vct.py``: inputs, the two sides, what is measured, the table."""
+"""Parts of ``scripts/compare_vct.py``: inputs, the two programs, measurements, tables."""

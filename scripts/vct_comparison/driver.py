@@ -1,4 +1,4 @@
-"""Which jobs are to be done, each in a process of its own, and the JSON file that remembers them."""
+"""Runs the measurements, each in a separate process, and keeps their results in a JSON file."""
 
 import json
 import os
@@ -18,21 +18,21 @@ from .report import GIB, SIDES, WITH_MODEL, key_of, markdown
 _WORKER = Path(__file__).with_name("worker.py")
 _ROOT = _WORKER.parents[2]
 _SUBSETS = {"infer": "ms3", "train_ms3": "ms3", "train_s4": "s4"}
-# Largest relative difference of what both sides compute from equal weights and inputs. Attention masks and the
-# grouping of pixels are thresholds, so rounding flips single cells; the criterion draws its points at random.
+# Largest relative difference between both programs' outputs for equal weights and inputs. Attention masks and
+# pixel grouping are thresholds, so rounding flips single cells; the criterion samples its points at random.
 TOLERANCE = {"maps": 1e-3, "deform": 1e-4, "fscore": 1e-5, "criterion": 0.02, "masks_criterion": 0.02}
-# Memory that VCT's Swin-B takes at most with one clip on the CPU, model included, with and without the pre-mask
-# encoder; a first guard against bringing a machine down.
+# Upper bound of the memory of VCT's Swin-B with one clip on the CPU, model included, with and without the pre-mask
+# encoder; protects the machine from running out of memory.
 _NEEDS_GIB = {"infer": (6, 4), "train": (21, 14)}
 
 
 class ComparisonError(InputError):
-    """The comparison cannot be made; the message says why and what to do."""
+    """The comparison is not possible; the message says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What figures of one JSON file have in common."""
+    """The conditions that all figures of one JSON file share."""
 
     device: str
     threads: int
@@ -45,24 +45,24 @@ class Settings:
 
 
 def check_clone(folder: str | os.PathLike) -> Path:
-    """The clone's absolute path.
+    """Absolute path of the clone.
 
     Raises:
-        ComparisonError: there is no such folder, or it is no clone of VCT_AVS.
+        ComparisonError: the folder does not exist, or is not a clone of VCT_AVS.
     """
     path = Path(folder).expanduser().resolve()
     if not path.is_dir():
         raise ComparisonError(
-            f"--vct: there is no folder '{folder}'; clone https://github.com/spyflying/VCT_AVS and name that."
+            f"--vct: there is no folder '{folder}'; clone https://github.com/spyflying/VCT_AVS and name it."
         )
     missing = [mark for mark in MARKS if not (path / mark).is_file()]
     if missing:
-        raise ComparisonError(f"--vct: '{folder}' is no clone of VCT_AVS, it has no {missing[0]}.")
+        raise ComparisonError(f"--vct: '{folder}' is not a clone of VCT_AVS: {missing[0]} is missing.")
     return path
 
 
 def commit_of(folder: Path) -> str:
-    """Commit of a checkout, with ``+`` where files were changed; ``unknown`` without git."""
+    """Commit of a checkout, with ``+`` if files are modified; ``unknown`` without git."""
     git = ["git", "-C", str(folder)]
     try:
         inside = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True)
@@ -76,7 +76,7 @@ def commit_of(folder: Path) -> str:
 
 
 def available_bytes() -> int | None:
-    """Memory that new processes can have without swapping; None where that is not known."""
+    """Memory available to new processes without swapping; None if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -85,7 +85,7 @@ def available_bytes() -> int | None:
 
 
 class Comparison:
-    """Does what is missing in a JSON file, and writes it after every job."""
+    """Runs the measurements that a JSON file lacks, and writes the file after each one."""
 
     def __init__(self, *, vct: Path, settings: Settings, path: Path, sides: Iterable[str] = SIDES):
         """
@@ -105,7 +105,7 @@ class Comparison:
         self.data = {"settings": asdict(settings), "machine": {}, "agreement": {}, "runs": {}}
 
     def load(self, *, forget: Iterable[str] = ()) -> None:
-        """Take up what the file holds.
+        """Read the existing results.
 
         Args:
             forget: parts to be measured again.
@@ -116,22 +116,24 @@ class Comparison:
             data = json.loads(self.path.read_text())
             before, _, _, _ = (data[name] for name in self.data)
         except (json.JSONDecodeError, KeyError, TypeError):
-            raise ComparisonError(f"--json: '{self.path}' holds no comparison; name another file.") from None
+            raise ComparisonError(
+                f"--json: '{self.path}' does not hold a comparison; name another file."
+            ) from None
         for key in [key for key in data["runs"] if key.split("/")[0] in set(forget)]:
             del data["runs"][key]
         now = asdict(self.settings)
         differ = [name for name in now if before.get(name) != now[name]]
         if differ and any(data["runs"].values()):
-            what = ", ".join(f"{name} {before.get(name)} there, {now[name]} now" for name in differ)
+            what = ", ".join(f"{name} was {before.get(name)} and is {now[name]}" for name in differ)
             raise ComparisonError(
-                f"--json: '{self.path}' was made under other conditions ({what}); name another file, "
-                "or --redo all parts."
+                f"--json: '{self.path}' was measured under other conditions ({what}); name another "
+                "file, or repeat all parts with --redo."
             )
         if not differ:
             self.data = data
 
     def run(self, parts: Iterable[str], *, pre_masks: Iterable[bool], rounds: int) -> None:
-        """Measure what is missing.
+        """Run the missing measurements.
 
         Args:
             parts: of ``report.PARTS``.
@@ -197,7 +199,7 @@ class Comparison:
                     self._save()
 
     def _compare_outputs(self, part: str, side: str, result: dict) -> None:
-        """Parts without a model bring a summary of what they computed."""
+        """Parts without a model return a summary of their outputs."""
         outputs = result.pop("outputs", None)
         if outputs is None:
             return
@@ -214,31 +216,31 @@ class Comparison:
         if not found["largest"] <= tolerance:
             raise ComparisonError(
                 f"{name}: ours differs from VCT by {found['largest']:.1e} of the largest value, more than "
-                f"{tolerance:g}; unequal things are not timed."
+                f"{tolerance:g}; programs that disagree are not timed."
             )
         self.data["agreement"][name] = found
         self._save()
 
     def _fits(self, part: str, pre_mask: bool) -> bool:
-        """Whether there is memory enough; prints why not."""
+        """Whether there is enough memory; prints a message if not."""
         available = available_bytes()
         if self.settings.device != "cpu" or self.settings.backbone != "swin_b" or available is None:
             return True
         needs = _NEEDS_GIB["infer" if part == "infer" else "train"][0 if pre_mask else 1] * self.settings.clips
         if needs * GIB > available:
             print(
-                f"{key_of(part, pre_mask)}: left out, VCT takes up to {needs} GiB and {available / GIB:.1f} "
-                "GiB are available; call again when there is more.",
+                f"{key_of(part, pre_mask)}: skipped: VCT needs up to {needs} GiB and {available / GIB:.1f} "
+                "GiB are available; run again when more is free.",
                 flush=True,
             )
         return needs * GIB <= available
 
     def _job(self, task: str, *, side: str, pre_mask: bool = False, **more) -> dict:
-        """Run one job in a process of its own and return what it found."""
+        """Run one job in a separate process and return its result."""
         if commit_of(_ROOT) != self.settings.our_commit:
             raise ComparisonError(
                 f"The checkout was at {self.settings.our_commit} when the comparison began and no longer is; "
-                "measure in a checkout that nobody changes meanwhile."
+                "measure in a checkout that nobody edits."
             )
         job = {
             "task": task, "side": side, "vct": str(self.vct), "pre_mask": pre_mask, "subset": "ms3",
@@ -276,7 +278,7 @@ class Comparison:
         write_json(self.path, self.data)
 
     def write_markdown(self, path: Path) -> str:
-        """Write the tables, and return them."""
+        """Write the tables and return them."""
         text = markdown(self.data)
         with atomic_write(path, "w") as file:
             file.write(text)
@@ -289,7 +291,7 @@ def _made(folder: Path) -> Path:
 
 
 def _cpu() -> dict[str, str]:
-    """Name of the processor and memory of the machine, where Linux tells."""
+    """Processor and memory of the machine, on Linux."""
     result = {}
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -305,14 +307,16 @@ def _cpu() -> dict[str, str]:
 
 
 def _why(what: str, status: int, log: str) -> str:
-    """A sentence about a process that failed."""
+    """The error message for a failed process."""
     if status in (-9, 137):
-        return f"{what}: the process was killed, most likely for want of memory; free some and call again."
+        return (
+            f"{what}: the process was killed, most likely because it ran out of memory; free some and run again."
+        )
     lines = [line for line in log.strip().splitlines() if line.strip()]
     last = lines[-1] if lines else f"exit status {status}"
     if last.startswith("ModuleNotFoundError"):
         return (
-            f"{what}: {last.split(': ', 1)[1]}; VCT needs it. To leave your environment as it is, install it with "
-            "'pip install --no-deps --target DIR NAME' and put DIR into PYTHONPATH."
+            f"{what}: {last.split(': ', 1)[1]}; VCT needs it. To leave your environment unchanged, install it "
+            "with 'pip install --no-deps --target DIR NAME' and put DIR into PYTHONPATH."
         )
     return f"{what}: {last}\n" + "\n".join(f"    {line}" for line in lines[-15:])

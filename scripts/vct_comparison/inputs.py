@@ -1,4 +1,4 @@
-"""What both sides are given: seeded numbers in forms that belong to neither.
+"""Inputs of both programs: seeded numbers in a format that belongs to neither.
 
 Shape legend: T frames of a clip, N frames of all clips, P predictions, Q queries, K classes.
 """
@@ -10,7 +10,7 @@ SEED = 20250701
 FRAMES = 5
 SIDE = 384
 EVAL_SIDE = 224
-# Of Swin-B as published, and of a small one with which a try-out of all parts takes a minute or two.
+# Swin-B as published, and a small one with which a trial of all parts takes a minute or two.
 BACKBONES = {
     "swin_b": {},
     "tiny": {"EMBED_DIM": 16, "DEPTHS": [1, 1, 1, 1], "NUM_HEADS": [1, 2, 4, 8]},
@@ -24,7 +24,7 @@ def _generator(part: int) -> torch.Generator:
 
 
 def make_clips(num_clips: int, *, annotated: int) -> list[dict]:
-    """Clips as a camera and an annotator would give them.
+    """Clips as a camera and an annotator would provide them.
 
     Args:
         num_clips: how many.
@@ -54,12 +54,12 @@ def make_clips(num_clips: int, *, annotated: int) -> list[dict]:
 
 
 def make_predictions(num_clips: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What a decoder of nine layers hands over: logits (10, N, 100, 3), mask embeddings (10, N, 100, 256), mask
+    """Outputs of a decoder of nine layers: logits (10, N, 100, 3), mask embeddings (10, N, 100, 256), mask
     features (N, 256, 96, 96)."""
     random = _generator(1000)
     frames = FRAMES * num_clips
     logits = torch.randn(10, frames, 100, 3, generator=random)
-    # Products of the two have a spread of about 4.
+    # Their products have a standard deviation of about 4.
     embeds = torch.randn(10, frames, 100, 256, generator=random) / 2
     features = torch.randn(frames, 256, SIDE // 4, SIDE // 4, generator=random) / 2
     return logits, embeds, features
@@ -67,7 +67,7 @@ def make_predictions(num_clips: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def make_masks(predictions: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
-    """Mask logits of every prediction, (N, 100, 96, 96) each, of what ``make_predictions`` gives."""
+    """Mask logits of every prediction of ``make_predictions``, (N, 100, 96, 96) each."""
     _, embeds, features = predictions
     return [torch.einsum("nqc,nchw->nqhw", layer, features) for layer in embeds]
 
@@ -82,7 +82,7 @@ def make_scored_clip() -> tuple[Tensor, Tensor]:
 
 
 def make_attention(num_clips: int) -> dict:
-    """One deformable attention of the pixel decoder: its ``state`` and its arguments.
+    """One deformable-attention layer of the pixel decoder: its ``state`` and its arguments.
 
     Returns:
         ``state``: weights by name, which both sides share; ``query`` and ``memory`` (N, 3024, 256); ``reference``

@@ -1,4 +1,4 @@
-"""The side of SKA-VCT, built as ``tools/train_net.py`` builds it."""
+"""SKA-VCT, built as ``tools/train_net.py`` builds it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ from . import inputs
 
 _ROOT = Path(__file__).resolve().parents[2]
 _AS_VCT = ("MODEL.SKA.ENABLED", "False", "MODEL.MPQG.MOTION", "False", "MODEL.BRM.ENABLED", "False")
-# Our names that VCT has no weights for.
+# Parameters of ours without a counterpart in VCT.
 _BEYOND_VCT = ("ska.", "mpqg.motion_gate", "mpqg.retrieved_proj.", "brm.")
 
 
 @dataclass(frozen=True)
 class FinishedMasks(Predictions):
-    """Predictions whose masks are there beforehand, (N, Q, h, w) each; embeddings and features only have sizes."""
+    """Predictions with precomputed masks, (N, Q, h, w) each; embeddings and features have only sizes."""
 
     finished: list[Tensor]
 
@@ -39,13 +39,13 @@ class FinishedMasks(Predictions):
         return self.finished[index]
 
     def matched_masks(self, pairs: Assignment) -> Tensor:
-        """Mask logits of matched queries, in the order of the pairs, which is that of the predictions."""
+        """Mask logits of matched queries, in the order of the pairs and thus of the predictions."""
         parts = pairs.frame.chunk(len(self)), pairs.query.chunk(len(self))
         return torch.cat([mask[frame, query] for mask, frame, query in zip(self.finished, *parts, strict=True)])
 
 
 class Ours:
-    """SKA-VCT: with its own modules off it is VCT."""
+    """SKA-VCT, which is VCT when its own modules are off."""
 
     def __init__(
         self, *, device: str, backbone: str, pre_mask: bool, full: bool, weights: str | None, overrides: list[str]
@@ -77,7 +77,7 @@ class Ours:
         return load_cfg(_ROOT / "configs" / subset / "swin_b_384.yaml", [*overrides, *self.overrides])
 
     def model(self, subset: str, *, amp: bool = False) -> tuple[nn.Module, Callable]:
-        """The model of ``subset``'s config with the published weights, and what makes its trainer of batches."""
+        """The model of ``subset``'s config with the published weights, and its trainer."""
         cfg = self._cfg(subset, amp=amp)
         torch.manual_seed(inputs.SEED)
         model = Trainer.build_model(cfg)
@@ -158,5 +158,5 @@ class Ours:
         return lambda: module(query, reference, memory, inputs.LEVELS), leaves
 
     def facts(self) -> dict[str, str]:
-        """Nothing beyond what the configs say."""
+        """No facts beyond the configs."""
         return {}

@@ -1,4 +1,4 @@
-"""The side of VCT_AVS (Huang et al., CVPR 2025): everything is imported from the clone that the user names."""
+"""VCT_AVS (Huang et al., CVPR 2025), imported from the user's clone."""
 
 import importlib
 import importlib.util
@@ -14,9 +14,9 @@ from . import inputs
 
 _OP = "MultiScaleDeformableAttention"
 _CONFIGS = {"ms3": "configs/ms3_swinb_384/COMBO_SWINB.yaml", "s4": "configs/s4_swinb_384/COMBO_SWINB.yaml"}
-# Files without which a folder is no clone of VCT_AVS.
+# Files by which a clone of VCT_AVS is recognised.
 MARKS = ("models/vct_model.py", "train_net.py", *_CONFIGS.values())
-# Kept by the published model, never run.
+# Part of the published model, but never run.
 _NEVER_RUN = "audio_backbone.embeddings."
 
 
@@ -39,16 +39,16 @@ class Published:
         self.backbone = backbone
         self.pre_mask = pre_mask
         if importlib.util.find_spec(_OP) is None:
-            # With an empty module in the compiled op's place its own PyTorch path is taken.
+            # If an empty module replaces the compiled operator, VCT's own PyTorch path runs.
             sys.modules[_OP] = types.ModuleType(_OP)
         if device == "cpu":
-            # Its S4 criterion and its F-score call .cuda() on whatever they make.
+            # Its S4 criterion and F-score call .cuda() on the tensors they create.
             torch.Tensor.cuda = lambda tensor, *args, **kwargs: tensor
         sys.path.insert(0, str(self.clone))
         self.models = importlib.import_module("models")
 
     def model(self, subset: str, *, amp: bool = False) -> tuple[nn.Module, Callable]:
-        """The model of ``subset``'s config with seeded random weights, and what makes its trainer of batches."""
+        """The model of ``subset``'s config with seeded random weights, and its trainer."""
         from detectron2.config import get_cfg
         from detectron2.engine import AMPTrainer, SimpleTrainer
         from detectron2.modeling import build_model
@@ -61,7 +61,7 @@ class Published:
         cfg.merge_from_file(str(self.clone / _CONFIGS[subset]))
         cfg.MODEL.DEVICE = self.device
         cfg.MODEL.PRE_SAM.USE_PRE_SAM = self.pre_mask
-        # Frozen, it reads the released weights when it is built; here it is frozen afterwards.
+        # A frozen encoder would read the released weights when built, so it is frozen afterwards.
         cfg.MODEL.AUDIO.FREEZE_AUDIO_EXTRACTOR = False
         for key, value in inputs.BACKBONES[self.backbone].items():
             cfg.MODEL.SWIN[key] = value
@@ -81,7 +81,7 @@ class Published:
         return {name: value for name, value in model.state_dict().items() if not name.startswith(_NEVER_RUN)}
 
     def batch(self, clips: list[dict]) -> list[dict]:
-        """Clips in the form in which VCT's data mapper hands them over."""
+        """Clips in the format of VCT's data mapper."""
         return [self._clip(clip) for clip in clips]
 
     def _clip(self, clip: dict) -> dict:
@@ -190,7 +190,7 @@ class Published:
         return lambda: module(query, reference, memory, shapes, starts), leaves
 
     def facts(self) -> dict[str, str]:
-        """Which deformable attention runs; any error in the compiled op makes VCT take its PyTorch path."""
+        """Which deformable attention runs; on any error in the compiled operator VCT uses its PyTorch path."""
         functions = importlib.import_module("models.modeling.pixel_decoder.ops.functions")
         shapes = torch.tensor([[2, 2]], device=self.device)
         try:
@@ -202,6 +202,6 @@ class Published:
                 torch.zeros(1, 1, 1, 1, 4, device=self.device),
                 128,
             )
-        except Exception:  # whatever it is, VCT goes on without the op
+        except Exception:  # VCT itself ignores every error of the operator
             return {"VCT's deformable attention": "its PyTorch path"}
-        return {"VCT's deformable attention": "its compiled op"}
+        return {"VCT's deformable attention": "its compiled operator"}

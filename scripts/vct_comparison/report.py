@@ -1,4 +1,4 @@
-"""From measurements to ratios, targets and a table."""
+"""Turns measurements into ratios, targets and tables."""
 
 import statistics
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Target:
-    """What is aimed at, as ratios; None where nothing is.
+    """Targets as ratios; None without a target.
 
     Attributes:
         speed: VCT's time over ours, at least, by device.
@@ -23,7 +23,7 @@ class Target:
     memory: float | None = None
 
 
-# (part, what of it is measured, title, target)
+# (part, measured quantity, title, target)
 ROWS = (
     ("infer", "whole", "inference", Target({"cpu": 1.3, "cuda": 2.0})),
     ("train_ms3", "step", "MS3 training step", Target({"cpu": 1.3, "cuda": 2.0}, 2 / 3)),
@@ -49,7 +49,7 @@ WITH_MODEL = ("infer", "train_ms3", "train_s4")
 
 @dataclass(frozen=True)
 class Figure:
-    """Medians over the rounds of one side.
+    """Medians over the rounds of one program.
 
     Attributes:
         seconds: wall time of one call.
@@ -70,7 +70,7 @@ def key_of(part: str, pre_mask: bool) -> str:
 
 
 def figure(rounds: Iterable[dict], what: str) -> Figure | None:
-    """Medians of ``what`` over the rounds of one side; None when there are none."""
+    """Medians of ``what`` over the rounds of one program; None without any."""
     found = [result[what] for result in rounds]
     if not found:
         return None
@@ -94,14 +94,14 @@ def speed_up(vct: Figure | None, ours: Figure | None) -> float | None:
 
 
 def memory_share(vct: Figure | None, ours: Figure | None) -> float | None:
-    """Share of VCT's added memory; None where either side adds nothing that can be seen."""
+    """Share of VCT's added memory; None if either program adds too little to measure."""
     if not vct or not ours or not vct.added or ours.added is None:
         return None
     return ours.added / vct.added
 
 
 def markdown(data: dict) -> str:
-    """Everything in ``data``, the content of the JSON file, for people.
+    """Render ``data``, the content of the JSON file, as Markdown.
 
     Args:
         data: with ``settings``, ``machine``, ``agreement`` and ``runs`` (by key and side, a list of results).
@@ -114,7 +114,7 @@ def markdown(data: dict) -> str:
 
 
 def _cases(data: dict, parts: Iterable[str] = PARTS) -> list[tuple]:
-    """(title, runs by side, what, target) of every row that has figures."""
+    """(title, runs by program, quantity, target) of every row with figures."""
     result = []
     for part, what, title, target in ROWS:
         if part not in parts:
@@ -200,7 +200,7 @@ def _agreement(data: dict) -> list[str]:
     for name, value in sorted(data["agreement"].items()):
         mean = f" (mean {value['mean']:.1e})" if "mean" in value else ""
         lines.append(f"- {name}: largest difference {value['largest']:.1e} of the largest value{mean}")
-    return ["Agreement of what both sides compute:", "", *lines] if lines else []
+    return ["Agreement of both programs:", "", *lines] if lines else []
 
 
 def _table(head: tuple, rows: list[tuple]) -> list[str]:

@@ -1,4 +1,4 @@
-"""One job in a process of its own: build a side, measure one part, write the numbers down.
+"""Runs one job in a separate process: build a program, measure one part, write the figures.
 
 Run by ``scripts/compare_vct.py`` as ``python worker.py JOB.json RESULT.json``; the two sides share no process.
 """
@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 if __package__ in (None, ""):
-    # The folder of the script would hide other modules of these names.
+    # Otherwise the script's folder would shadow other modules of these names.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
@@ -34,7 +34,7 @@ def _status_bytes(field: str) -> int:
     for line in _STATUS.read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
-    raise OSError(f"{_STATUS} has no {field}")
+    raise OSError(f"{_STATUS} lacks the field {field}")
 
 
 class Memory:
@@ -44,7 +44,7 @@ class Memory:
         self.device = device
 
     def restart(self) -> int | None:
-        """Give freed memory back, forget the peak so far, and return what is in use."""
+        """Return freed memory to the system, reset the peak, and return the memory in use."""
         gc.collect()
         if self.device == "cuda":
             torch.cuda.synchronize()
@@ -60,7 +60,7 @@ class Memory:
         return _status_bytes("VmRSS")
 
     def peak(self) -> int | None:
-        """Most memory in use since ``restart``."""
+        """Peak memory since ``restart``."""
         if self.device == "cuda":
             return torch.cuda.max_memory_allocated()
         return _status_bytes("VmHWM") if _CLEAR.exists() else None
@@ -109,7 +109,7 @@ def _clips(job: dict) -> list[dict]:
 
 @torch.no_grad()
 def prepare(side, job: dict) -> dict:
-    """VCT's weights and its semantic maps go to files."""
+    """Write VCT's weights and semantic maps to files."""
     model, _ = side.model(job["subset"])
     torch.save(side.state(model), job["weights"])
     model.eval()  # VCT's returns None
@@ -118,14 +118,14 @@ def prepare(side, job: dict) -> dict:
 
 
 def fingerprint(model: nn.Module) -> float:
-    """A number that changes when a weight does."""
+    """A number that changes when any weight changes."""
     with torch.no_grad():
         return sum(float(p.double().abs().sum()) for p in model.parameters())
 
 
 @torch.no_grad()
 def check(side, job: dict) -> dict:
-    """How far our semantic maps are from VCT's."""
+    """Differences of our semantic maps from VCT's."""
     model, _ = side.model(job["subset"])
     model.eval()
     theirs = torch.load(job["maps"], weights_only=True).float()
@@ -136,7 +136,7 @@ def check(side, job: dict) -> dict:
 
 @torch.no_grad()
 def infer(side, job: dict) -> dict:
-    """Inference of all clips, and the backbones' part of it."""
+    """Time inference of all clips, and its backbones alone."""
     model, _ = side.model(job["subset"])
     model.eval()
     batch = side.batch(_clips(job))
@@ -149,7 +149,7 @@ def infer(side, job: dict) -> dict:
 
 
 def train(side, job: dict) -> dict:
-    """A training step, made by the trainer that each program makes its steps with."""
+    """Time a training step, taken by each program's own trainer."""
     from detectron2.utils.events import EventStorage
 
     model, build_trainer = side.model(job["subset"], amp=job["amp"])
@@ -177,28 +177,28 @@ def _forward_and_backward(call: Callable[[], Tensor], leaves: list[Tensor], devi
 
 
 def criterion(side, job: dict, *, makes_masks: bool = False) -> dict:
-    """Matching and losses of ten predictions whose masks are there."""
+    """Time matching and losses of ten predictions with given masks."""
     total, leaves = side.criterion(job["clips"], makes_masks=makes_masks)
     torch.manual_seed(inputs.SEED)
     with torch.no_grad():
         values = [float(total()) for _ in range(5)]
-    # Points are drawn at random, so only means can agree.
+    # Points are sampled at random, so only means can agree.
     return _forward_and_backward(total, leaves, job["device"]) | {"outputs": [statistics.mean(values)]}
 
 
 def masks_criterion(side, job: dict) -> dict:
-    """Matching and losses of ten predictions, and the masks they need, made of embeddings."""
+    """Time matching and losses of ten predictions, including masks computed from embeddings."""
     return criterion(side, job, makes_masks=True)
 
 
 def fscore(side, job: dict) -> dict:
-    """The F-score of one clip."""
+    """Time the F-score of one clip."""
     score = side.f_score()
     return {"score": measure(score, job["device"]), "outputs": [float(score())]}
 
 
 def deform(side, job: dict) -> dict:
-    """One deformable attention."""
+    """Time one deformable-attention layer."""
     attend, leaves = side.attention(job["clips"])
     with torch.no_grad():
         out = attend().double().flatten()
@@ -207,7 +207,7 @@ def deform(side, job: dict) -> dict:
 
 
 def facts(side, job: dict) -> dict:
-    """What the figures depend on."""
+    """Facts that the figures depend on."""
     gpu = torch.cuda.get_device_name() if job["device"] == "cuda" else "none"
     return {
         "device": gpu if job["device"] == "cuda" else platform.processor() or platform.machine(),
