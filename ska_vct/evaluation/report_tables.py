@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from tabulate import tabulate
 from torch import Tensor
 
-from .conventions import CONVENTIONS, MEANINGS
+from .conventions import MEANINGS
+from .names import CONVENTIONS
 from .report import ScoreReport
 
 # Scores in the order of the columns, with their headings. mIoU and F of binary masks are M_J and M_F again.

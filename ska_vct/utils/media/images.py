@@ -125,7 +125,7 @@ def _opened(
     if not data:
         raise ImageError(f"{kind} {path} is empty; unpack or make it again.")
     try:
-        return b"" if mapped else data, read_header(data, whole=whole)
+        return b"" if mapped else bytes(data), read_header(data, whole=whole)
     except HeaderError as error:
         raise ImageError(f"{kind} {path} cannot be read: it {error}; unpack or make it again.") from None
 

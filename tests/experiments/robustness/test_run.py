@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from detectron2.modeling import build_model
+from PIL import Image
 from torch import nn
 
 from ska_vct.data.catalog import load_records
@@ -133,9 +134,10 @@ class Recount:
         self, found: np.ndarray, *, masks: np.ndarray, sounding: np.ndarray, speed: np.ndarray
     ) -> None:
         here = {True: [0, 0], False: [0, 0]}
-        rows = ((2 * np.arange(EVAL_SIDE) + 1) * 32) // (2 * EVAL_SIDE)
         for k, sounds in enumerate(sounding.tolist()):
-            visible = masks[k][rows][:, rows]
+            # The mapper resizes masks as Pillow does; here the whole image at once.
+            image = Image.fromarray(masks[k].astype(np.uint8))
+            visible = np.asarray(image.resize((EVAL_SIDE, EVAL_SIDE), Image.Resampling.NEAREST)) > 0
             group = "sounding" if sounds else "silent_moving" if speed[:, k].any() else "silent_still"
             pixels, marked = int(visible.sum()), int((visible & found).sum())
             self.pixels[group] = (self.pixels[group][0] + pixels, self.pixels[group][1] + marked)
