@@ -1,4 +1,4 @@
-"""Synthetic clips: physics in miniature, written in AVSBench's layouts (docs/benchmark.md)."""
+"""Synthetic clips whose motion and sound follow one envelope, in AVSBench's layouts (docs/benchmark.md)."""
 
 from ska_vct.utils.lazy import lazy_names
 

@@ -1,6 +1,6 @@
-"""The benchmark of physical consistency: one training set and six test splits that are the same for everybody.
+"""The benchmark of physical consistency: a fixed training set and six fixed test splits.
 
-What each split is for, what it holds and what shortcuts score on it: docs/benchmark.md.
+docs/benchmark.md describes the purpose and content of each split and the scores of shortcuts.
 """
 
 import json
@@ -18,15 +18,15 @@ from ska_vct.synth.writer import generate
 from ska_vct.utils.files import write_json
 
 MANIFEST = "benchmark.json"
-# Two libraries that round otherwise move the mean of a split's pictures by less than this.
+# Differences in rounding between library versions move the mean of a split's images by less than this.
 _PICTURE_TOLERANCE = 0.05
 
 
 def choose_splits(names: Iterable[str] | None = None) -> list[BenchmarkSplit]:
-    """The splits of these names in the benchmark's order, all without names.
+    """The named splits in the benchmark's order; all if no names are given.
 
     Raises:
-        SynthError: a name is not one of the benchmark's.
+        SynthError: a name is unknown.
     """
     wanted = list(BENCHMARK) if names is None else list(names)
     unknown = [name for name in wanted if name not in BENCHMARK]
@@ -38,10 +38,10 @@ def choose_splits(names: Iterable[str] | None = None) -> list[BenchmarkSplit]:
 def make_benchmark(
     root: str | os.PathLike, names: Iterable[str] | None = None, *, jobs: int = 0, progress: bool = True
 ) -> dict[str, list[str]]:
-    """Write splits of the benchmark below ``root`` (those that are there are left alone) and verify them.
+    """Write splits of the benchmark below ``root``, unless they exist already, and verify them.
 
     Args:
-        root: gets one folder per split; each is what ``DATASETS.ROOT`` may name.
+        root: receives one folder per split, each of which can be ``DATASETS.ROOT``.
         names: of splits; None for all.
         jobs: processes, see ``generate``.
         progress: show progress bars.
@@ -50,7 +50,7 @@ def make_benchmark(
         as ``verify_benchmark``.
 
     Raises:
-        SynthError: a folder holds something else; a name is unknown.
+        SynthError: a folder holds other files, or a name is unknown.
         OSError: a folder cannot be written.
     """
     splits = choose_splits(names)
@@ -62,7 +62,7 @@ def make_benchmark(
 def verify_benchmark(
     root: str | os.PathLike, names: Iterable[str] | None = None, *, progress: bool = True
 ) -> dict[str, list[str]]:
-    """Compare what lies below ``root`` with what is published, and note it in ``root/benchmark.json``.
+    """Compare the splits below ``root`` with the published ones, and record the result in ``root/benchmark.json``.
 
     Args:
         root: folder that holds the splits' folders.
@@ -70,12 +70,12 @@ def verify_benchmark(
         progress: show progress bars.
 
     Returns:
-        split -> sentences on what differs, none where it is the published one.
+        split -> one sentence per difference; empty if it equals the published one.
 
     Raises:
-        SynthError: a split is not there; a name is unknown.
+        SynthError: a split is missing, or a name is unknown.
         DatasetError: files of a split are missing.
-        OSError: a file cannot be read, or the manifest not be written.
+        OSError: a file cannot be read, or the manifest cannot be written.
     """
     root = Path(root)
     manifest, differences = _read_manifest(root / MANIFEST), {}
@@ -97,7 +97,7 @@ def verify_benchmark(
 
 
 def _read_manifest(path: Path) -> dict:
-    """What is noted of other splits; a file that cannot be read is written anew."""
+    """Records of other splits; an unreadable file is replaced."""
     try:
         noted = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -106,7 +106,7 @@ def _read_manifest(path: Path) -> dict:
 
 
 def compare(found: dict, wanted: dict) -> list[str]:
-    """What differs between two results of ``digest_split``, one phrase each."""
+    """Differences between two results of ``digest_split``, one phrase each."""
     lines = []
     if found["clips"] != wanted["clips"]:
         lines.append(f"{found['clips']} clips instead of {wanted['clips']}")
@@ -116,12 +116,12 @@ def compare(found: dict, wanted: dict) -> list[str]:
         if found[name] != wanted[name]
     ]
     if found["mask_pixels"] != wanted["mask_pixels"]:
-        lines.append(f"{found['mask_pixels']} pixels of masks are set instead of {wanted['mask_pixels']}")
+        lines.append(f"{found['mask_pixels']} mask pixels are set instead of {wanted['mask_pixels']}")
     if abs(found["picture_mean"] - wanted["picture_mean"]) > _PICTURE_TOLERANCE:
-        lines.append(f"mean of the pictures is {found['picture_mean']} instead of {wanted['picture_mean']}")
+        lines.append(f"mean of the images is {found['picture_mean']} instead of {wanted['picture_mean']}")
     return lines
 
 
 def library_versions() -> dict[str, str]:
-    """What the contents can depend on: NumPy draws the numbers, OpenCV the pictures and masks."""
+    """Versions that the content can depend on: NumPy draws the numbers, OpenCV the images and masks."""
     return {"generator": str(GENERATOR_VERSION), "numpy": np.__version__, "opencv": cv2.__version__}

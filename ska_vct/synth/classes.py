@@ -1,11 +1,11 @@
-"""The kinds of object in synthetic clips: each has a look, a timbre and a way of moving (docs/data.md)."""
+"""Object classes of synthetic clips: each has an appearance, a timbre and a kind of motion (docs/benchmark.md)."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectClass:
-    """One kind of object, named after real AVSBench classes so that the releases stay valid.
+    """One object class, named after real AVSBench classes so that the releases stay valid.
 
     Attributes:
         category: S4 category.
@@ -13,7 +13,7 @@ class ObjectClass:
         shape, texture: names in ``looks.SHAPES`` and ``looks.TEXTURES``.
         hue: centre of its colours, degrees.
         timbre: name in ``timbres.TIMBRES``.
-        events: name in ``envelopes.EVENTS``: how the loudness of one event runs.
+        events: name in ``envelopes.EVENTS``, the loudness curve of one event.
         orbit: name in ``motion.ORBITS``.
     """
 
@@ -62,7 +62,7 @@ CLASSES = (
     ),
 )  # fmt: skip
 
-# Looks and timbres of a class come in this many variants; the last two are kept for the held-out test split.
+# Number of variants of each class's look and timbre; the last two are reserved for the held-out test split.
 NUM_VARIANTS = 8
 HELDOUT_VARIANTS = (6, 7)
 SEEN_VARIANTS = tuple(index for index in range(NUM_VARIANTS) if index not in HELDOUT_VARIANTS)

@@ -1,8 +1,8 @@
-"""What a synthetic split contains, as a few digests that two machines can compare.
+"""Digests of a synthetic split's content, which two machines can compare.
 
-Files are compared by what is decoded from them: the bytes of a PNG, an MP4 or a zip depend on the version of the
-library that packed them. The sound is digested as its samples, of which the log-mel is a function; a digest of the
-log-mel itself would not survive the last bit of another FFT.
+Decoded content is digested, because the bytes of a PNG, an MP4 or a zip depend on the version of the library that
+wrote them. Audio is digested as samples, which determine the log-mel; a digest of the log-mel itself would change
+with the last bit of another FFT.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from ska_vct.data.images.io import read_binary_mask, read_image
 from ska_vct.synth.settings import SynthError
 from ska_vct.synth.truth import TRUTH_FOLDER, read_objects
 
-# name -> what it covers
+# name -> content that it covers
 DIGESTS = {
-    "scenes": "kinds, classes, roles and sounds of all clips, and which object sounds in which second",
-    "sound": "the samples of the sound files",
-    "masks": "the ground truth as released",
+    "scenes": "kinds, classes, roles and sounds of all clips, and the seconds in which each object sounds",
+    "sound": "the samples of the audio files",
+    "masks": "the released ground truth",
     "objects": "the visible mask of every object, silent ones included",
 }
 # Columns of the table of clips, in the order of ``ClipPlan.row``.
@@ -31,7 +31,7 @@ _COLUMNS = ("clip_id", "split", "name", "kind", "classes", "roles", "sounds", "s
 
 
 def digest_split(root: str | os.PathLike, subset: str, split: str, *, progress: bool = True) -> dict:
-    """Read a split of a synthetic release back from the disk and sum it up.
+    """Read a split of a synthetic release from disk and digest it.
 
     Args:
         root: folder that ``generate`` wrote to.
@@ -42,13 +42,13 @@ def digest_split(root: str | os.PathLike, subset: str, split: str, *, progress: 
 
         * ``clips``: number of clips.
         * one entry per key of ``DIGESTS``: first 16 digits of a SHA-256.
-        * ``mask_pixels``: pixels set in the masks, ``picture_mean``: mean of the sampled pictures, 0..255. They
-          say how far apart two versions are whose digests differ.
+        * ``mask_pixels``: pixels set in the masks, and ``picture_mean``: mean of the sampled images, 0..255. They
+          show how far two versions with different digests are apart.
 
     Raises:
-        SynthError: the folder holds no such synthetic split.
+        SynthError: the folder does not hold this synthetic split.
         DatasetError: files of the release are missing.
-        TruthError: what is known of the objects cannot be read.
+        TruthError: the objects cannot be read.
         OSError: a file cannot be read.
     """
     root = Path(root)
@@ -82,11 +82,11 @@ def read_clip_table(root: str | os.PathLike, subset: str, split: str) -> list[di
     """The rows of a synthetic release's table of clips (``ClipPlan.row``) that belong to ``split``.
 
     Raises:
-        SynthError: there is no such table, or no clip of that split in it.
+        SynthError: the table does not exist, or lists no clip of that split.
     """
     path = Path(root, TRUTH_FOLDER, f"{subset}_clips.csv")
     if not path.is_file():
-        raise SynthError(f"There is no {path}; make the clips first, with datasets/make_synth.py.")
+        raise SynthError(f"File {path} does not exist; make the clips first, with datasets/make_synth.py.")
     rows = [row for row in read_table(os.fspath(path), _COLUMNS) if row["split"] == split]
     if not rows:
         raise SynthError(f"File {path} lists no clip of the {split} split.")
@@ -94,6 +94,6 @@ def read_clip_table(root: str | os.PathLike, subset: str, split: str) -> list[di
 
 
 def _add(digest, array: np.ndarray) -> None:
-    """Add a bool array, with its shape; eight values to a byte, so that nothing depends on the machine."""
+    """Add a bool array with its shape, packed to bits so that nothing depends on the machine."""
     digest.update(repr(array.shape).encode())
     digest.update(np.packbits(array).tobytes())

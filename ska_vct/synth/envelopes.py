@@ -1,10 +1,10 @@
-"""Loudness over time: single events 0.25-0.9 s apart, so that it varies within each second (spec: evidence.md)."""
+"""Loudness over time: single events 0.25-0.9 s apart, so that loudness varies within each second."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# Steps per second of every control signal: envelopes and the motion that follows them.
+# Steps per second of all control signals: envelopes and the motion driven by them.
 CONTROL_RATE = 1000
 _ONSET_GAP = (0.25, 0.9)
 _FADE = 0.03
@@ -12,12 +12,12 @@ _FADE = 0.03
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
-    """What an object does over a clip.
+    """Activity of an object over a clip.
 
     Attributes:
         values: float64 (seconds * CONTROL_RATE,), 0..1.
         onsets: float64 (events,), seconds, increasing.
-        active: bool (seconds,), the seconds in which it does anything; exactly zero in the others.
+        active: bool (seconds,), the seconds in which it is active; ``values`` is exactly zero in the others.
     """
 
     values: np.ndarray
@@ -42,7 +42,7 @@ def draw_envelope(rng: np.random.Generator, events: str, active: np.ndarray) -> 
             onsets.append(onset)
             run = np.maximum(run, rng.uniform(0.6, 1.0) * shape(rng, time - onset, gap))
             onset += gap
-        # An event that outlasts its run is damped, not cut.
+        # An event that outlasts its run is faded out, not cut.
         values += run * np.clip((stop - time) / _FADE, 0, 1)
     return Envelope(values=values, onsets=np.array(onsets), active=np.asarray(active, dtype=bool))
 
@@ -50,7 +50,7 @@ def draw_envelope(rng: np.random.Generator, events: str, active: np.ndarray) -> 
 def draw_unrelated_envelope(
     rng: np.random.Generator, events: str, active: np.ndarray, other: Envelope
 ) -> Envelope:
-    """An envelope in a rhythm of its own: of a few draws the first (else the best) that hardly correlates."""
+    """An envelope with an independent rhythm: the first of a few draws that hardly correlates, else the best."""
     best, lowest = None, np.inf
     for _ in range(20):
         drawn = draw_envelope(rng, events, active)

@@ -1,27 +1,27 @@
-"""Kinds of scene, and how difficult a clip is."""
+"""Kinds of scene, and the difficulty settings of a clip."""
 
 from dataclasses import dataclass, field
 
-# kind -> what a clip of this kind holds
+# kind -> content of a clip of this kind
 SCENE_KINDS = {
-    "plain": "one or two objects of different classes; a second one may sound too, or be silent and still",
-    "twin": "a sounding object and a silent, still one of the same class and look",
-    "mover": "a sounding object and a silent one of any class that moves, and rests, in a rhythm of its own",
-    "camera": "as plain, with the camera panning and shaking",
-    "weak": "as plain, with very small motion",
-    "offscreen": "silent, still objects and the sound of something out of view",
+    "plain": "one or two objects of different classes; the second may sound as well, or be silent and still",
+    "twin": "a sounding object and a silent, still one of the same class and appearance",
+    "mover": "a sounding object and a silent one of any class that moves and rests in a rhythm of its own",
+    "camera": "like plain, with a panning and shaking camera",
+    "weak": "like plain, with very small motion",
+    "offscreen": "silent, still objects and the sound of a class out of view",
 }
 ROLES = ("sounding", "twin", "mover", "still")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneOptions:
-    """Difficulty knobs of one clip.
+    """Difficulty settings of one clip.
 
     Attributes:
         multi: more than one object may sound.
         second_object: probability that a plain clip has a second object.
-        both_sound: probability that it sounds, where several may.
+        both_sound: probability that it sounds, if several may.
         rest: probability that a sounding object is silent and at rest for a second or two; a silent mover rests
             as often.
         motion_scale, camera: factors on the size of object and camera motion.

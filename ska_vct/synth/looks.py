@@ -1,4 +1,4 @@
-"""What each kind of object looks like: a silhouette, a texture and a family of colours, drawn as a small sprite.
+"""Appearance of objects: a silhouette, a texture and a family of colours, drawn as a small sprite.
 
 Canonical coordinates: the silhouette lies within [-1, 1] x [-1, 1], x right, y down.
 """
@@ -20,14 +20,14 @@ _VARIANT_SCALES = (0.8, 1.2, 1.0, 0.9, 1.3, 1.1, 0.7, 1.4)
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """All that two objects of the same look share.
+    """The appearance that two objects of the same look share.
 
     Attributes:
         shape, texture: names in ``SHAPES`` and ``TEXTURES``.
         body, detail: RGB, 0..255.
         angle: direction of the texture, radians.
         scale: size of the texture, about 1.
-        seed: of what is random within the texture.
+        seed: of the texture's random parts.
     """
 
     shape: str
@@ -45,7 +45,7 @@ class Sprite:
 
     Attributes:
         rgba: float32 (h, w, 4), colours 0..255 multiplied by alpha, alpha 0..1.
-        area: pixels its silhouette covers at size factor 1.
+        area: pixels that its silhouette covers at size factor 1.
     """
 
     rgba: np.ndarray
@@ -53,7 +53,7 @@ class Sprite:
 
 
 def draw_look(rng: np.random.Generator, object_class: ObjectClass, variant: int) -> Look:
-    """Draw a look of a class; colours are spread so that no pixel alone tells the class."""
+    """Draw a look of a class; colours overlap so that a single pixel does not reveal the class."""
     hue = object_class.hue + _VARIANT_HUES[variant % NUM_VARIANTS] + rng.normal(0, 12)
     return Look(
         shape=object_class.shape,
@@ -77,13 +77,13 @@ def draw_sprite(look: Look, area: float) -> Sprite:
         (cos * x + sin * y) / look.scale, (cos * y - sin * x) / look.scale, np.random.default_rng(look.seed)
     )
     color = np.asarray(look.body) * (1 - pattern[..., None]) + np.asarray(look.detail) * pattern[..., None]
-    # A dark rim, as most real things have against what is behind them.
+    # A dark rim, as most real objects have against their background.
     rim = cv2.erode(alpha, np.ones((9, 9), np.uint8))
     color = np.where(rim[..., None] > 0, color, 0.45 * color)
     share = np.concatenate([color, np.ones_like(color[..., :1])], axis=2) * (alpha[..., None] / 255.0)
     side = max(8, round(_CANVAS * float(np.sqrt(area / (share[..., 3].sum())))))
     rgba = cv2.resize(share.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
-    # The rounding of the side is small, but the area reported is the one drawn.
+    # The side is rounded, so report the area that is actually drawn.
     rgba = cv2.copyMakeBorder(rgba, 2, 2, 2, 2, cv2.BORDER_CONSTANT)
     return Sprite(rgba=rgba, area=float(rgba[..., 3].sum()))
 

@@ -1,7 +1,7 @@
-"""How objects move: a phase runs round the class's orbit, as fast as the object is loud.
+"""Motion of objects: a phase runs around the class's orbit at a speed proportional to the object's loudness.
 
-The speed is in step with the sound at every moment and zero in silence, and an object at rest stands at any point
-of its orbit. So a single picture does not tell a moving object from a still twin (spec: evidence.md, traps).
+So the speed matches the audio at every moment and is zero in silence, and an object at rest can stand at any point
+of its orbit. A single image therefore does not distinguish a moving object from a still twin.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 
 from ska_vct.synth.envelopes import CONTROL_RATE, Envelope
 
-# Radius of an orbit as a share of the picture's short side, and how fast the loudest sound drives the phase.
+# Radius of an orbit as a share of the image's short side, and speed of the phase at full loudness.
 AMPLITUDE_SHARE = 0.03
 PHASE_SPEED = (8.0, 12.0)  # radians per second
 
@@ -34,7 +34,7 @@ class Motion:
     Attributes:
         orbit: name in ``ORBITS``.
         amplitude: radius of the orbit, pixels.
-        scale: factor on rotation and size changes (the amplitude has it already).
+        scale: factor on rotation and size changes (already included in the amplitude).
         phase: float64 (seconds * CONTROL_RATE,), radians; constant for a still object.
     """
 
@@ -55,12 +55,12 @@ class Motion:
 def draw_motion(
     rng: np.random.Generator, orbit: str, *, side: int, scale: float, envelope: Envelope | None, seconds: int
 ) -> Motion:
-    """Draw an object's motion; every draw is made whether or not it moves, so that poses have one distribution.
+    """Draw an object's motion; all draws are made even for a still object, so that poses have one distribution.
 
     Args:
-        side: short side of the picture, pixels.
-        scale: factor on the size of the motion, 1 as designed.
-        envelope: what drives it; None for a still object.
+        side: short side of the image, pixels.
+        scale: factor on the size of the motion; 1 by design.
+        envelope: drives the motion; None for a still object.
         seconds: length of the clip.
     """
     start, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*PHASE_SPEED)

@@ -1,4 +1,4 @@
-"""What each clip of a synthetic release is, from settings, split and number, so that any can be made alone."""
+"""Plans each clip of a synthetic release from settings, split and index, independently of the others."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class ClipPlan:
     """One clip before it is drawn.
 
     Attributes:
-        clip_id: as the readers name it: ``{split}/{category}/{name}``, ``{split}/{name}`` or ``{label}/{uid}``.
+        clip_id: as named by the readers: ``{split}/{category}/{name}``, ``{split}/{name}`` or ``{label}/{uid}``.
         name: S4's and MS3's name, AVSS's uid.
         vid: AVSS's video name.
         category: S4's category, else None.
@@ -37,11 +37,11 @@ class ClipPlan:
 
     @property
     def sounding_classes(self) -> list[str]:
-        """AVSS names of all that is heard, in the order of AVSS's classes."""
+        """AVSS classes of all sounds, in the order of AVSS's classes."""
         return sorted({source.object_class.avss for source in self.scene.sources}, key=AVSS_CLASSES.index)
 
     def row(self) -> dict[str, str]:
-        """The clip's line in the table of synthetic clips."""
+        """The clip's row in the table of synthetic clips."""
         objects = self.scene.objects
         return {
             "clip_id": self.clip_id,
@@ -56,17 +56,17 @@ class ClipPlan:
 
 
 def plan_clip(settings: SynthSettings, split: str, index: int) -> ClipPlan:
-    """Plan clip ``index`` of ``split``; independent of how many clips there are and of who makes them."""
+    """Plan clip ``index`` of ``split``, independently of the number of clips and of the process."""
     subset = get_facts(settings.subset)
     key = [settings.seed, list(SUBSETS).index(subset.name), SPLITS.index(split)]
     rng = np.random.default_rng([*key, 1 + index])
     starts = np.random.default_rng([*key, 0]).random(2)
-    # Steps of the golden ratio spread evenly over [0, 1) at any number of clips, so shares are kept closely.
+    # Steps of the golden ratio cover [0, 1) evenly for any number of clips, so shares are met closely.
     kind = _by_share(settings.scenes, (starts[0] + index * _GOLDEN) % 1)
     label = None
     if subset.label_frames:
         labels = [name for name in subset.label_frames if settings.seconds in (0, subset.clip_frames(name))]
-        # Another irrational step: kinds and labels must not go together.
+        # Another irrational step, so that kinds and labels are independent.
         label = labels[int((starts[1] + index * 2**0.5) % 1 * len(labels))]
     multi = label not in subset.single_source
     scene = draw_scene(
@@ -94,7 +94,7 @@ def plan_clip(settings: SynthSettings, split: str, index: int) -> ClipPlan:
 
 
 def _by_share(shares: dict[str, float], position: float) -> str:
-    """The kind at ``position`` (0..1) when all stand side by side, as wide as their shares, in one fixed order."""
+    """The kind at ``position`` (0..1) if kinds lie side by side in a fixed order, as wide as their shares."""
     kinds = [kind for kind in SCENE_KINDS if shares.get(kind, 0) > 0]
     ends = np.cumsum([shares[kind] for kind in kinds])
     return kinds[min(int(np.searchsorted(ends / ends[-1], position, side="right")), len(kinds) - 1)]

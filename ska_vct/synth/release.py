@@ -1,21 +1,21 @@
-"""One clip's files in AVSBench's layouts, its flow and its truth (docs/data.md).
+"""Writes one clip's files in AVSBench's layouts, its flow and its truth (docs/data.md).
 
-The truth, ``synth_truth/{subset}/{split}/{name}.npz``, holds what a release does not (K objects in drawing order):
+The truth, ``synth_truth/{subset}/{split}/{name}.npz``, holds what a release lacks (K objects in drawing order):
 
 ==============  ===================  ============================================================
 array           type, shape          meaning
 ==============  ===================  ============================================================
-clip_id, kind   str                  the reader's name of the clip; its kind of scene
-sample_times    float64 (T,)         moments of the sampled frames, seconds
+clip_id, kind   str                  the clip's id; its kind of scene
+sample_times    float64 (T,)         times of the sampled frames, seconds
 classes         str (K,)             AVSS class of each object
 categories      str (K,)             S4 category of each object
 roles           str (K,)             sounding, twin, mover or still
-sounding        bool (T, K)          which object sounds in which second
-sounds          str (any,)           AVSS classes of all that is heard, in view or not
-masks           bool (T, K, H, W)    what is visible of each object in the sampled frames
-layout          float32 (K, 4)       resting place x and y, area (pixels), rotation (radians)
-speed           float32 (T, S, K)    mean speed of an object's pixels, pixels per second, camera left out
-loudness        float32 (T, S, K)    mean envelope of what sounds, 0..1
+sounding        bool (T, K)          whether an object sounds in a second
+sounds          str (any,)           AVSS classes of all sounds, in view or not
+masks           bool (T, K, H, W)    visible part of each object in the sampled frames
+layout          float32 (K, 4)       rest position x and y, area (pixels), rotation (radians)
+speed           float32 (T, S, K)    mean speed of an object's pixels, pixels per second, without camera
+loudness        float32 (T, S, K)    mean envelope of a sounding object, 0..1
 flow            float16 (T, 2, H, W) true flow at the sampled frames, pixels per second
 ==============  ===================  ============================================================
 """
@@ -43,7 +43,7 @@ _JPEG_QUALITY = 95
 
 
 def table_row(plan: ClipPlan) -> dict[str, str]:
-    """The clip's line in the release's own table."""
+    """The clip's row in the release's table."""
     values = {
         "name": plan.name,
         "start": "0",
@@ -58,7 +58,7 @@ def table_row(plan: ClipPlan) -> dict[str, str]:
 
 
 def write_clip(root: Path, plan: ClipPlan, settings: SynthSettings) -> None:
-    """Draw a clip and write all its files below ``root``, as a whole release has them."""
+    """Draw a clip and write all its files below ``root``, as in a complete release."""
     renderer = Renderer(plan.scene, fps=settings.fps, flicker=settings.flicker)
     frames, truth = renderer.frames(), renderer.truth(steps=settings.series)
     sampled = renderer.sampled()
@@ -67,7 +67,7 @@ def write_clip(root: Path, plan: ClipPlan, settings: SynthSettings) -> None:
     base, values = root / facts.folder, _values(plan)
     _write_images(base, facts, plan, frames[sampled], truth)
     wav = base / expand(facts.wav, values)
-    # AVSS is released without videos; ours lies beside the audio, where the reader looks for one.
+    # AVSS is released without videos; ours is stored next to the audio, where the reader looks for one.
     video = base / expand(facts.video, values).replace("*", "video")
     for path in (wav, video):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,20 +87,20 @@ def _write_images(base: Path, facts: DatasetFacts, plan: ClipPlan, frames: np.nd
     masks_at = base / expand(images.masks[plan.split], values)
     ending = facts.endings[0]
     for k, frame in enumerate(frames):
-        _write_picture(frames_at / f"{expand(facts.frame_files[0], values | facts.number(k))}{ending}", frame)
+        _write_image(frames_at / f"{expand(facts.frame_files[0], values | facts.number(k))}{ending}", frame)
     masks = _union(truth) if facts.binary_masks else _label_maps(plan, truth, facts)
-    # A grey palette gives 0 and 255 to every way of reading.
+    # With a grey palette, indices and colours are both 0 and 255.
     palette = np.repeat(np.arange(256, dtype=np.uint8), 3) if facts.mask_palette else None
     for k in facts.annotated_frames(plan.split, plan.label):
         file = expand(facts.mask_files[0], values | facts.number(k))
         _write_mask(masks_at / file, masks[k], palette=palette)
         if not facts.binary_masks:
             colors = voc_palette(facts.num_classes)
-            _write_picture(masks_at.with_name("labels_rgb") / file, colors[masks[k]])
+            _write_image(masks_at.with_name("labels_rgb") / file, colors[masks[k]])
 
 
 def _label_maps(plan: ClipPlan, truth: Truth, facts: DatasetFacts) -> np.ndarray:
-    """Class of what sounds, uint8 (T, H, W)."""
+    """Class of the sounding objects, uint8 (T, H, W)."""
     count, _, *size = truth.masks.shape
     labels = np.zeros((count, *size), np.uint8)
     for k, item in enumerate(plan.scene.objects):
@@ -110,14 +110,14 @@ def _label_maps(plan: ClipPlan, truth: Truth, facts: DatasetFacts) -> np.ndarray
 
 
 def _union(truth: Truth) -> np.ndarray:
-    """0 / 255 masks of all that sounds, uint8 (T, H, W)."""
+    """0 / 255 masks of all sounding objects, uint8 (T, H, W)."""
     return 255 * (truth.masks & truth.sounding[:, :, None, None]).any(axis=1).astype(np.uint8)
 
 
-def _write_picture(path: Path, picture: np.ndarray) -> None:
+def _write_image(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
-    _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     path.write_bytes(encoded.tobytes())
 
 

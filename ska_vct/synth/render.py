@@ -1,11 +1,11 @@
-"""From a scene to pictures, sound and the truth about both.
+"""Renders a scene to images, audio and the truth about both.
 
 Shape legend
-    N     pictures of the video
+    N     images of the video
     T     seconds, and sampled frames
     K     objects, in drawing order
-    S     steps of a second's truth
-    H, W  picture, pixels
+    S     steps per second of the truth
+    H, W  image, pixels
 """
 
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ _MOMENT = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """What is known of a clip beyond its release.
+    """Facts about a clip beyond its release.
 
     Attributes:
-        masks: bool (T, K, H, W), what is visible of every object in the sampled frames.
-        sounding: bool (T, K), which object sounds in which second.
-        speed: float32 (T, S, K), mean speed of an object's pixels in its own frame (camera left out), pixels per
-            second, over each step.
-        loudness: float32 (T, S, K), mean of the envelope of what sounds; zero for silent objects.
+        masks: bool (T, K, H, W), visible part of every object in the sampled frames.
+        sounding: bool (T, K), whether an object sounds in a second.
+        speed: float32 (T, S, K), mean speed of an object's pixels without camera motion, pixels per second, over
+            each step.
+        loudness: float32 (T, S, K), mean envelope of sounding objects; zero for silent ones.
         flow: float32 (T, 2, H, W), true flow at the sampled frames, camera included, pixels per second.
     """
 
@@ -47,9 +47,9 @@ class Renderer:
     """Draws one scene.
 
     Args:
-        scene: what to draw.
-        fps: pictures per second, whole.
-        flicker: standard deviation of the picture's brightness from one picture to the next, as a share.
+        scene: the scene to draw.
+        fps: images per second, an integer.
+        flicker: relative standard deviation of the brightness between images.
     """
 
     def __init__(self, scene: Scene, *, fps: int, flicker: float):
@@ -63,11 +63,11 @@ class Renderer:
         self._sprites = [draw_sprite(item.look, item.area) for item in scene.objects]
 
     def sampled(self) -> np.ndarray:
-        """Number of the picture that is sampled in each second, int64 (T,)."""
+        """Index of the image that is sampled in each second, int64 (T,)."""
         return np.arange(self.scene.seconds) * self.fps + int(SAMPLE_TIME * self.fps)
 
     def frames(self) -> np.ndarray:
-        """All pictures, uint8 (N, H, W, 3), RGB."""
+        """All images, uint8 (N, H, W, 3), RGB."""
         shifts, places = (
             self._shifts(self.times),
             [self._transforms(k, self.times) for k in range(len(self._sprites))],
@@ -106,14 +106,14 @@ class Renderer:
         )
 
     def displacements(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Where what is seen at one moment has moved by another, camera included: true flow between two pictures.
+        """True flow between two images: displacements of everything seen from one time to another, with camera.
 
         Args:
-            first: (n,), seconds; the moments at whose pixels the fields lie.
+            first: (n,), seconds; the fields refer to the pixels at these times.
             second: (n,), seconds, later or earlier.
 
         Returns:
-            float32 (n, 2, H, W), pixels; what moves out of sight or behind something else included.
+            float32 (n, 2, H, W), pixels, also for what moves out of view or becomes occluded.
         """
         scene = self.scene
         camera = self._shifts(second) - self._shifts(first)
@@ -128,7 +128,7 @@ class Renderer:
         return flow.astype(np.float32)
 
     def _visible(self, k: int, transform: np.ndarray) -> np.ndarray:
-        """Where sprite ``k`` would be seen if nothing stood before it, bool (H, W)."""
+        """Where sprite ``k`` would be visible without occlusion, bool (H, W)."""
         alpha = np.zeros((self.scene.height, self.scene.width, 4), np.float32)
         _paste(alpha, self._sprites[k].rgba, transform)
         return alpha[..., 3] > 0.5
@@ -150,7 +150,7 @@ class Renderer:
         return camera.offset(times) if camera else np.zeros((len(times), 2))
 
     def _transforms(self, k: int, times: np.ndarray) -> np.ndarray:
-        """Sprite pixels to picture pixels, float64 (n, 2, 3)."""
+        """From sprite pixels to image pixels, float64 (n, 2, 3)."""
         item, sprite = self.scene.objects[k], self._sprites[k]
         matrices = _pose_matrices(item, item.motion.pose(times))
         centre = (sprite.rgba.shape[0] - 1) / 2
@@ -166,12 +166,12 @@ class Renderer:
 
 
 def draw_soundtrack(scene: Scene, *, rate: int, channels: int, hiss: float) -> np.ndarray:
-    """The clip's sound.
+    """The clip's audio.
 
     Args:
         rate: samples per second.
         channels: 1 or 2; sounds are panned at random in stereo.
-        hiss: root mean square of the noise below everything, of full scale.
+        hiss: root mean square of the background noise, as a share of full scale.
 
     Returns:
         int16 (seconds * rate, channels).
@@ -186,7 +186,7 @@ def draw_soundtrack(scene: Scene, *, rate: int, channels: int, hiss: float) -> n
 
 
 def _pose_matrices(item: SceneObject, pose: np.ndarray) -> np.ndarray:
-    """Coordinates about the object's centre to picture pixels without camera, float64 (n, 2, 3)."""
+    """From coordinates around the object's centre to image pixels, without camera, float64 (n, 2, 3)."""
     angle, grow = item.angle + pose[:, 2], pose[:, 3]
     cos, sin = grow * np.cos(angle), grow * np.sin(angle)
     flip = -1.0 if item.mirrored else 1.0
@@ -200,7 +200,7 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
 
 
 def _paste(canvas: np.ndarray, rgba: np.ndarray, matrix: np.ndarray) -> None:
-    """Blend a sprite over ``canvas`` (H, W, 3), or over its own kind (H, W, 4), in place; only near the sprite."""
+    """Blend a sprite over ``canvas`` (H, W, 3), or another sprite (H, W, 4), in place and only near the sprite."""
     height, width = canvas.shape[:2]
     side = rgba.shape[0]
     corners = matrix @ np.array([[0, side, 0, side], [0, 0, side, side], [1, 1, 1, 1]])
@@ -220,10 +220,10 @@ def _sounding(item: SceneObject, seconds: int) -> np.ndarray:
 
 
 def _loudness(item: SceneObject, seconds: int, steps: int) -> np.ndarray:
-    """Mean of the envelope over each step, (T, S); zero for what makes no sound."""
+    """Mean envelope over each step, (T, S); zero for silent objects."""
     if item.role != "sounding":
         return np.zeros((seconds, steps), np.float32)
-    # Sums between step borders, which need not fall on the control rate's steps.
+    # Sums between step boundaries, which need not coincide with control steps.
     total = np.concatenate([[0], np.cumsum(item.envelope.values)])
     borders = np.arange(seconds * steps + 1) / steps * CONTROL_RATE
     means = np.diff(np.interp(borders, np.arange(len(total)), total)) * steps / CONTROL_RATE
@@ -238,5 +238,5 @@ def _draw_background(rng: np.random.Generator, height: int, width: int) -> np.nd
         clouds += weight * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
     clouds = (clouds - clouds.min()) / (clouds.max() - clouds.min())
     dark, light = rng.uniform(20, 120, 3), rng.uniform(90, 210, 3)
-    picture = dark + (light - dark) * clouds[..., None] + rng.normal(0, 5, (height, width, 1))
-    return np.clip(picture, 0, 255).astype(np.float32)
+    image = dark + (light - dark) * clouds[..., None] + rng.normal(0, 5, (height, width, 1))
+    return np.clip(image, 0, 255).astype(np.float32)

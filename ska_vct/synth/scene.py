@@ -1,8 +1,8 @@
-"""What happens in a clip: where objects stand, what each of them does, which of them sound (spec: evidence.md).
+"""Draws a clip's content: where objects stand, what each of them does, and which of them sound.
 
-The order matters. All places and sizes are drawn together, and a layout that does not fit is thrown away whole;
-only then are roles given out by lot, and the drawing order by another. So size, place and overlap say nothing of
-the role.
+The order of draws matters. All locations and sizes are drawn together, and a layout that does not fit is rejected
+as a whole; only then are roles assigned at random, and the drawing order after that. So size, location and overlap
+reveal nothing about the role.
 """
 
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ from ska_vct.synth.kinds import SceneOptions
 from ska_vct.synth.looks import Look, draw_look
 from ska_vct.synth.motion import AMPLITUDE_SHARE, Motion, draw_motion
 
-# Share of the picture that an object covers.
+# Share of the image that an object covers.
 AREA_SHARE = (0.04, 0.14)
 _WEAK_MOTION = 0.3
-_CAMERA_SWAY = 0.05  # share of the short side that a camera of strength 1 pans to either side
+_CAMERA_SWAY = 0.05  # pan to either side at strength 1, as a share of the short side
 _CAMERA_SHAKE = 0.006
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneObject:
-    """One object: where it stands, how it looks, what it does.
+    """One object: its location, appearance and activity.
 
     Attributes:
         role: of ``ROLES``.
-        x, y: resting place, pixels.
-        area: pixels its silhouette covers.
-        angle: resting rotation, radians.
-        envelope: what drives its motion, and its sound if its role is sounding; None if it does nothing.
+        x, y: rest position, pixels.
+        area: pixels that its silhouette covers.
+        angle: rotation at rest, radians.
+        envelope: drives its motion and, if its role is sounding, its sound; None for a still object.
     """
 
     object_class: ObjectClass
@@ -48,7 +48,7 @@ class SceneObject:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One sound: of an object in view, or of none (``visible`` False)."""
+    """One sound, of an object in view or out of view (``visible`` False)."""
 
     object_class: ObjectClass
     timbre_variant: int
@@ -73,7 +73,7 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """A slow pan and a small shake; the picture's content moves by ``offset``."""
+    """A slow pan and a small shake; the image content moves by ``offset``."""
 
     pan: np.ndarray  # (2,) amplitude in pixels
     shake: np.ndarray  # (2,)
@@ -82,11 +82,11 @@ class Camera:
 
     @property
     def reach(self) -> float:
-        """Most that anything moves, pixels."""
+        """Largest displacement, pixels."""
         return float((np.abs(self.pan) + np.abs(self.shake)).max())
 
     def offset(self, times: np.ndarray) -> np.ndarray:
-        """Shift of the picture's content at ``times`` (n,): float64 (n, 2), x and y in pixels."""
+        """Shift of the image content at ``times`` (n,): float64 (n, 2), x and y in pixels."""
         angle = 2 * np.pi * np.asarray(times)[:, None, None] / self.periods + self.phases
         return self.pan * np.sin(angle[:, 0]) + self.shake * np.sin(angle[:, 1])
 
@@ -102,7 +102,7 @@ def draw_scene(
     classes = _draw_classes(rng, kind, roles)
     reach = AMPLITUDE_SHARE * side * options.motion_scale + (camera.reach if camera else 0)
     places = _draw_layout(rng, len(roles), height, width, reach)
-    lot = rng.permutation(len(roles))  # which place each role gets
+    lot = rng.permutation(len(roles))  # assigns locations to roles
     look_variant, timbre_variant = rng.choice(options.looks), rng.choice(options.timbres)
 
     objects, sources, looks = [], [], {}
@@ -115,10 +115,10 @@ def draw_scene(
             )
             sources.append(source)
         elif role == "mover":
-            # It rests as often as what sounds, or whatever stands still for a second would give itself away.
+            # It rests as often as sounding objects; otherwise standing still for a second would reveal it.
             active = _draw_active(rng, seconds, options.rest)
             envelope = draw_unrelated_envelope(rng, object_class.events, active, sources[0].envelope)
-        # Objects of one class in one clip share their look, so only what they do tells them apart.
+        # Objects of one class in one clip share their look, so only their activity distinguishes them.
         if object_class not in looks:
             looks[object_class] = draw_look(rng, object_class, int(look_variant))
         look = looks[object_class]
@@ -152,7 +152,7 @@ def _draw_roles(rng: np.random.Generator, kind: str, options: SceneOptions) -> l
 
 
 def _draw_classes(rng: np.random.Generator, kind: str, roles: list[str]) -> list[ObjectClass]:
-    """A class per role, and one more, different from all, for the sound out of view."""
+    """A class per role, and a further, different class for the off-screen sound."""
     different = [CLASSES[index] for index in rng.permutation(len(CLASSES))[: len(roles) + 1]]
     if kind == "twin" or (kind == "mover" and rng.random() < 0.5):
         return [different[0], different[0]]
@@ -160,9 +160,9 @@ def _draw_classes(rng: np.random.Generator, kind: str, roles: list[str]) -> list
 
 
 def _draw_layout(rng: np.random.Generator, count: int, height: int, width: int, reach: float) -> list[dict]:
-    """Places, sizes and rotations of all objects at once; a layout that does not fit is rejected whole.
+    """Locations, sizes and rotations of all objects at once; a layout that does not fit is rejected as a whole.
 
-    The limits widen slowly, so that the search ends in small or crowded pictures too.
+    The limits are relaxed slowly, so that the search ends in small or crowded images too.
     """
     closeness = 1.15
     while True:
@@ -183,7 +183,7 @@ def _draw_layout(rng: np.random.Generator, count: int, height: int, width: int, 
 
 
 def _draw_active(rng: np.random.Generator, seconds: int, rest: float) -> np.ndarray:
-    """Seconds in which an object does anything, bool (seconds,); at most two, together, are quiet."""
+    """Seconds in which an object is active, bool (seconds,); at most two consecutive ones are not."""
     active = np.ones(seconds, dtype=bool)
     length, start = int(rng.integers(1, 3)), int(rng.integers(0, seconds))
     if rng.random() < rest:

@@ -1,4 +1,4 @@
-"""Everything a synthetic release depends on; two runs with equal settings write equal bytes."""
+"""Settings of a synthetic release; equal settings give equal bytes."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -10,13 +10,13 @@ from ska_vct.synth.classes import HELDOUT_VARIANTS, SEEN_VARIANTS
 from ska_vct.synth.kinds import SCENE_KINDS, SceneOptions
 from ska_vct.utils.errors import SkaVctError
 
-# Raised whenever the same settings would give other bytes.
-# 2: silent movers rest as often as what sounds; only their clips changed.
+# Incremented whenever the same settings would give other bytes.
+# 2: silent movers rest as often as sounding objects; only their clips changed.
 GENERATOR_VERSION = 2
 
 
 class SynthError(SkaVctError, ValueError):
-    """A setting makes no sense or the target folder holds something else; one sentence for the user."""
+    """A setting is invalid or the target folder holds other files; one sentence for the user."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,23 +26,23 @@ class SynthSettings:
     Attributes:
         subset: ``s4``, ``ms3`` or ``avss``.
         train, val, test: clips per split.
-        size: height of the pictures, even.
+        size: height of the images, even.
         aspect: width / height.
-        seed: of everything.
+        seed: of all random draws.
         scenes: scene kind -> share of the clips (shares need not add up to 1).
-        fps: pictures per second of the videos, and what flow is computed at.
-        seconds: 0 for the subset's own mix of lengths, else one of them.
-        series: flow fields per second kept.
+        fps: images per second of the videos, also used for flow.
+        seconds: 0 for the subset's own mix of lengths, otherwise one of them.
+        series: stored flow fields per second.
         flow_size: side of the flow fields.
         motion_scale, camera: factors on the size of object and camera motion.
-        flicker: standard deviation of the brightness from picture to picture, as a share.
+        flicker: relative standard deviation of the brightness between images.
         second_object: probability that a plain, camera or weak clip has a second object.
-        both_sound: probability that it sounds, where the subset has several sources.
+        both_sound: probability that it sounds, if the subset has several sources.
         rest: probability that a sounding object is silent and still for a second or two, and that a silent mover
-            is still; -1 for the subset's own (0 where one object sounds, 0.25 where several may).
+            is still; -1 for the subset's default (0 if one object sounds, 0.25 if several may).
         heldout_looks, heldout_timbres: the test split uses only looks (timbres) not seen in train and val.
-        audio_rate, channels: of the sound files.
-        hiss: root mean square of the noise in the sound, of full scale.
+        audio_rate, channels: of the audio files.
+        hiss: root mean square of the background noise, as a share of full scale.
     """
 
     subset: str
@@ -81,10 +81,10 @@ class SynthSettings:
             (self.size % 2 == 0 and self.size >= MIN_SIDE, f"an even size of at least {MIN_SIDE}", self.size),
             (0.5 <= self.aspect <= 2, "an aspect from 0.5 to 2", self.aspect),
             (self.seed >= 0, "a seed that is not negative", self.seed),
-            (4 <= self.fps <= 60, "4 to 60 pictures per second", self.fps),
+            (4 <= self.fps <= 60, "4 to 60 images per second", self.fps),
             (self.seconds in (0, *lengths), f"seconds 0 or {' or '.join(map(str, lengths))}",
              self.seconds),
-            (1 <= self.series <= self.fps, "a series from 1 to the pictures per second", self.series),
+            (1 <= self.series <= self.fps, "a series from 1 to the images per second", self.series),
             (self.flow_size >= 1, "a flow size of at least 1", self.flow_size),
             (0 < self.motion_scale <= 2, "a motion scale above 0, at most 2", self.motion_scale),
             (0 <= self.camera <= 2, "a camera strength from 0 to 2", self.camera),
@@ -121,7 +121,7 @@ class SynthSettings:
         return 2 * round(self.size * self.aspect / 2)
 
     def scene_options(self, split: str, *, multi: bool) -> SceneOptions:
-        """The knobs of one clip; ``multi`` where several objects may sound."""
+        """The difficulty settings of one clip; ``multi`` if several objects may sound."""
         held_out = split == "test"
         return SceneOptions(
             multi=multi,
@@ -135,5 +135,5 @@ class SynthSettings:
         )
 
     def to_json(self) -> dict:
-        """Plain values, with the version of the generator."""
+        """Plain values, including the generator's version."""
         return {"generator_version": GENERATOR_VERSION, **asdict(self)}

@@ -1,4 +1,4 @@
-"""The splits of the benchmark of physical consistency (docs/benchmark.md), and what each must hold."""
+"""The splits of the benchmark of physical consistency (docs/benchmark.md), with their published digests."""
 
 from dataclasses import dataclass, field
 
@@ -14,10 +14,10 @@ class BenchmarkSplit:
 
     Attributes:
         name: of the folder.
-        seed: of everything in it.
+        seed: of all its random draws.
         scenes: scene kind -> share.
         train, val, test: clips.
-        published: split -> what ``digest_split`` must give.
+        published: split -> expected result of ``digest_split``.
     """
 
     name: str
@@ -30,7 +30,7 @@ class BenchmarkSplit:
 
     @property
     def settings(self) -> SynthSettings:
-        """What the generator makes it from."""
+        """The generator's settings."""
         counts = {split: getattr(self, split) for split in SPLITS}
         return SynthSettings(subset=SUBSET, size=96, seed=self.seed, scenes=self.scenes, **counts)
 

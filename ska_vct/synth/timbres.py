@@ -1,7 +1,7 @@
-"""What each kind of object sounds like: wave forms that an envelope then shapes.
+"""Timbres of object classes: waveforms that an envelope then shapes.
 
-A timbre takes ``(rng, pitch, onsets, num_samples, rate)``: a pitch factor near 1, the onsets in seconds of the
-events, and how much to make at which rate. It returns float64 (num_samples,) of any level.
+A timbre takes ``(rng, pitch, onsets, num_samples, rate)``: a pitch factor near 1, the events' onsets in seconds,
+and the number of samples and their rate. It returns float64 (num_samples,) of any level.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.signal import butter, sosfilt
 from ska_vct.synth.classes import NUM_VARIANTS
 from ska_vct.synth.envelopes import CONTROL_RATE, Envelope
 
-# Octaves by which the variants of a timbre differ; the held-out ones (the last two) lie between the others.
+# Pitch of each variant of a timbre in octaves; the held-out ones (the last two) lie between the others.
 _VARIANT_OCTAVES = (-0.4, 0.35, -0.15, 0.45, 0.05, -0.3, 0.2, -0.08)
 _SCALE = np.array([1, 9 / 8, 5 / 4, 4 / 3, 3 / 2])
 _LEVEL = 0.12
@@ -51,7 +51,7 @@ def _melody(rng: np.random.Generator, event: np.ndarray) -> np.ndarray:
 
 
 def _partials(frequency: np.ndarray, rate: int, partials: dict[float, float]) -> np.ndarray:
-    """Sum of ``ratio: weight`` sines of a running frequency in Hz, those beyond the rate's reach left out."""
+    """Sum of ``ratio: weight`` sines of a varying frequency in Hz, without those above the rate's limit."""
     phase = 2 * np.pi * np.cumsum(frequency) / rate
     top = 0.45 * rate / frequency.max()
     return sum(

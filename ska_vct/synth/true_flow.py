@@ -1,7 +1,7 @@
-"""True flow of synthetic clips, drawn again from what the generator knows: the yardstick of all other methods.
+"""True flow of synthetic clips, recomputed by the generator: the reference for all other methods.
 
-A synthetic release keeps its settings beside its truth (``synth_truth/{subset}_settings.json``); with them every
-clip, and its motion between any two moments, can be had again exactly.
+A synthetic release stores its settings next to its truth (``synth_truth/{subset}_settings.json``), from which
+every clip and its motion between any two times can be reproduced exactly.
 """
 
 import json
@@ -21,19 +21,19 @@ from ska_vct.synth.render import Renderer
 from ska_vct.synth.settings import GENERATOR_VERSION, SynthError, SynthSettings
 from ska_vct.synth.truth import TRUTH_FOLDER
 
-# {kind}_{split}_{number}, and AVSS's span of seconds after it
+# {kind}_{split}_{number}, followed by the time span in AVSS
 _NAME = re.compile(rf"_({'|'.join(SPLITS)})_(\d+)(?:_\d+_\d+)?$")
 
 
 class TrueFlow(FlowMethod):
-    """The generator's own flow as a method: it looks at the moments of the pictures, not at the pictures.
+    """The generator's own flow as a method: it uses the times of the images, not their content.
 
     Args:
-        root: of a synthetic release, what ``DATASETS.ROOT`` names.
+        root: of a synthetic release, as ``DATASETS.ROOT``.
         subset: ``s4``, ``ms3`` or ``avss``.
 
     Raises:
-        FlowError: there is no synthetic release, or another version of the generator made it.
+        FlowError: it is not a synthetic release, or was made by another version of the generator.
     """
 
     name = "truth"
@@ -53,10 +53,10 @@ class TrueFlow(FlowMethod):
         return np.stack([shrink(field, size) for field in flow]) * scale
 
     def renderer(self, clip_id: str) -> Renderer:
-        """What draws the clip.
+        """The renderer of a clip.
 
         Raises:
-            FlowError: the release that the settings describe has no such clip.
+            FlowError: the release does not contain the clip.
         """
         return self._renderer(clip_id)
 
@@ -64,7 +64,9 @@ class TrueFlow(FlowMethod):
         found = _NAME.search(clip_id)
         plan = plan_clip(self.settings, found[1], int(found[2])) if found else None
         if plan is None or plan.clip_id != clip_id:
-            raise FlowError(f"Clip '{clip_id}' is none of the synthetic release's, so its true flow is not known.")
+            raise FlowError(
+                f"Clip '{clip_id}' does not belong to the synthetic release, so its true flow is unknown."
+            )
         return Renderer(plan.scene, fps=self.settings.fps, flicker=self.settings.flicker)
 
 
@@ -84,14 +86,14 @@ def _read_settings(path: Path) -> SynthSettings:
         settings = SynthSettings(**values)
     except OSError as error:
         raise FlowError(
-            f"True flow is known of synthetic clips only, and {path} cannot be read ({error.strerror}); make "
+            f"True flow is known for synthetic clips only, and {path} cannot be read ({error.strerror}); make "
             "clips with datasets/make_synth.py, or choose another method."
         ) from None
     except (ValueError, KeyError, TypeError, SynthError) as error:
         raise FlowError(f"{path} does not hold the settings of a synthetic release ({error}).") from None
     if version != GENERATOR_VERSION:
         raise FlowError(
-            f"The release of {path} was made by version {version} of the generator, this is {GENERATOR_VERSION}; "
-            "make it again to know its true flow."
+            f"The release of {path} was made by version {version} of the generator, but this is version "
+            f"{GENERATOR_VERSION}; make the release again to get its true flow."
         )
     return settings

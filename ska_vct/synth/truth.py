@@ -1,13 +1,13 @@
-"""What is known of every object of a synthetic clip, read back from ``synth_truth`` (``release.py`` writes it).
+"""Reads the objects of a synthetic clip from ``synth_truth``, which ``release.py`` writes.
 
 Shape legend
     T     sampled frames, one per second
     K     objects, in drawing order
-    H, W  the clip's own pictures, pixels
+    H, W  the clip's own images, pixels
 
 An object that sounds somewhere in its clip may rest for a second or two: it is then silent and still, and the
-released ground truth leaves it out of these frames. Silent movers rest as well. So what sounds and what moves is
-said frame by frame; ``roles`` say what an object is in the clip.
+released ground truth omits it in these frames. Silent movers rest as well. So sounding and moving are given per
+frame, while ``roles`` describe objects over the whole clip.
 """
 
 import os
@@ -26,7 +26,7 @@ TRUTH_FOLDER = "synth_truth"
 
 
 class TruthError(SkaVctError, ValueError):
-    """A clip's truth is missing, unreadable or belongs to another clip; the sentence names the file."""
+    """A clip's truth is missing, unreadable or belongs to another clip; the message names the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +34,15 @@ class ClipTruth:
     """All objects of one clip.
 
     Attributes:
-        clip_id: as the readers name it.
+        clip_id: as in the dataset's records.
         kind: kind of scene, a key of ``scene.SCENE_KINDS``.
         roles: K of ``scene.ROLES``: ``sounding``, ``twin``, ``mover`` or ``still``.
         categories: K S4 categories.
         classes: K AVSS classes.
-        masks: bool (T, K, H, W), what is visible of each object; no pixel belongs to two.
-        sounding: bool (T, K), which object sounds in which frame's second.
-        moving: bool (T, K), which object moves by itself in which frame's second: what sounds, and silent movers.
+        masks: bool (T, K, H, W), visible part of each object; they do not overlap.
+        sounding: bool (T, K), whether an object sounds in a frame's second.
+        moving: bool (T, K), whether an object moves by itself in a frame's second: sounding objects and silent
+            movers.
     """
 
     clip_id: str
@@ -61,12 +62,12 @@ class ClipTruth:
 
 
 def truth_path(root: str | os.PathLike, subset: str, split: str, name: str) -> Path:
-    """Where the truth of a clip is; ``name`` is S4's and MS3's name, AVSS's uid."""
+    """Path of a clip's truth; ``name`` is S4's and MS3's name, AVSS's uid."""
     return Path(root, TRUTH_FOLDER, subset, split, f"{name}.npz")
 
 
 def has_objects(root: str | os.PathLike, record: Mapping) -> bool:
-    """Whether ``root`` is a synthetic release that knows the clip's objects."""
+    """Whether ``root`` is a synthetic release with the clip's objects."""
     return truth_path(root, record["subset"], record["split"], record["name"]).is_file()
 
 
@@ -74,11 +75,11 @@ def read_objects(root: str | os.PathLike, record: Mapping) -> ClipTruth:
     """Read a clip's objects.
 
     Args:
-        root: of the synthetic release, what ``DATASETS.ROOT`` names (``MetadataCatalog.get(name).root``).
+        root: of the synthetic release, as ``DATASETS.ROOT`` (``MetadataCatalog.get(name).root``).
         record: of ``load_records``; ``subset``, ``split``, ``name`` and ``clip_id`` are read.
 
     Raises:
-        TruthError: the file is missing, damaged or another clip's.
+        TruthError: the file is missing, damaged or belongs to another clip.
     """
     path = truth_path(root, record["subset"], record["split"], record["name"])
     try:
@@ -92,8 +93,8 @@ def read_objects(root: str | os.PathLike, record: Mapping) -> ClipTruth:
             )
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise TruthError(
-            f"The objects of clip '{record['clip_id']}' cannot be read from {path} ({error}); they are known of "
-            "synthetic clips only, make those with datasets/make_synth.py."
+            f"The objects of clip '{record['clip_id']}' cannot be read from {path} ({error}); they are known for "
+            "synthetic clips only, which datasets/make_synth.py makes."
         ) from None
     if truth.clip_id != record["clip_id"]:
         raise TruthError(
@@ -104,7 +105,7 @@ def read_objects(root: str | os.PathLike, record: Mapping) -> ClipTruth:
 
 
 def read_clip_classes(root: str | os.PathLike, subset: str) -> dict[str, tuple[list[str], list[str]]]:
-    """Clip id -> AVSS classes of all objects in view, and of all that is heard; empty for a real release."""
+    """Clip id -> AVSS classes of all objects in view, and of all sounds; empty for a real release."""
     path = Path(root, TRUTH_FOLDER, f"{subset}_clips.csv")
     if not path.is_file():
         return {}

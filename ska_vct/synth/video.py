@@ -1,4 +1,4 @@
-"""Films with sound whose bytes depend on nothing but their content."""
+"""Videos with audio whose bytes depend only on their content."""
 
 import os
 from fractions import Fraction
@@ -7,17 +7,17 @@ import av
 import numpy as np
 from av.codec.context import Flags
 
-# x264's look-ahead decides by memory that it never wrote: at 96 x 96 pixels one clip in three came out different
-# from run to run. So everything that depends on it is off.
+# x264's look-ahead reads uninitialised memory: at 96 x 96 pixels, one clip in three differed between runs. So
+# every option that depends on it is off.
 _H264 = {"preset": "veryfast", "crf": "18", "tune": "zerolatency", "x264-params": "mbtree=0:weightp=0:scenecut=0"}
 
 
 def write_video(path: str | os.PathLike, frames: np.ndarray, *, fps: int, sound: np.ndarray, rate: int) -> None:
-    """Write an MP4 with H.264 pictures and AAC sound; one thread and no date, so equal input gives equal bytes.
+    """Write an MP4 with H.264 video and AAC audio; one thread and no date, so equal input gives equal bytes.
 
     Args:
         frames: uint8 (N, H, W, 3), RGB; H and W even.
-        fps: pictures per second.
+        fps: images per second.
         sound: int16 (samples, channels), 1 or 2 channels.
         rate: samples per second.
     """
@@ -31,8 +31,8 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, *, fps: int, sound:
         for stream in (video, audio):
             stream.codec_context.thread_count = 1
             stream.codec_context.flags |= Flags.bitexact
-        for picture in frames:
-            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for image in frames:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(video.encode())
         # Packed samples: one row, channels interleaved.
         samples = av.AudioFrame.from_ndarray(

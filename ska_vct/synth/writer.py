@@ -1,4 +1,4 @@
-"""Write a whole synthetic release: clips in parallel, the tables without which no reader starts last."""
+"""Writes a whole synthetic release: clips in parallel, and last the tables without which no reader starts."""
 
 import csv
 import json
@@ -21,21 +21,21 @@ from ska_vct.synth.settings import SynthError, SynthSettings
 from ska_vct.synth.truth import TRUTH_FOLDER, truth_path
 from ska_vct.utils.files import atomic_write, write_json
 
-# Starting a process takes as long as making about this many clips.
+# Starting a process takes about as long as making this many clips.
 _CLIPS_PER_PROCESS = 40
 
 
 def generate(root: str | os.PathLike, settings: SynthSettings, *, jobs: int = 0, progress: bool = True) -> bool:
-    """Write the subset that ``settings`` describe below ``root``, or finish one that was interrupted.
+    """Write the subset that ``settings`` describe below ``root``, or complete an interrupted one.
 
     Args:
-        root: what ``DATASETS.ROOT`` will name; several subsets may share it.
-        settings: what to make.
-        jobs: processes; 0 for one per core where there are clips enough. The files do not depend on it.
+        root: the future ``DATASETS.ROOT``; several subsets may share it.
+        settings: of the subset.
+        jobs: processes; 0 for one per core if there are enough clips. The files do not depend on it.
         progress: show a progress bar.
 
     Returns:
-        True when clips were written, False when the whole release was there already.
+        True if clips were written, False if the release was already complete.
 
     Raises:
         SynthError: the folder holds a real release, or a synthetic one made with other settings.
@@ -66,13 +66,13 @@ def generate(root: str | os.PathLike, settings: SynthSettings, *, jobs: int = 0,
 
 
 def _check_target(root: Path, subset: str, wanted: dict) -> bool:
-    """True: the release is there and whole. False: there is nothing, or part of this very release."""
+    """True if the release is complete; False if there is nothing, or a part of this very release."""
     marker, base = _marker(root, subset), root / get_facts(subset).folder
     if not marker.is_file():
         if base.exists() and any(base.iterdir()):
             raise SynthError(
-                f"Folder {base} holds files that were not made by this program; choose another --root, so that a "
-                "real release is never touched."
+                f"Folder {base} holds files that were not made by this program; choose another --root. A real "
+                "release is never modified."
             )
         return False
     try:
@@ -87,7 +87,7 @@ def _check_target(root: Path, subset: str, wanted: dict) -> bool:
             f"Folder {root} holds synthetic {subset} clips made with other settings ({shown}); choose another "
             f"--root, or remove {base}, {root / 'flow' / subset} and {marker.parent / subset}, and {marker} last."
         )
-    # A table that someone removed is written again.
+    # A table that was removed is written again.
     return complete and (base / get_facts(subset).table).is_file()
 
 
@@ -104,15 +104,15 @@ def _run(task: partial, numbers: list[tuple[str, int]], jobs: int) -> Iterator[t
         finally:
             cv2.setNumThreads(threads)
         return
-    # spawn: forking a process that has threads (torch, OpenCV) can hang.
+    # spawn: forking a process with threads (torch, OpenCV) can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         try:
             yield from pool.map(task, numbers, chunksize=max(1, min(8, len(numbers) // (4 * jobs))))
         except BrokenProcessPool:
             raise SynthError(
-                "A process that was making clips was ended from outside, perhaps for memory; run again with "
-                "--jobs 1, finished clips are kept."
+                "A process that was making clips was killed, perhaps because memory ran out; run again with "
+                "--jobs 1. Finished clips are kept."
             ) from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -120,10 +120,10 @@ def _run(task: partial, numbers: list[tuple[str, int]], jobs: int) -> Iterator[t
 
 
 def _make_clip(root: Path, settings: SynthSettings, number: tuple[str, int]) -> tuple[dict, dict]:
-    """Make one clip unless it is there; returns its lines in our table and in the release's."""
+    """Make one clip unless it exists; returns its rows in our table and in the release's."""
     plan = plan_clip(settings, *number)
     if not truth_path(root, plan.subset, plan.split, plan.name).is_file():
-        # The truth is written last and whole: where it is, the clip is.
+        # The truth is written last and atomically: if it exists, the clip is complete.
         write_clip(root, plan, settings)
     return plan.row(), table_row(plan)
 

@@ -105,7 +105,7 @@ def test_other_pixels_other_sound_and_other_clips_are_told_apart(tiny, tmp_path)
     Image.fromarray(mask).save(record["mask_paths"][3])
     (difference, pixels) = verify_benchmark(tmp_path, progress=False)["silent-twin"]
     assert difference.startswith("test: masks differ")
-    assert pixels == f"test: {tiny['mask_pixels'] + 1} pixels of masks are set instead of {tiny['mask_pixels']}"
+    assert pixels == f"test: {tiny['mask_pixels'] + 1} mask pixels are set instead of {tiny['mask_pixels']}"
 
     sound = bytearray(Path(record["wav_path"]).read_bytes())
     sound[-1] ^= 1
@@ -117,7 +117,7 @@ def test_other_pixels_other_sound_and_other_clips_are_told_apart(tiny, tmp_path)
 
 def test_pictures_may_differ_by_rounding_but_not_by_more(tiny):
     assert compare({**tiny, "picture_mean": tiny["picture_mean"] + 0.01}, tiny) == []
-    assert "mean of the pictures" in compare({**tiny, "picture_mean": tiny["picture_mean"] + 1}, tiny)[0]
+    assert "mean of the images" in compare({**tiny, "picture_mean": tiny["picture_mean"] + 1}, tiny)[0]
 
 
 def test_missing_splits_and_unknown_names_are_one_sentence(tmp_path):

@@ -174,7 +174,7 @@ def test_truth_has_units_and_knows_its_clips(release, tmp_path):
     # Pixels of the original per second, whatever the pictures were shrunk to.
     np.testing.assert_allclose(flow[0], flow[32], atol=0.02 * np.abs(flow[0]).max())
     assert np.abs(flow[0]).max() > 5
-    with pytest.raises(FlowError, match="'test/plain_test_00000' is none of the synthetic release's"):
+    with pytest.raises(FlowError, match="'test/plain_test_00000' does not belong to the synthetic release"):
         truth.renderer("test/plain_test_00000")
     with pytest.raises(FlowError, match="synthetic clips only"):
         TrueFlow(root=tmp_path, subset="ms3")
@@ -224,5 +224,5 @@ def test_quality_script_prints_tables_and_draws(release, tmp_path, capsys, monke
     height, width = cv2.imread(str(picture)).shape[:2]
     # Two columns; rows for the picture, the truth and DIS.
     assert width > 2 * 168 and 3 * 168 < height < 4 * 168
-    with pytest.raises(SystemExit, match="error: True flow is known of synthetic clips only"):
+    with pytest.raises(SystemExit, match="error: True flow is known for synthetic clips only"):
         script.main(["--root", str(tmp_path)])
