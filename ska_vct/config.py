@@ -1,6 +1,7 @@
 """Every key SKA-VCT adds to Detectron2's configuration, with its default and what it means.
 
-Defaults are the paper's (spec: model.md, training.md). Sizes are pixels of the network's input unless said.
+Defaults are the paper's where it gives a value (docs/method.md, docs/recipe.md). Sizes are pixels of the network's
+input unless stated otherwise.
 """
 
 from detectron2.config import CfgNode as CN

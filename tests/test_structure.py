@@ -3,6 +3,7 @@
 import ast
 import fnmatch
 import graphlib
+import re
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -198,6 +199,39 @@ def test_no_local_paths_or_python_tags_in_tracked_files():
             text = path.read_text(encoding="utf-8", errors="replace")
             assert [word for word in words if word in text] == [], path
             assert path.suffix != ".yaml" or "!!" not in text, path
+
+
+def test_sources_are_papers_or_pages_of_the_repository():
+    # Put together here, so that this file does not contain it.
+    word = "spec" + ":"
+    for path in tracked():
+        if path.suffix in (".py", ".yaml", ".md", ".sh", ".toml", ".cff", ".txt"):
+            assert word not in path.read_text(encoding="utf-8", errors="replace"), path
+
+
+# Words of documents that users read -> the field's word.
+OTHER_WORDS = {
+    r"pictures?": "image",
+    r"films?": "video",
+    r"data sets?": "dataset",
+    r"(?<!there )(?:is|are) no (?!more|longer|less|later|larger|smaller|better|worse)": "say what it is",
+    r"a dear": "expensive",
+}
+# Names of options and of Detectron2 are not prose.
+NOT_PROSE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)", re.DOTALL)
+
+
+def odd_words(text: str) -> list[str]:
+    prose = NOT_PROSE.sub("", text)
+    return [match[0] for word in OTHER_WORDS for match in re.finditer(rf"\b{word}\b", prose, re.IGNORECASE)]
+
+
+def test_documents_use_the_words_of_the_field():
+    assert odd_words("A picture of `picture`.") == ["picture"]
+    pages = [path for path in tracked() if path.suffix == ".md"]
+    assert len(pages) > 10
+    for path in pages:
+        assert odd_words(path.read_text(encoding="utf-8")) == [], path
 
 
 def test_nothing_reads_environment_or_disk_at_import():

@@ -1,4 +1,4 @@
-"""From a record of paths to a clip of tensors, the same for S4, MS3 and AVSS (docs/data.md, training.md)."""
+"""From a record of paths to a clip of tensors, the same for S4, MS3 and AVSS (docs/data.md, docs/recipe.md)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Score predictions that were saved, by us or by others, without a model (spec: metrics.md)."""
+"""Score saved predictions, ours or others', without a model (docs/scores.md)."""
 
 import os
 from collections.abc import Callable

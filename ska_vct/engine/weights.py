@@ -1,4 +1,4 @@
-"""Weights that the config names: of the whole model and of its parts (spec: model.md)."""
+"""Loads the weights that the config names, of the whole model and of its parts (docs/weights.md)."""
 
 from detectron2.config import CfgNode
 from torch import nn

@@ -49,7 +49,7 @@ def make_clip(num_frames: int = 3, size: int = 48, num_classes: int = 2) -> tupl
 
 def test_palette_is_the_released_one():
     palette = voc_palette(71)
-    # the values that data.md lists
+    # Values of docs/data.md.
     expected = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 8: (64, 0, 0), 70: (32, 128, 128)}
     assert {label: tuple(palette[label].tolist()) for label in expected} == expected
     assert len(np.unique(palette, axis=0)) == 71

@@ -1,4 +1,4 @@
-"""A clip under changed conditions: with another sound or another motion (spec: metrics.md, Robustness).
+"""Clips under modified conditions: with other audio or other motion (docs/scores.md).
 
 Sounds that are made up here are waveforms, and go through the same VGGish front end as a clip's own.
 """

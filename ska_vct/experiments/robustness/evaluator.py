@@ -1,4 +1,4 @@
-"""Scores of one data set under several conditions, and what they say together (spec: metrics.md, Robustness)."""
+"""Scores of one dataset under several conditions, and their combinations (docs/scores.md)."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Scores of robustness as JSON, Markdown and csv (spec: metrics.md, Robustness).
+"""Robustness scores as JSON, Markdown and csv (docs/scores.md).
 
 ==================  ========================================================================================
 ``robustness.json``  per split ``num_clips``, ``conditions`` (see ``robustness.condition_scores``), ``G_mIoU``,

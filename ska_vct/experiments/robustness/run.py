@@ -1,4 +1,4 @@
-"""Does a model hear, and does it hear motion? What ``tools/evaluate_robustness.py`` runs (spec: metrics.md)."""
+"""Measures whether a model uses the audio, and its match with motion (docs/scores.md)."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""The naive motion map that SKA must beat: whatever moves lights up, whatever is heard (spec: evidence.md).
+"""The baseline motion map: everything that moves lights up, whatever the audio (docs/method.md, Temporal SKA).
 
 Shape legend: N frames, C width, S flow fields per second, g x g flow grid.
 """

@@ -1,4 +1,4 @@
-"""Queries sampled where motion goes with the sound (spec: model.md, the authors' later revision).
+"""Queries sampled where motion goes with the sound (docs/method.md, KEVA's variants).
 
 Their notes say that locations are ranked by the map and that the features at the best ones seed queries. How they
 keep neighbours apart and what they do in still frames is not said; both are ours.

@@ -1,7 +1,7 @@
 """Motion-Prompted Query Generation, and VCT's PPQG as its off state.
 
 Papers: "Listening to the Motion" (the motion prompt); Huang et al., "Revisiting Audio-Visual Segmentation with
-Vision-Centric Transformer", CVPR 2025 (PPQG); Xu et al., "GroupViT", CVPR 2022 (pixel grouping); spec: model.md.
+Vision-Centric Transformer", CVPR 2025 (PPQG); Xu et al., "GroupViT", CVPR 2022 (pixel grouping); docs/method.md.
 
 Shape legend: N frames, C width, p width before the last projection, Q queries, h x w mask-feature grid.
 """

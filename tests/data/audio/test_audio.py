@@ -57,7 +57,7 @@ def test_parts_equal_published_ones(golden):
 
 
 def test_one_cell_by_hand():
-    """One frame's DFT bin by bin and its bands triangle by triangle, from the definition in data.md."""
+    """One frame's DFT bin by bin and its bands triangle by triangle, from the definition in docs/data.md."""
     wave = np.random.default_rng(3).standard_normal(400) * 0.1
     windowed = [wave[n] * (0.5 - 0.5 * math.cos(2 * math.pi * n / 400)) for n in range(400)]
     got = audio.log_mel_spectrogram(wave)

@@ -110,7 +110,7 @@ def pair_flow(pairs: ImagePairs, method: FlowMethod, size: tuple[int, int]) -> n
 
 
 def dis_flow(prev_gray: np.ndarray, next_gray: np.ndarray) -> np.ndarray:
-    """Displacement from one picture to another: DIS medium, finest scale 1, patch stride 3 (spec: evidence.md).
+    """Displacement from one image to another: DIS medium, finest scale 1, patch stride 3 (Kroeger et al., 2016).
 
     Args:
         prev_gray, next_gray: uint8 (H, W).
