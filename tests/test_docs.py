@@ -151,6 +151,16 @@ def test_pages_named_in_the_code_exist():
             assert (ROOT / name).is_file(), f"{path} names {name}"
 
 
+def test_files_named_by_the_architecture_exist():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    names = re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", text)
+    assert len(names) > 20
+    for name in names:
+        assert (ROOT / name).exists() or (ROOT / "ska_vct" / name).exists(), name
+    layers = {path.name for path in (ROOT / "ska_vct").iterdir() if (path / "__init__.py").is_file()}
+    assert {name for name in layers if f"\n  {name}/" not in text} == set()
+
+
 def test_citation_and_workflow_parse():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors", "version", "license"} <= set(citation)
