@@ -25,9 +25,10 @@ LAYERS = {
     "evaluation": 4,
     "visualization": 4,
     "checkpoint": 4,
-    "config": 5,
-    "structures": 6,
-    "utils": 7,
+    "config_files": 5,
+    "config": 6,
+    "structures": 7,
+    "utils": 8,
 }
 
 

@@ -7,12 +7,13 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from ska_vct import __version__
 from ska_vct.utils.files import atomic_write
 
 from .fetch.resolve import resolve
-from .files import CheckpointError, clean_state_dict, find_state_dict, load_file, load_state_dict
+from .files import METADATA, CheckpointError, clean_state_dict, find_state_dict, load_file, load_state_dict
 from .loading import EXACTLY, LoadOptions, LoadReport, load_into, load_strictly
-from .writing import lacks_of
+from .writing import CONFIG, lacks_of
 
 __all__ = ["CheckpointError", "StrictCheckpointer", "load_file", "load_state_dict", "load_strictly"]
 
@@ -25,7 +26,13 @@ class StrictCheckpointer(DetectionCheckpointer):
     """
 
     def __init__(
-        self, model: nn.Module, save_dir: str = "", *, options: LoadOptions = EXACTLY, **checkpointables: Any
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        options: LoadOptions = EXACTLY,
+        config: str = "",
+        **checkpointables: Any,
     ):
         """
         Args:
@@ -33,10 +40,12 @@ class StrictCheckpointer(DetectionCheckpointer):
             save_dir: folder of the checkpoints.
             options: which differences between a named file and the model are allowed; a resumed checkpoint must
                 fit exactly.
+            config: the model's configuration as YAML, stored in every checkpoint; empty to store none.
             checkpointables: other objects to save, as in Detectron2.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.options = options
+        self._config = config
         self.report: LoadReport | None = None
 
     def save(self, name: str, *, tag_last: bool = True, **kwargs: Any) -> None:
@@ -50,6 +59,8 @@ class StrictCheckpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict()}
+        if self._config:
+            data[METADATA] = {"format": "ska_vct", "version": __version__, CONFIG: self._config}
         data |= {key: item.state_dict() for key, item in self.checkpointables.items()} | kwargs
         basename = f"{name}.pth"
         with atomic_write(os.path.join(self.save_dir, basename)) as file:

@@ -19,7 +19,7 @@ from .fetch.resolve import resolve
 from .files import METADATA, CheckpointError, clean_state_dict, find_state_dict, load_file
 from .loading import TRAINING_ONLY
 
-_CONFIG = "config"
+CONFIG = "config"
 _ORIGIN = "converted_from"
 _ENDINGS = (".pth", ".safetensors")
 
@@ -69,7 +69,7 @@ def save_slim(path: str | os.PathLike, state: Mapping[str, Tensor], *, config: s
     if Path(path).suffix != ".safetensors":
         raise CheckpointError(f"'{path}' must end in '.safetensors'.")
     kept = {name: value for name, value in state.items() if not name.startswith(TRAINING_ONLY)}
-    save_weights(path, kept, {"format": "ska_vct", "version": __version__, _CONFIG: config, **metadata})
+    save_weights(path, kept, {"format": "ska_vct", "version": __version__, CONFIG: config, **metadata})
     return len(kept)
 
 
@@ -79,7 +79,7 @@ def read_config(path: str | os.PathLike) -> str | None:
     Raises:
         FileNotFoundError, CheckpointError: see :func:`ska_vct.checkpoint.files.load_file`.
     """
-    return load_file(path).get(METADATA, {}).get(_CONFIG)
+    return load_file(path).get(METADATA, {}).get(CONFIG)
 
 
 def lacks_of(content: Mapping) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """Trained models for other programs: slim safetensors, ONNX, torch.export (``tools/export.py``)."""
 
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +10,12 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 from torch.export import Dim
 
-from ska_vct.checkpoint.fetch.resolve import resolve
-from ska_vct.checkpoint.writing import read_config, save_slim
-from ska_vct.config import get_cfg
-from ska_vct.engine.predict import load_model
-from ska_vct.engine.setup import load_cfg
+from ska_vct.checkpoint.writing import save_slim
+from ska_vct.config_files import portable_config
+from ska_vct.engine.pretrained import find_cfg
+from ska_vct.engine.weights import build_trained_model
 from ska_vct.utils.errors import SkaVctError
 from ska_vct.utils.files import atomic_path
-from ska_vct.utils.imports import bare_names
 
 from .network import InferenceNetwork, example_inputs, exportable, rounded_size
 
@@ -62,9 +59,9 @@ def export(
     ending, out, weights = _ENDINGS[to], os.fspath(out), os.fspath(weights)
     if Path(out).suffix != ending:
         raise ExportError(f"--out must end in '{ending}' for --to {to}, found '{out}'.")
-    cfg = load_export_cfg(weights, config_file, overrides)
+    cfg = find_cfg(weights, config_file, overrides, device="cpu")
     cfg.MODEL.COMPILE = False
-    model = load_model(cfg)
+    model = build_trained_model(cfg)
     if to == "safetensors":
         entries = save_slim(out, model.state_dict(), config=portable_config(cfg))
         return [f"{out}: {entries} entries and the config, {os.path.getsize(out) / 2**20:.1f} MiB"]
@@ -87,38 +84,6 @@ def export(
         f"{out}: {shapes}; {os.path.getsize(out) / 2**20:.1f} MiB",
         f"largest difference {difference:.1e}",
     ]
-
-
-def load_export_cfg(weights: str, config_file: str | os.PathLike, opts: Sequence[str]) -> CfgNode:
-    """The config to export with: the file's own when none is named.
-
-    Raises:
-        ExportError: no config is named and the weights hold none.
-        ConfigError: see :func:`ska_vct.engine.setup.load_cfg`.
-    """
-    opts = ["MODEL.WEIGHTS", weights, "MODEL.DEVICE", "cpu", *opts]
-    if config_file:
-        return load_cfg(config_file, opts)
-    text = read_config(resolve(weights, key="--weights"))
-    if text is None:
-        raise ExportError(f"'{weights}' holds no config; name one with --config.")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        path.write_text(text, encoding="utf-8")
-        return load_cfg(path, opts, trusted=False)
-
-
-def portable_config(cfg: CfgNode) -> str:
-    """The config as YAML, without what only this machine knows."""
-    cfg, default = cfg.clone(), get_cfg()
-    cfg.defrost()
-    for node, fresh in ((cfg.MODEL, default.MODEL), (cfg.MODEL.AUDIO, default.MODEL.AUDIO)):
-        node.WEIGHTS = fresh.WEIGHTS
-    cfg.MODEL.BACKBONE_WEIGHTS, cfg.MODEL.PRE_MASK.WEIGHTS = "", ""
-    cfg.MODEL.DEVICE, cfg.OUTPUT_DIR = default.MODEL.DEVICE, default.OUTPUT_DIR
-    cfg.IMPORTS = bare_names(cfg.IMPORTS)
-    cfg.DATASETS.ROOT, cfg.INPUT.FLOW.ROOT, cfg.INPUT.PRE_MASK.ROOT = "", "", ""
-    return cfg.dump()
 
 
 def make_program(cfg: CfgNode, network: InferenceNetwork, *, dynamic_size: bool) -> torch.export.ExportedProgram:

@@ -20,8 +20,8 @@ from detectron2.utils.logger import setup_logger
 
 import ska_vct.modeling  # noqa: F401  registers the model and its backbones
 from ska_vct.config import get_cfg
+from ska_vct.config_files import ConfigError, find_config
 from ska_vct.utils.cpu import compute_on_cpu
-from ska_vct.utils.errors import SkaVctError
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
 from ska_vct.utils.imports import KEY as IMPORTS_KEY
@@ -34,10 +34,6 @@ _LOGGER = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
 # Loggers that say the same of every run: how lists are packed, and that there is no CUDA.
 _QUIET = {"detectron2.data.common": logging.WARNING, "torch.utils.cpp_extension": logging.ERROR}
-
-
-class ConfigError(SkaVctError, ValueError):
-    """A config file or override is wrong; the message names the file and the key."""
 
 
 def setup_cfg(
@@ -127,6 +123,7 @@ def load_cfg(
     """
     cfg = get_cfg()
     if path:
+        path = find_config(path)
         for file in _base_files(Path(path)):
             _check_keys(_read_yaml(file), cfg, where=str(file))
         loaded = CfgNode.load_yaml_with_base(str(path), allow_unsafe=False)
@@ -182,7 +179,7 @@ def _read_yaml(path: Path) -> dict:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"There is no config file '{path}'; those of the project are in configs/.") from None
+        raise ConfigError(f"There is no config file '{path}', which another one names as its base.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read as plain YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(content, dict):

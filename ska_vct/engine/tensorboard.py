@@ -10,7 +10,7 @@ from detectron2.utils.events import TensorboardXWriter, get_event_storage
 from ska_vct.evaluation import AVSEvaluator, thresholds
 from ska_vct.visualization.score_plots import confusion_figure, precision_recall_figure
 
-from .predict import ClipPrediction
+from .predictor import ClipPrediction
 from .visualize import draw_sheet
 
 # Short side of a frame in TensorBoard, pixels: every evaluation adds some images to the events file.

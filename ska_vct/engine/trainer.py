@@ -26,6 +26,7 @@ from detectron2.utils.events import JSONWriter
 from torch import nn
 
 from ska_vct.checkpoint.checkpointer import StrictCheckpointer
+from ska_vct.config_files import portable_config
 from ska_vct.data.flow.online import build_mapper
 from ska_vct.evaluation import AVSEvaluator
 from ska_vct.utils.errors import InputError
@@ -79,7 +80,11 @@ class Trainer(DefaultTrainer):
         self._trainer = build_step(cfg, wrapped, self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = StrictCheckpointer(
-            wrapped, cfg.OUTPUT_DIR, options=load_options(cfg, inference=False), trainer=weakref.proxy(self)
+            wrapped,
+            cfg.OUTPUT_DIR,
+            options=load_options(cfg, inference=False),
+            config=portable_config(cfg),
+            trainer=weakref.proxy(self),
         )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER

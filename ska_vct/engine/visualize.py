@@ -30,8 +30,9 @@ from ska_vct.visualization import (
 from ska_vct.visualization.video import video_frame_size
 
 from .datasets import register_datasets, resolve_root
-from .predict import ClipPrediction, find_records, load_model, predict, read_predictions, subset_of
+from .predictor import ClipPrediction, find_records, predict, read_predictions, subset_of
 from .setup import load_cfg, setup_cfg
+from .weights import build_trained_model
 
 INDEX_NAME = "index.png"
 INDEX_CLIPS = 24
@@ -83,7 +84,7 @@ def visualize(
     if predictions:
         found = read_predictions(cfg, predictions, records)
     else:
-        found = predict(cfg, load_model(cfg), records)
+        found = predict(cfg, build_trained_model(cfg), records)
     return draw_predictions(found, out, class_names=subset.classes, total=len(records), video=video)
 
 

@@ -1,12 +1,15 @@
 """Loads the weights that the config names, of the whole model and of its parts (docs/weights.md)."""
 
 from detectron2.config import CfgNode
+from detectron2.modeling import build_model
 from torch import nn
 
+from ska_vct.checkpoint.checkpointer import StrictCheckpointer
 from ska_vct.checkpoint.convert.formats import AUDIO, BACKBONE, PRE_MASK
 from ska_vct.checkpoint.fetch.resolve import resolve
 from ska_vct.checkpoint.files import CheckpointError, load_state_dict
 from ska_vct.checkpoint.loading import LoadOptions, LoadReport, load_into
+from ska_vct.utils.errors import InputError
 
 
 def load_options(cfg: CfgNode, *, inference: bool) -> LoadOptions:
@@ -51,3 +54,20 @@ def load_part_weights(cfg: CfgNode, model: nn.Module, whole: LoadReport | None =
             "MODEL.AUDIO.FREEZE would keep random; set MODEL.AUDIO.WEIGHTS, e.g. to ska_vct://vggish."
         )
     return reports
+
+
+def build_trained_model(cfg: CfgNode) -> nn.Module:
+    """The configuration's model with the weights of ``MODEL.WEIGHTS``, ready for inference.
+
+    Raises:
+        InputError: ``MODEL.WEIGHTS`` is empty.
+        CheckpointError: it does not fit the model.
+        FileNotFoundError: there is no such file.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise InputError(
+            "MODEL.WEIGHTS is empty; name a checkpoint, or predictions would come from random weights."
+        )
+    model = build_model(cfg)
+    StrictCheckpointer(model, options=load_options(cfg, inference=True)).load(cfg.MODEL.WEIGHTS)
+    return model.eval()

@@ -13,12 +13,14 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
+from ska_vct.config_files import portable_config
 from ska_vct.structures import IGNORE_LABEL, UNKNOWN_CATEGORY
 from ska_vct.structures.clip import TRUE_CONDITION
 
 from .audio.registry import build_audio_encoder
 from .batch import FrameBatch, collate_clips
 from .brm import BRM, build_brm
+from .hub import PretrainedMixin
 from .inference import segment
 from .layers import without_autocast
 from .losses.auxiliary import LossInputs, add_losses, build_losses
@@ -39,7 +41,7 @@ _SIZE_DIVISIBILITY = 32
 
 
 @META_ARCH_REGISTRY.register()
-class SKAVCT(nn.Module):
+class SKAVCT(PretrainedMixin, nn.Module):
     """The whole model. With SKA, BRM and the motion prompt off it is VCT."""
 
     @configurable
@@ -64,6 +66,7 @@ class SKAVCT(nn.Module):
         losses: nn.ModuleDict | None = None,
         return_extras: bool = False,
         compile: bool = False,
+        config_text: str = "",
     ):
         """
         Args:
@@ -83,6 +86,7 @@ class SKAVCT(nn.Module):
             losses: further losses by name, see ``LOSS_REGISTRY``.
             return_extras: whether inference also returns ``motion_map`` and ``boundary``.
             compile: see ``compile_parts``.
+            config_text: the configuration as YAML, for ``save_pretrained``.
         """
         super().__init__()
         self.backbone = backbone
@@ -100,6 +104,7 @@ class SKAVCT(nn.Module):
         self.map_features = map_features
         self.losses = nn.ModuleDict() if losses is None else losses
         self.return_extras = return_extras
+        self.config_text = config_text
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
         if compile:
@@ -132,6 +137,7 @@ class SKAVCT(nn.Module):
             "losses": build_losses(cfg),
             "return_extras": cfg.TEST.RETURN_EXTRAS,
             "compile": cfg.MODEL.COMPILE,
+            "config_text": portable_config(cfg),
         }
 
     def compile_parts(self, **options) -> None:

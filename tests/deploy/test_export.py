@@ -5,10 +5,11 @@ import torch
 from detectron2.modeling import build_model
 
 from ska_vct.checkpoint.files import load_file
-from ska_vct.deploy.export import ExportError, export, portable_config
+from ska_vct.config_files import ConfigError, portable_config
+from ska_vct.deploy.export import ExportError, export
 from ska_vct.deploy.network import InferenceNetwork, example_inputs
-from ska_vct.engine.predict import load_model
 from ska_vct.engine.setup import load_cfg
+from ska_vct.engine.weights import build_trained_model
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_torch_export_answers_as_the_model_does(cfg, tmp_path, dynamic_size):
     # export() has compared five frames (and another size); here one frame, by hand.
     program = torch.export.load(tmp_path / "out.pt2").module()
     network = InferenceNetwork(
-        model=load_model(load_cfg(tmp_path / "config.yaml", weights(tmp_path))), output_size=(48, 48)
+        model=build_trained_model(load_cfg(tmp_path / "config.yaml", weights(tmp_path))), output_size=(48, 48)
     )
     inputs = example_inputs(cfg, network, frames=1, size=(96, 128) if dynamic_size else (64, 64))
     with torch.no_grad():
@@ -77,7 +78,7 @@ def test_onnx_answers_as_the_model_does(cfg, tmp_path, backbone):
     run_export(tmp_path, "onnx", "out.onnx", dynamic_size=dynamic)
     session = onnxruntime.InferenceSession(tmp_path / "out.onnx", providers=["CPUExecutionProvider"])
     network = InferenceNetwork(
-        model=load_model(load_cfg(tmp_path / "config.yaml", weights(tmp_path))), output_size=(48, 48)
+        model=build_trained_model(load_cfg(tmp_path / "config.yaml", weights(tmp_path))), output_size=(48, 48)
     )
     assert [i.name for i in session.get_inputs()] == network.input_names
     assert "NUM_QUERIES: 6" in session.get_modelmeta().custom_metadata_map["ska_vct.config"]
@@ -110,7 +111,7 @@ def test_wrong_wishes_give_one_sentence(cfg, tmp_path):
     save(cfg, tmp_path)
     with pytest.raises(ExportError, match="'.onnx'"):
         run_export(tmp_path, "onnx", "out.pt2")
-    with pytest.raises(ExportError, match="holds no config; name one with --config"):
+    with pytest.raises(ConfigError, match="holds no config.*--config FILE"):
         run_export(tmp_path, "torch", "out.pt2", config=False)
     cfg.MODEL.BACKBONE.NAME = "build_swin_backbone"
     with pytest.raises(ExportError, match="Swin's windows fix the image size"):

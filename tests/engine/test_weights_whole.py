@@ -6,8 +6,7 @@ from detectron2.modeling import build_model
 
 import ska_vct.modeling  # noqa: F401
 from ska_vct.checkpoint.checkpointer import CheckpointError, StrictCheckpointer
-from ska_vct.engine.predict import load_model
-from ska_vct.engine.weights import load_options, load_part_weights
+from ska_vct.engine.weights import build_trained_model, load_options, load_part_weights
 
 
 def saved(state: dict, path) -> str:
@@ -57,14 +56,14 @@ def test_predictions_never_come_from_random_weights(tiny_cfg, tmp_path):
     published, _ = to_vct(build_model(tiny_cfg).state_dict())
     tiny_cfg.MODEL.WEIGHTS = saved(published, tmp_path / "vct.pth")
     with pytest.raises(CheckpointError, match="MODEL.SKA.ENABLED False.*Training may start"):
-        load_model(tiny_cfg)
+        build_trained_model(tiny_cfg)
     # Training may: SKA and BRM keep their initial values, and the log says so.
     checkpointer = StrictCheckpointer(build_model(tiny_cfg), options=load_options(tiny_cfg, inference=False))
     checkpointer.load(tiny_cfg.MODEL.WEIGHTS)
     assert {name.split(".")[0] for name in checkpointer.report.kept} == {"ska", "mpqg", "brm"}
     # The boundary head is read in inference only where its picture is wanted.
     tiny_cfg.MODEL.SKA.ENABLED = False
-    load_model(tiny_cfg)
+    build_trained_model(tiny_cfg)
     tiny_cfg.TEST.RETURN_EXTRAS = True
     with pytest.raises(CheckpointError, match="MODEL.BRM.ENABLED False"):
-        load_model(tiny_cfg)
+        build_trained_model(tiny_cfg)

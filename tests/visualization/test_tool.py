@@ -14,7 +14,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 import ska_vct.modeling  # noqa: F401
-from ska_vct.engine.predict import find_records
+from ska_vct.engine.predictor import find_records
 from ska_vct.engine.visualize import visualize
 from ska_vct.evaluation import save_prediction
 from tests.visualization.test_video import write_video
@@ -102,7 +102,7 @@ def test_sheets_of_saved_predictions(arguments, tmp_path):
     with pytest.raises(ValueError, match="24 x 48 pixels but 48 x 48"):
         visualize(**arguments)
     arguments["dataset"] = "avsbench_ms3_tset"
-    with pytest.raises(ValueError, match="no data set 'avsbench_ms3_tset'; choose one of.*avsbench_ms3_test"):
+    with pytest.raises(ValueError, match="no dataset 'avsbench_ms3_tset'; choose one of.*avsbench_ms3_test"):
         visualize(**arguments)
     arguments["dataset"] = "avsbench_ms3_test"
     arguments["predictions"] = tmp_path / "elsewhere"

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from ska_vct.engine.predict import load_model
 from ska_vct.engine.setup import setup_cfg
 from ska_vct.engine.trainer import train_or_evaluate
+from ska_vct.engine.weights import build_trained_model
 from ska_vct.utils.cli import one_sentence_errors
 from ska_vct.utils.errors import InputError
 from ska_vct.utils.files import write_json
@@ -90,7 +90,9 @@ def score(folder: Path, plan: Mapping[str, Any]) -> None:
     overrides = [*_overrides(folder, plan), "MODEL.WEIGHTS", str(final_weights(folder))]
     cfg = setup_cfg(plan["config"], overrides, num_gpus=_num_gpus(), eval_only=True)
     wanted = plan["scoring"]
-    evaluate_robustness(cfg, load_model(cfg), wanted["splits"], negatives_on=wanted["negatives_on"], out=folder)
+    evaluate_robustness(
+        cfg, build_trained_model(cfg), wanted["splits"], negatives_on=wanted["negatives_on"], out=folder
+    )
     write_json(folder / _SCORED, wanted)
 
 

@@ -16,9 +16,10 @@ from ska_vct.data.audio.names import NOISE_LEVEL
 from ska_vct.data.catalog import load_records
 from ska_vct.data.flow.online import build_mapper
 from ska_vct.engine.datasets import record_options
-from ska_vct.engine.predict import load_model, subset_of
+from ska_vct.engine.predictor import subset_of
 from ska_vct.engine.setup import setup_cfg
 from ska_vct.engine.trainer import Trainer
+from ska_vct.engine.weights import build_trained_model
 from ska_vct.evaluation import AVSEvaluator
 from ska_vct.experiments.robustness.conditions import ConditionMapper, check_conditions
 from ska_vct.experiments.robustness.evaluator import ConditionEvaluator, compare, condition_scores
@@ -136,7 +137,7 @@ def run_robustness(
     splits = choose_splits(cfg, data=data, benchmark=benchmark)
     return evaluate_robustness(
         cfg,
-        load_model(cfg),
+        build_trained_model(cfg),
         splits,
         conditions=conditions,
         negatives_on=negatives_on,
