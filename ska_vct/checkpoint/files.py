@@ -134,8 +134,7 @@ def _load_safetensors(path: str | os.PathLike) -> dict[str, Any]:
 
 def _load_pickle(path: str | os.PathLike) -> Any:
     with open(path, "rb") as file:
-        # latin1: pickles of Python 2.
-        return load_arrays(file.read(), encoding="latin1")
+        return load_arrays(file.read())
 
 
 def _reason(error: Exception) -> str:

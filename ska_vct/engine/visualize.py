@@ -10,7 +10,6 @@ from detectron2.config import CfgNode
 from PIL import Image
 from tqdm import tqdm
 
-from ska_vct.data.audio.files import read_video_audio, read_wav
 from ska_vct.data.images.io import probe_image
 from ska_vct.evaluation import binary_stats, semantic_stats
 from ska_vct.evaluation.conventions import clip_scores
@@ -19,6 +18,7 @@ from ska_vct.structures.clip import IGNORE_LABEL
 from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
+from ska_vct.utils.media.audio import read_video_audio, read_wav
 from ska_vct.visualization import (
     contact_sheet,
     index_sheet,

@@ -70,7 +70,7 @@ BAD = {
     "code in an old file": (lambda _: saved(Harmful(), _use_new_zipfile_serialization=False), "system"),
     "code in a pickle": (lambda _: pickle.dumps({"model": arrays(), "x": Harmful()}), "system"),
     "a whole module": (lambda _: saved(torch.nn.Linear(2, 2)), "Linear"),
-    "objects in an array": (lambda _: pickle.dumps({"a": np.array([{}], dtype=object)}), "'a' is a ndarray"),
+    "objects in an array": (lambda _: pickle.dumps({"a": np.array([{}], dtype=object)}), "an array of type 'O8'"),
     "numbers": (lambda _: saved({"model": {"a": 3.0}}), "'a' is a float"),
     "nothing": (lambda _: saved({}), "no weights"),
     "a list": (lambda _: saved([1]), "holds a list"),

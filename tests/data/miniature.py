@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ska_vct.data.audio.files import read_wav, samples_to_log_mel
+from ska_vct.data.audio.files import samples_to_log_mel
 from ska_vct.synth import SynthSettings, generate
+from ska_vct.utils.media.audio import read_wav
 
 OBJECT = {"s4": "Single-source", "ms3": "Multi-sources"}
 LABEL = {"s4": "v1s", "ms3": "v1m"}

@@ -279,7 +279,7 @@ def test_broken_sound_names_clip_and_file(release, cfg):
     release.write_ms3(names=("a",))
     (record,) = load_records("ms3", "test", release.root)
     Path(record["wav_path"]).write_bytes(b"no sound")
-    with pytest.raises(ClipError, match="Clip 'test/test_a': Sound file .*test_a.wav cannot be read"):
+    with pytest.raises(ClipError, match="Clip 'test/test_a': Audio file .*test_a.wav is not a wav file"):
         ClipMapper(cfg, is_train=False)(record)
 
 

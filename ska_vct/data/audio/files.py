@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from ska_vct.data.audio.log_mel import (
+    MAX_PEAK,
     MIN_SAMPLES,
     SAMPLE_RATE,
     WINDOW,
@@ -17,12 +17,17 @@ from ska_vct.data.audio.log_mel import (
     to_mono,
     to_patches,
 )
-from ska_vct.data.audio.safe_pickle import UnsafePickleError, load_tensor_pickle
+from ska_vct.data.audio.log_mel_files import read_log_mel_npy, read_log_mel_pickle
 from ska_vct.data.audio.time_line import patches_to_spectrogram, seconds
 from ska_vct.data.registry import get_facts
+from ska_vct.utils.media.audio import read_video_audio, read_wav, video_audio_seconds, wav_seconds
 from ska_vct.utils.media.errors import AudioError
 
 AUDIO_SOURCES = ("auto", "pickle", "npy", "wav")
+# Audio read beyond a clip's end, seconds: windows and the resampler's filter reach there.
+_MARGIN = 1.0
+# A track that ends so much before its header says is damaged, seconds; durations are not exact.
+_MISSING = 0.5
 
 
 class ClipAudio(NamedTuple):
@@ -43,15 +48,16 @@ def load_audio(record: Mapping, num_seconds: int, source: str = "auto") -> ClipA
     Args, Raises: see :func:`load_log_mel`.
     """
     name, path = choose_audio(record, source)
-    if name in ("pickle", "npy"):
-        patches = _checked(path, _READERS[name])
+    read = _LOG_MEL[name]
+    if read is not None:
+        patches = read(path)
         spectrogram = patches_to_spectrogram(patches)
     else:
-        samples, rate = read_wav(path) if name == "wav" else read_video_audio(path)
+        samples, rate = _SAMPLES[name](path, seconds=num_seconds + _MARGIN)
         try:
             wave = _usable_16k(samples, rate)
         except AudioError as error:
-            raise AudioError(f"Sound file {path} {error}; unpack or make it again.") from None
+            raise AudioError(f"Audio file {path} {error}; unpack or make it again.") from None
         spectrogram = log_mel_spectrogram(wave)
         patches = to_patches(log_mel_spectrogram(_at_least_one_patch(wave)))
     fill = get_facts(record["subset"]).audio_fill
@@ -77,14 +83,14 @@ def load_log_mel(record: Mapping, num_seconds: int, source: str = "auto") -> np.
     Args:
         record: a record of ``load_records``; ``clip_id``, ``subset``, ``log_mel_paths``, ``wav_path`` and
             ``video_path`` are read, paths are None where there is no such file.
-        num_seconds: patches wanted; longer sound is cut, shorter is filled as the subset's release does it.
+        num_seconds: patches wanted; longer audio is cut, shorter is filled as the subset's release does it.
         source: ``pickle``, ``npy``, ``wav``, or ``auto``: the first of these that exists, else the video.
 
     Returns:
         float32 (num_seconds, 1, 96, 64).
 
     Raises:
-        AudioError: the clip has no sound of that source, or the file is unusable; names the clip or file.
+        AudioError: the clip has no audio of that source, or the file is unusable; names the clip or file.
     """
     return load_audio(record, num_seconds, source).log_mel
 
@@ -96,23 +102,23 @@ def choose_audio(record: Mapping, source: str = "auto") -> tuple[str, str]:
         ``pickle``, ``npy``, ``wav`` or ``video``, and the path.
 
     Raises:
-        AudioError: the clip has no sound of that source; names the clip.
+        AudioError: the clip has no audio of that source; names the clip.
     """
     if source not in AUDIO_SOURCES:
         raise AudioError(f"INPUT.AUDIO.SOURCE is '{source}'; choose one of {', '.join(AUDIO_SOURCES)}.")
     files = {**record["log_mel_paths"], "wav": record["wav_path"], "video": record["video_path"]}
-    for name in _READERS:
+    for name in _LOG_MEL:
         if files.get(name) is not None and source in ("auto", name):
             return name, files[name]
     wanted = "pickle, .npy, wav or video" if source == "auto" else f"{source} file (INPUT.AUDIO.SOURCE)"
     raise AudioError(
-        f"Clip '{record['clip_id']}' has no sound: there is no {wanted} for it; unpack the release's sound files, "
+        f"Clip '{record['clip_id']}' has no audio: there is no {wanted} for it; unpack the release's audio files, "
         "or set INPUT.AUDIO.SOURCE to auto."
     )
 
 
 def probe_audio(record: Mapping, source: str = "auto", *, content: bool = True) -> float:
-    """Seconds of sound that a clip has, without the work of making its log-mel.
+    """Seconds of audio that a clip has, without the work of making its log-mel.
 
     Args:
         record, source: as for ``load_log_mel``.
@@ -125,65 +131,38 @@ def probe_audio(record: Mapping, source: str = "auto", *, content: bool = True) 
         AudioError: as ``load_log_mel`` would.
     """
     name, path = choose_audio(record, source)
-    if name in ("pickle", "npy"):
+    read = _LOG_MEL[name]
+    if read is not None:
         if content:
-            return float(len(_checked(path, _READERS[name])))
+            return float(len(read(path)))
         try:
             size = os.path.getsize(path)
         except OSError as error:
-            raise AudioError(f"Sound file {path} cannot be read ({error.strerror}); make it again.") from None
+            raise AudioError(f"Log-mel file {path} cannot be read ({error.strerror}); make it again.") from None
         if size == 0:
             raise AudioError(f"Log-mel file {path} is empty; make it again or set INPUT.AUDIO.SOURCE to wav.")
         return math.inf
     if not content:
-        return _wav_seconds(path) if name == "wav" else _video_seconds(path)
-    samples, rate = read_wav(path) if name == "wav" else read_video_audio(path)
+        found = wav_seconds(path) if name == "wav" else video_audio_seconds(path)
+        if found == 0:
+            raise AudioError(f"Audio file {path} holds no samples; unpack or make it again.")
+        return math.inf if found is None else found
+    samples, rate = _SAMPLES[name](path)
     try:
-        return len(_usable(samples)) / rate
+        found = len(_usable(samples)) / rate
     except AudioError as error:
-        raise AudioError(f"Sound file {path} {error}; unpack or make it again.") from None
-
-
-def read_wav(path: str | os.PathLike) -> tuple[np.ndarray, int]:
-    """Samples of a sound file: float64 (N, ch) in -1..1, and its rate in Hz.
-
-    Raises:
-        AudioError: naming the file.
-    """
-    import soundfile
-
-    try:
-        return soundfile.read(path, dtype="float64", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise AudioError(f"Sound file {path} cannot be read ({error}); unpack or make it again.") from None
-
-
-def read_video_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
-    """Samples of a video's first sound track: float64 (N, ch), and its rate in Hz.
-
-    Raises:
-        AudioError: the file cannot be decoded or has no sound; names the file.
-    """
-    import av
-
-    try:
-        with av.open(os.fspath(path)) as container:
-            if not container.streams.audio:
-                raise AudioError(f"Video {path} has no sound track; give the clip a wav file.")
-            stream = container.streams.audio[0]
-            resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-            frames = [part for frame in container.decode(stream) for part in resampler.resample(frame)]
-            frames += resampler.resample(None)
-            chunks = [frame.to_ndarray() for frame in frames]
-            rate = stream.rate
-    except (av.FFmpegError, OSError) as error:
-        raise AudioError(f"The sound of video {path} cannot be decoded ({error}).") from None
-    samples = np.concatenate(chunks, axis=1).T if chunks else np.zeros((0, 1))
-    return samples.astype(np.float64), rate
+        raise AudioError(f"Audio file {path} {error}; unpack or make it again.") from None
+    promised = video_audio_seconds(path) if name == "video" else None
+    if promised is not None and found < promised - _MISSING:
+        raise AudioError(
+            f"The audio of video {path} ends after {found:.2f} s of {promised:.2f} s that its header promises; "
+            "the file is damaged: copy or make it again."
+        )
+    return found
 
 
 def samples_to_log_mel(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """(N,) or (N, ch) samples to (P, 1, 96, 64); sound too short for one patch is filled up with silence.
+    """(N,) or (N, ch) samples to (P, 1, 96, 64); audio too short for one patch is padded with silence.
 
     Raises:
         AudioError: there is no sample, or one is not finite.
@@ -203,46 +182,14 @@ def _usable(samples: np.ndarray) -> np.ndarray:
     wave = to_mono(samples)
     if len(wave) == 0:
         raise AudioError("holds no samples")
-    if not np.isfinite(wave).all():
+    peak = np.abs(wave).max()
+    if not math.isfinite(peak):
         raise AudioError("holds samples that are not finite")
-    return wave
-
-
-def _wav_seconds(path: str) -> float:
-    import soundfile
-
-    try:
-        info = soundfile.info(path)
-    except (OSError, RuntimeError) as error:
-        raise AudioError(f"Sound file {path} cannot be read ({error}); unpack or make it again.") from None
-    if info.frames == 0:
-        raise AudioError(f"Sound file {path} holds no samples; unpack or make it again.")
-    return info.frames / info.samplerate
-
-
-def _video_seconds(path: str) -> float:
-    import av
-
-    try:
-        with av.open(path) as container:
-            if not container.streams.audio:
-                raise AudioError(f"Video {path} has no sound track; give the clip a wav file.")
-            stream = container.streams.audio[0]
-            return float(stream.duration * stream.time_base) if stream.duration else math.inf
-    except (av.FFmpegError, OSError) as error:
-        raise AudioError(f"The sound of video {path} cannot be decoded ({error}).") from None
-
-
-def _checked(path: str, read: Callable[[str], np.ndarray]) -> np.ndarray:
-    log_mel = read(path)
-    if log_mel.dtype.kind != "f" or log_mel.ndim != 4 or log_mel.shape[1:] != (1, 96, 64) or not len(log_mel):
+    if peak > MAX_PEAK:
         raise AudioError(
-            f"Log-mel of {path} is {log_mel.dtype} {log_mel.shape}, expected floats (seconds, 1, 96, 64); make it "
-            "again."
+            f"holds samples up to {peak:.3g}, expected -1 to 1, so that it is not audio of known scale"
         )
-    if not np.isfinite(log_mel).all():
-        raise AudioError(f"Log-mel of {path} holds values that are not finite; make it again.")
-    return log_mel.astype(np.float32, copy=False)
+    return wave
 
 
 def _fit(log_mel: np.ndarray, num_seconds: int, fill: str) -> np.ndarray:
@@ -253,47 +200,11 @@ def _fit(log_mel: np.ndarray, num_seconds: int, fill: str) -> np.ndarray:
     return np.concatenate([log_mel, filling if fill == "repeat" else np.zeros_like(filling)])
 
 
-def _read_pickle(path: str) -> np.ndarray:
-    try:
-        value = load_tensor_pickle(path)
-    except (OSError, UnsafePickleError) as error:
-        raise AudioError(str(error)) from None
-    if isinstance(value, torch.Tensor):
-        return value.detach().numpy()
-    if isinstance(value, np.ndarray):
-        return value
-    raise AudioError(f"Pickle {path} holds a {type(value).__name__}, expected a tensor (seconds, 1, 96, 64).")
-
-
-def _read_npy(path: str) -> np.ndarray:
-    try:
-        value = np.load(path, allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise AudioError(f"Log-mel file {path} cannot be read ({error}); make it again.") from None
-    if not isinstance(value, np.ndarray):
-        raise AudioError(f"Log-mel file {path} holds several arrays, expected one; make it again.")
-    return value
-
-
-def _read_wav(path: str) -> np.ndarray:
-    return _named_log_mel(path, *read_wav(path))
-
-
-def _read_video(path: str) -> np.ndarray:
-    return _named_log_mel(path, *read_video_audio(path))
-
-
-def _named_log_mel(path: str, samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    try:
-        return samples_to_log_mel(samples, sample_rate)
-    except AudioError as error:
-        raise AudioError(f"Sound file {path} {error}; unpack or make it again.") from None
-
-
-# In the order in which "auto" looks for them.
-_READERS: dict[str, Callable[[str], np.ndarray]] = {
-    "pickle": _read_pickle,
-    "npy": _read_npy,
-    "wav": _read_wav,
-    "video": _read_video,
+# In the order in which "auto" looks for them; None: from samples.
+_LOG_MEL: dict[str, Callable[[str], np.ndarray] | None] = {
+    "pickle": read_log_mel_pickle,
+    "npy": read_log_mel_npy,
+    "wav": None,
+    "video": None,
 }
+_SAMPLES: dict[str, Callable[..., tuple[np.ndarray, int]]] = {"wav": read_wav, "video": read_video_audio}

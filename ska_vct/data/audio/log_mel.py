@@ -18,6 +18,8 @@ FFT_SIZE = 512
 NUM_BANDS = 64
 MIN_HZ, MAX_HZ = 125.0, 7500.0
 LOG_OFFSET = 0.01
+# Largest sample in full scales, 20 dB: files of floats may exceed 1, but unscaled integers are not audio.
+MAX_PEAK = 10.0
 PATCH_FRAMES = 96
 # Shortest waveform that fills one patch, samples at 16 kHz.
 MIN_SAMPLES = WINDOW + (PATCH_FRAMES - 1) * HOP

@@ -19,6 +19,8 @@ from ska_vct.data.flow.methods.base import ImagePairs, field_times, frame_pairs
 from ska_vct.data.flow.names import SOURCES
 from ska_vct.data.flow.store import FlowError
 from ska_vct.data.images.io import ImageError, read_image
+from ska_vct.utils.media.errors import VideoError
+from ska_vct.utils.media.video import frame_size, open_media, upright_image, video_stream
 
 # Seconds a video may end before the clip's last field: cuts are not exact, but whole seconds missing are a fault.
 MAX_MISSING = 1.0
@@ -101,9 +103,8 @@ def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: 
     """
     chosen, kept, before, last = [], {}, None, None
     try:
-        with av.open(os.fspath(path)) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # clips are spread over the cores, not pictures
+        with open_media(path) as container:
+            stream = video_stream(container, path)
             fps = float(stream.average_rate or stream.base_rate or 0)
             for shown in _pictures(container.decode(stream), fps):
                 while last and len(chosen) < len(wanted) and wanted[len(chosen)] <= _middle(last, shown) + _SAME:
@@ -113,10 +114,10 @@ def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: 
                 if len(chosen) == len(wanted):
                     break
                 before, last = last, shown
-    except (av.error.FFmpegError, OSError, IndexError) as error:
-        raise FlowError(f"Video {path} cannot be read ({error}); unpack it again.") from None
+    except VideoError as error:
+        raise FlowError(str(error)) from None
     if last is None:
-        raise FlowError(f"Video {path} holds no picture; unpack it again.")
+        raise FlowError(f"Video {path} holds no frame; unpack it again.")
     if len(chosen) < len(wanted):
         if before is None:
             raise SingleImageError(f"Video {path} holds a single picture.")
@@ -126,14 +127,19 @@ def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: 
             )
         chosen += [_keep(kept, before, last)] * (len(wanted) - len(chosen))
     numbers = sorted(kept)
-    height, width = kept[numbers[0]].frame.height, kept[numbers[0]].frame.width
-    small = _limited((height, width), long_side)
     first, second = np.searchsorted(numbers, np.array(chosen)).T
+    try:
+        sizes = {frame_size(kept[number].frame) for number in numbers}
+        if len(sizes) > 1:
+            raise FlowError(f"Video {path} changes its size midway ({sizes}); convert it to one size.")
+        (size,) = sizes
+        small = _limited(size, long_side)
+        images = np.stack([_convert(kept[number].frame, small, size) for number in numbers])
+    except VideoError as error:
+        raise FlowError(f"Video {path} cannot be used: {error}") from None
     return ImagePairs(
-        images=np.stack([_convert(kept[number].frame, small) for number in numbers]),
-        times=_exact(np.array([kept[number].time for number in numbers]), fps),
-        first=first, second=second, shape=(1, len(wanted)), size=(height, width), fps=fps or 1 / last.time,
-        source="video",
+        images=images, times=_exact(np.array([kept[number].time for number in numbers]), fps),
+        first=first, second=second, shape=(1, len(wanted)), size=size, fps=fps or 1 / last.time, source="video",
     )  # fmt: skip
 
 
@@ -143,6 +149,8 @@ def _pictures(frames: Iterator[av.VideoFrame], fps: float) -> Iterator[_Shown]:
     skipped = False
     for number, frame in enumerate(frames):
         moment = number / fps if frame.time is None and fps else frame.time
+        if moment is None:
+            raise VideoError("The video gives its frames neither times nor a rate; convert it again.")
         start = moment if start is None else start
         if last is not None and moment <= last:
             continue
@@ -175,12 +183,12 @@ def _limited(size: tuple[int, int], long_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _convert(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W, 3), RGB, of the given size."""
-    if (frame.height, frame.width) == size:
-        return frame.to_ndarray(format="rgb24")
-    small = frame.reformat(width=size[1], height=size[0], format="rgb24", interpolation="AREA")
-    return small.to_ndarray(format="rgb24")
+def _convert(frame: av.VideoFrame, size: tuple[int, int], full: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W, 3), RGB, upright, of size ``size`` where a whole frame has ``full``."""
+    if size == full:
+        return upright_image(frame)
+    height, width = size if (frame.height, frame.width) == full else size[::-1]
+    return upright_image(frame, width=width, height=height, interpolation="AREA")
 
 
 def _read_frames(record: Mapping, long_side: int) -> ImagePairs:

@@ -5,10 +5,10 @@ import os
 import numpy as np
 from PIL import Image
 
-from ska_vct.data.images.video_frames import VideoFrameError, probe_video, read_video_frame, split_fragment
+from ska_vct.data.images.video_frames import probe_video, read_video_frame, split_fragment
 from ska_vct.utils.files import atomic_path
 from ska_vct.utils.media import images
-from ska_vct.utils.media.errors import ImageError
+from ska_vct.utils.media.errors import ImageError, VideoError
 from ska_vct.utils.media.images import read_binary_mask, read_label_map
 
 __all__ = [
@@ -28,7 +28,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         return images.read_image(path)
     try:
         return read_video_frame(video, time)
-    except VideoFrameError as error:
+    except VideoError as error:
         raise ImageError(str(error)) from None
 
 
@@ -60,7 +60,7 @@ def probe_image(path: str | os.PathLike) -> tuple[int, int]:
         return images.probe_image(path)
     try:
         return probe_video(video)
-    except VideoFrameError as error:
+    except VideoError as error:
         raise ImageError(str(error)) from None
 
 

@@ -10,17 +10,16 @@ import re
 import numpy as np
 
 from ska_vct.data.facts import SAMPLE_TIME
-from ska_vct.utils.errors import SkaVctError
+from ska_vct.utils.media.errors import VideoError
+from ska_vct.utils.media.video import frame_size, open_media, upright_image, video_stream
 
 _FRAGMENT = re.compile(r"^(?P<video>.+)#t=(?P<time>\d+(\.\d+)?)$", re.DOTALL)
 # Time stamps are fractions; a frame this near after the wanted moment is the one that is shown then.
 _SAME = 1e-4
+# Later moments are sought instead of decoding all before, seconds.
+_SEEK = 2.0
 # A last second counts where this much of it is there: videos are cut at frames, not at seconds.
 _WHOLE = 0.9
-
-
-class VideoFrameError(SkaVctError, ValueError):
-    """A frame of a video cannot be decoded; the sentence names the file."""
 
 
 def frame_of_video(path: str, second: int) -> str:
@@ -40,38 +39,34 @@ def read_video_frame(path: str | os.PathLike, time: float) -> np.ndarray:
     Where the video ends less than a second before, its last frame.
 
     Raises:
-        VideoFrameError: the file is missing, is not a video, or ends earlier.
+        VideoError: the file is missing, is not a video, or ends earlier.
     """
-    import av
-
-    try:
-        with av.open(os.fspath(path)) as container:
-            stream = container.streams.video[0]
-            # Clips are spread over the cores, not frames.
-            stream.codec_context.thread_count = 1
-            start = float((stream.start_time or 0) * stream.time_base)
-            if time > 2:
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        shown, start, last = None, None, 0.0
+        for frame in container.decode(stream):
+            start = float(frame.time or 0.0) if start is None else start
+            now = float(frame.time or 0.0) - start
+            if shown is None and time > _SEEK and stream.time_base:
+                # Frames before the key frame that precedes the wanted one need not be decoded.
                 container.seek(int((time + start) / stream.time_base), stream=stream)
-            shown, last = None, 0.0
-            for frame in container.decode(stream):
-                now = (frame.time or 0.0) - start
-                if shown is not None and now > time + _SAME:
-                    break
-                shown, last = frame, now
-            if shown is None or time - last > 1:
-                raise VideoFrameError(
-                    f"Video {path} has no frame at {time:.2f} s; it may be damaged or shorter than its clip."
-                )
-            return shown.to_ndarray(format="rgb24")
-    except (av.FFmpegError, OSError, IndexError, AttributeError) as error:
-        raise VideoFrameError(f"Video {path} cannot be decoded ({error}); copy or make it again.") from None
+                shown = frame
+                continue
+            if shown is not None and now > time + _SAME:
+                break
+            shown, last = frame, now
+        if shown is None or time - last > 1:
+            raise VideoError(
+                f"Video {path} has no frame at {time:.2f} s; it may be damaged or shorter than its clip."
+            )
+        return upright_image(shown)
 
 
 def probe_video(path: str | os.PathLike) -> tuple[int, int]:
-    """Height and width of a video's frames, from its header.
+    """Height and width of a video's frames as they are shown.
 
     Raises:
-        VideoFrameError: the file is missing or is not a video.
+        VideoError: the file is missing or is not a video.
     """
     return _header(path)[:2]
 
@@ -80,21 +75,18 @@ def count_seconds(path: str | os.PathLike) -> int:
     """Seconds of a video, a last one included where nearly all of it is there; at least 1.
 
     Raises:
-        VideoFrameError: the file is missing, is not a video, or does not give its duration.
+        VideoError: the file is missing, is not a video, or does not give its duration.
     """
     duration = _header(path)[2]
     if not duration:
-        raise VideoFrameError(f"Video {path} does not give its duration; set DATASETS.OWN.SECONDS.")
+        raise VideoError(f"Video {path} does not give its duration; set DATASETS.OWN.SECONDS.")
     return max(1, math.floor(duration + 1 - _WHOLE))
 
 
 def _header(path: str | os.PathLike) -> tuple[int, int, float]:
-    import av
-
-    try:
-        with av.open(os.fspath(path)) as container:
-            stream = container.streams.video[0]
-            duration = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / 1e6
-            return stream.codec_context.height, stream.codec_context.width, float(duration)
-    except (av.FFmpegError, OSError, IndexError, AttributeError) as error:
-        raise VideoFrameError(f"Video {path} cannot be read ({error}); copy or make it again.") from None
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        duration = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / 1e6
+        for frame in container.decode(stream):
+            return *frame_size(frame), float(duration)
+    raise VideoError(f"Video {path} holds no frame; copy or make it again.")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from ska_vct.data.audio.files import ClipAudio, load_audio, read_video_audio, read_wav, samples_to_audio
+from ska_vct.data.audio.files import ClipAudio, load_audio, samples_to_audio
 from ska_vct.data.audio.log_mel import SAMPLE_RATE, resample_to_16k, to_mono
 from ska_vct.data.audio.negatives import NOISE_LEVEL, silence, white_noise
 from ska_vct.data.augmentation import ClipGeometry
@@ -20,6 +20,7 @@ from ska_vct.experiments.robustness.names import CONDITIONS
 from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING, ClipError
 from ska_vct.synth.truth import ClipTruth, TruthError, has_objects, read_objects
 from ska_vct.utils.errors import InputError
+from ska_vct.utils.media.audio import read_video_audio, read_wav
 from ska_vct.utils.media.errors import AudioError
 
 DELAY = 0.5  # seconds

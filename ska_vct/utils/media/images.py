@@ -37,14 +37,13 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         ImageError: the file is missing, of another format, damaged, or larger than ``MAX_PIXELS``.
     """
     data, header = _opened(path, "Image")
-    if header.format == "JPEG" and header.end is None:
-        data += b"\xff\xd9"  # some programs leave the end mark out
-    image = _decode(data, cv2.IMREAD_COLOR)
+    no_end = header.format == "JPEG" and header.end is None  # some programs leave the end mark out
+    image = _decode(data + b"\xff\xd9" if no_end else data, cv2.IMREAD_COLOR)
     if image is None or image.shape[:2] != header.size:
         raise ImageError(f"Image {path} cannot be decoded; it is damaged: unpack or make it again.")
     if header.format == "JPEG" and (header.progressive or header.end is None or _ends_flat(image)):
         _check_jpeg(path, data, header)
-    return _upright(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), header.orientation)
+    return turn_upright(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), header.orientation)
 
 
 def read_binary_mask(path: str | os.PathLike, *, kind: str = "Mask") -> np.ndarray:
@@ -137,8 +136,8 @@ def _decode(data: bytes, how: int) -> np.ndarray | None:
         return None
 
 
-def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo EXIF's orientation: 2 mirrored, 3 turned by 180 degrees, 4 flipped, 5-8 also transposed."""
+def turn_upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """An image (h, w, ...) as EXIF's orientation shows it; 5 to 8 swap height and width."""
     if orientation == 1:
         return image
     if orientation >= 5:
@@ -202,7 +201,7 @@ def _read_samples(path: str | os.PathLike, kind: str) -> tuple[np.ndarray, Image
         array = array.astype(np.uint8)
     elif header.color == 0 and header.depth in (2, 4):
         array = array // (255 // ((1 << header.depth) - 1))  # Pillow spreads grey over 0 to 255
-    return _upright(array, header.orientation), header
+    return turn_upright(array, header.orientation), header
 
 
 def _is_transparent(array: np.ndarray, header: ImageHeader) -> bool:

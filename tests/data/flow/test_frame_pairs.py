@@ -114,8 +114,8 @@ def test_auto_takes_the_frames_where_the_video_is_no_good(tmp_path):
     cases = (
         (None, "has no raw video", ""),
         (short, r"ends after 1\.10 s, its clip after 3\.95 s", "short.mkv"),
-        (str(tmp_path / "broken.mp4"), r"broken\.mp4 cannot be read", "broken.mp4"),
-        (str(tmp_path / "gone.mp4"), r"gone\.mp4 cannot be read", "gone.mp4"),
+        (str(tmp_path / "broken.mp4"), r"broken\.mp4 cannot be decoded", "broken.mp4"),
+        (str(tmp_path / "gone.mp4"), r"gone\.mp4 cannot be decoded", "gone.mp4"),
     )
     for video, message, remark in cases:
         record["video_path"] = video

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
@@ -230,7 +231,13 @@ def other_class_list(root, subset):
     (root / "AVSBench_semantic/label2idx.json").write_text('{"background": 0, "accordion": 2}')
 
 
+def cut_wav(root, subset):
+    path = audio(root, subset, "wav")
+    path.write_bytes(path.read_bytes()[: 44 + 2 * 16000 * 2])
+
+
 DAMAGES = [
+    ("ms3", "original", cut_wav, "unreadable audio", 1),
     ("ms3", "original", cut_frame, "unreadable frame", 1),
     ("avss", "original", cut_frame, "unreadable frame", 1),
     ("s4", "rebuilt", cut_frame, "unreadable frame", 1),
@@ -360,7 +367,8 @@ def clip_beyond_the_table(root, subset):
 
 def short_audio(root, subset):
     path = audio(root, subset, "wav")
-    path.write_bytes(path.read_bytes()[: 44 + 2 * 16000 * 2])
+    samples, rate = soundfile.read(path, dtype="int16")
+    soundfile.write(path, samples[: 2 * rate], rate, subtype="PCM_16")
 
 
 def dashed_name(root, subset):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ska_vct.config import get_cfg
-from ska_vct.data.audio.files import read_wav, samples_to_log_mel
+from ska_vct.data.audio.files import samples_to_log_mel
 from ska_vct.data.audio.log_mel import LOG_OFFSET
 from ska_vct.data.avsbench.subsets import AVSS_CLASSES, S4_CATEGORIES
 from ska_vct.data.catalog import load_records
@@ -19,6 +19,7 @@ from ska_vct.experiments.robustness.names import CONDITIONS
 from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING, ClipError
 from ska_vct.synth import SynthSettings, generate
 from ska_vct.synth.truth import read_objects, truth_path
+from ska_vct.utils.media.audio import read_wav
 
 SMALL = {"train": 0, "val": 0, "size": 48, "series": 5, "flow_size": 12}
 

@@ -1,0 +1,232 @@
+"""Audio of wav files and of videos, on the clip's time line: sample n belongs to second n / rate.
+
+A wav file begins with its clip. A video's audio lies where its time stamps put it, counted from the first frame
+that the video shows: silence is filled in where the track begins late or has gaps, and what comes before the first
+frame is left out.
+"""
+
+import os
+import struct
+
+import numpy as np
+
+from ska_vct.utils.media.errors import AudioError, VideoError
+from ska_vct.utils.media.video import first_frame_time, open_media
+
+MIN_RATE, MAX_RATE = 2_000, 768_000
+MAX_CHANNELS = 64
+MAX_SECONDS = 3600.0
+# A track whose time stamps agree with its samples to within one hop of the log-mel is continuous: containers round
+# time stamps to milliseconds, and a gap or overlap for each of them would be heard.
+_JITTER = 0.01
+# Headers of some programs are off by their own length; less than this is not missing audio.
+_SLACK = 0.05
+# Sizes that programs write when they do not know the length: they promise nothing.
+_UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
+_STREAMED = 0x7FFFF000
+_BLOCK = 1 << 16
+# Integers are scaled by the full range of their type.
+_SCALES = {"u1": (128.0, 128.0), "i2": (0.0, 2.0**15), "i4": (0.0, 2.0**31), "i8": (0.0, 2.0**63)}
+
+
+def read_wav(path: str | os.PathLike, *, seconds: float = MAX_SECONDS) -> tuple[np.ndarray, int]:
+    """Samples of a wav file: float64 (N, ch) in -1..1, and its rate in Hz.
+
+    Args:
+        seconds: read at most so much.
+
+    Raises:
+        AudioError: the file is missing, of another format, damaged, or holds less than its header promises.
+    """
+    import soundfile
+
+    promised = _wav_promise(path)
+    blocks, count = [], 0
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate = _checked_rate(path, file.samplerate, file.channels)
+            limit = round(seconds * rate)
+            while count < limit:
+                block = file.read(min(_BLOCK, limit - count), dtype="float64", always_2d=True)
+                if not len(block):
+                    break
+                blocks.append(block)
+                count += len(block)
+            channels = file.channels
+    except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
+        if isinstance(error, AudioError):
+            raise
+        raise AudioError(f"Audio file {path} cannot be read ({error}); unpack or make it again.") from None
+    if promised is not None and promised[0] - promised[1] > _SLACK * promised[2]:
+        raise AudioError(
+            f"Audio file {path} is damaged: it holds {promised[1]} of the {promised[0]} bytes that its header "
+            "promises; unpack or make it again."
+        )
+    return np.concatenate(blocks) if blocks else np.zeros((0, channels)), rate
+
+
+def wav_seconds(path: str | os.PathLike) -> float:
+    """Length of a wav file from its header.
+
+    Raises:
+        AudioError: as :func:`read_wav`.
+    """
+    import soundfile
+
+    promised = _wav_promise(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, frames = _checked_rate(path, file.samplerate, file.channels), file.frames
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, AudioError):
+            raise
+        raise AudioError(f"Audio file {path} cannot be read ({error}); unpack or make it again.") from None
+    if promised is not None and promised[0] - promised[1] > _SLACK * promised[2]:
+        return read_wav(path)[0].shape[0] / rate  # which says that it is damaged
+    return frames / rate
+
+
+def read_video_audio(path: str | os.PathLike, *, seconds: float = MAX_SECONDS) -> tuple[np.ndarray, int]:
+    """Samples of a video's first audio track on the clip's time line: float64 (N, ch), and its rate in Hz.
+
+    Args:
+        seconds: read at most so much.
+
+    Raises:
+        AudioError: the file cannot be decoded or has no audio track.
+    """
+    try:
+        zero = first_frame_time(path)
+        with open_media(path) as container:
+            stream = _audio_stream(container, path)
+            stream.codec_context.thread_count = 1
+            rate = _checked_rate(path, stream.rate, stream.channels)
+            track = _Track(rate, stream.channels, round(seconds * rate))
+            for frame in container.decode(stream):
+                if frame.sample_rate != rate or frame.layout.nb_channels != track.channels:
+                    raise AudioError(
+                        f"The audio of video {path} changes its rate or channels midway; convert it to one format."
+                    )
+                if zero is None:  # an audio file: as a wav, it begins with its clip
+                    zero = float(frame.time or 0.0)
+                if not track.add(None if frame.time is None else float(frame.time) - zero, _samples(frame)):
+                    break
+    except VideoError as error:
+        raise AudioError(f"The audio of the video cannot be read: {error}") from None
+    return track.samples(), rate
+
+
+def video_audio_seconds(path: str | os.PathLike) -> float | None:
+    """When a video's audio track ends on the clip's time line, as its header says; None where it does not.
+
+    Raises:
+        AudioError: the file cannot be opened or has no audio track.
+    """
+    try:
+        zero = first_frame_time(path)
+        with open_media(path) as container:
+            stream = _audio_stream(container, path)
+            _checked_rate(path, stream.rate, stream.channels)
+            if not stream.duration or stream.time_base is None:
+                return None
+            start = float((stream.start_time or 0) * stream.time_base)
+            end = start + float(stream.duration * stream.time_base)
+            return end - (start if zero is None else zero)
+    except VideoError as error:
+        raise AudioError(f"The audio of the video cannot be read: {error}") from None
+
+
+class _Track:
+    """Puts blocks of samples where their times say, from 0 to a limit."""
+
+    def __init__(self, rate: int, channels: int, limit: int):
+        self.channels = channels
+        self._rate, self._limit = rate, limit
+        self._blocks: list[tuple[int, np.ndarray]] = []
+        self._at: int | None = None
+        self._end = 0
+
+    def add(self, time: float | None, block: np.ndarray) -> bool:
+        """Add (n, ch) samples heard from ``time`` on, or behind the last; False at the limit."""
+        start = self._at or 0
+        if time is not None:
+            wanted = round(min(max(time, -MAX_SECONDS), 2 * MAX_SECONDS) * self._rate)
+            if self._at is None or abs(wanted - start) > _JITTER * self._rate:
+                start = wanted
+        self._at = start + len(block)
+        # Before the clip, or over what is there already.
+        skipped = max(0, max(0, self._end if self._blocks else 0) - start)
+        kept = block[skipped : max(skipped, self._limit - start)]
+        if len(kept):
+            self._blocks.append((start + skipped, kept))
+            self._end = start + skipped + len(kept)
+        return start < self._limit
+
+    def samples(self) -> np.ndarray:
+        result = np.zeros((self._end, self.channels))
+        for start, block in self._blocks:
+            result[start : start + len(block)] = block
+        return result
+
+
+def _samples(frame) -> np.ndarray:
+    """(n, ch) floats in -1..1 of a decoded frame, planar or packed."""
+    array = frame.to_ndarray()
+    if not frame.format.is_planar:
+        array = array.reshape(-1, frame.layout.nb_channels).T
+    middle, scale = _SCALES.get(array.dtype.str[1:], (0.0, 1.0))
+    return ((array.T - middle) / scale).astype(np.float64)
+
+
+def _audio_stream(container, path: str | os.PathLike):
+    if not container.streams.audio:
+        raise AudioError(f"Video {path} has no audio track; give the clip a wav file.")
+    return container.streams.audio[0]
+
+
+def _checked_rate(path: str | os.PathLike, rate: int | None, channels: int | None) -> int:
+    if not rate or not MIN_RATE <= rate <= MAX_RATE:
+        raise AudioError(
+            f"Audio of {path} has a rate of {rate} Hz, expected {MIN_RATE} to {MAX_RATE}; convert it to 16000 Hz."
+        )
+    if not channels or channels > MAX_CHANNELS:
+        raise AudioError(
+            f"Audio of {path} has {channels} channels, expected 1 to {MAX_CHANNELS}; convert it to mono."
+        )
+    return rate
+
+
+def _wav_promise(path: str | os.PathLike) -> tuple[int, int, int] | None:
+    """Bytes that the header promises, those there are, and bytes per second; None where it promises none."""
+    try:
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            head = file.read(12)
+            if not head:
+                raise AudioError(f"Audio file {path} is empty; unpack or make it again.")
+            if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+                raise AudioError(f"Audio file {path} is not a wav file; convert or unpack it again.")
+            per_second, long_size = 0, None
+            for _ in range(1000):
+                chunk = file.read(8)
+                if len(chunk) < 8:
+                    break
+                name, length = struct.unpack("<4sI", chunk)
+                start = file.tell()
+                if name == b"fmt " and length >= 16:
+                    (per_second,) = struct.unpack("<8xI4x", file.read(16))
+                elif name == b"ds64" and length >= 16:
+                    (long_size,) = struct.unpack("<8xQ", file.read(16))
+                elif name == b"data":
+                    if length == 0xFFFFFFFF and long_size is not None and head[:4] == b"RF64":
+                        length = long_size
+                    elif length in _UNKNOWN_SIZES or length >= _STREAMED:
+                        return None
+                    return length, max(0, min(length, size - start)), per_second
+                file.seek(start + length + length % 2)
+    except (OSError, ValueError, struct.error) as error:
+        if isinstance(error, AudioError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(f"Audio file {path} cannot be read ({reason}); unpack or make it again.") from None
+    raise AudioError(f"Audio file {path} is damaged: it has no samples; unpack or make it again.")

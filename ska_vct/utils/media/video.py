@@ -1,0 +1,133 @@
+"""Videos, through FFmpeg: named containers only, bounded sizes, upright frames, times from the first frame shown.
+
+A clip's time line begins with the first frame that its video shows, whatever its time stamp. Audio is placed on
+the same line (``audio.py``), so that second k of the audio is heard while second k of the frames is seen.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type
+
+from ska_vct.utils.errors import SkaVctError
+from ska_vct.utils.media.errors import VideoError
+from ska_vct.utils.media.image_header import MAX_PIXELS
+from ska_vct.utils.media.images import turn_upright
+
+# Names of FFmpeg's demuxers. None of them opens other files, as playlists do.
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,wav"
+_QUARTER = 1 << 16
+# (a, b, c, d) of a display matrix, in quarters of 16.16 fixed point -> EXIF's orientation that shows the same.
+_MATRICES = {
+    (1, 0, 0, 1): 1, (-1, 0, 0, 1): 2, (-1, 0, 0, -1): 3, (1, 0, 0, -1): 4,
+    (0, 1, 1, 0): 5, (0, 1, -1, 0): 6, (0, -1, -1, 0): 7, (0, -1, 1, 0): 8,
+}  # fmt: skip
+
+
+@contextmanager
+def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]:
+    """Open a video or audio file; what goes wrong with it inside the block becomes one kind of error.
+
+    Raises:
+        VideoError: the file is missing, of another format, or damaged.
+    """
+    try:
+        # Not a bare path, which FFmpeg would take for an address.
+        with av.open(
+            f"file:{os.fspath(path)}",
+            metadata_errors="replace",
+            options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
+        ) as container:
+            yield container
+    except SkaVctError:
+        raise
+    # PyAV raises these, too, of damaged files: a codec without context, text that is not UTF-8, odd layouts.
+    except (av.FFmpegError, OSError, ValueError, AttributeError, IndexError, KeyError, OverflowError,
+            ZeroDivisionError, NotImplementedError, MemoryError) as error:  # fmt: skip
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
+        raise VideoError(f"Video {path} cannot be decoded ({reason}); copy or make it again.") from None
+
+
+def video_stream(container: av.container.InputContainer, path: str | os.PathLike) -> av.video.stream.VideoStream:
+    """The first stream of frames, ready to be decoded on one thread.
+
+    Raises:
+        VideoError: there is none, or its frames are too large.
+    """
+    stream = next((s for s in container.streams.video if not _is_cover(s)), None)
+    if stream is None:
+        raise VideoError(f"Video {path} has no video stream; copy or make it again.")
+    context = stream.codec_context
+    if context.width * context.height > MAX_PIXELS or min(context.width, context.height) < 1:
+        raise VideoError(
+            f"Video {path} has frames of {context.height} x {context.width} pixels, 1 to "
+            f"{MAX_PIXELS // 1_000_000} million are allowed; copy or make it again."
+        )
+    context.thread_count = 1  # clips are spread over the cores, not frames
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    return stream
+
+
+def first_frame_time(path: str | os.PathLike) -> float | None:
+    """Time stamp of the first frame that a file shows, seconds; None for a file without frames.
+
+    Raises:
+        VideoError: the file cannot be decoded.
+    """
+    with open_media(path) as container:
+        if all(_is_cover(stream) for stream in container.streams.video):
+            return None
+        for frame in container.decode(video_stream(container, path)):
+            return float(frame.time or 0.0)
+    return None
+
+
+def frame_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """Height and width of a frame as it is shown.
+
+    Raises:
+        VideoError: see :func:`frame_orientation`.
+    """
+    size = frame.height, frame.width
+    return size if frame_orientation(frame) < 5 else size[::-1]
+
+
+def upright_image(frame: av.VideoFrame, **options) -> np.ndarray:
+    """A frame as it is shown, uint8 (h, w, 3), RGB.
+
+    Args:
+        options: of ``av.VideoFrame.reformat``; sizes are those of the stored frame.
+
+    Raises:
+        VideoError: see :func:`frame_orientation`.
+    """
+    orientation = frame_orientation(frame)
+    return turn_upright(frame.reformat(format="rgb24", **options).to_ndarray(), orientation)
+
+
+def frame_orientation(frame: av.VideoFrame) -> int:
+    """How a frame has to be turned to be shown, as EXIF numbers it, from the file's display matrix.
+
+    Raises:
+        VideoError: the matrix does more than turn by quarters and mirror.
+    """
+    if frame.width * frame.height > MAX_PIXELS:
+        raise VideoError(f"A frame has {frame.height} x {frame.width} pixels, more than are allowed.")
+    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    if data is None:
+        return 1
+    matrix = np.frombuffer(bytes(data), np.int32)
+    corner = tuple(round(int(matrix[k]) / _QUARTER, 3) for k in (0, 1, 3, 4)) if len(matrix) == 9 else ()
+    if corner not in _MATRICES:
+        raise VideoError(
+            "The video's display matrix does more than mirror and turn frames by quarters; store it upright."
+        )
+    return _MATRICES[corner]  # type: ignore[index]
+
+
+def _is_cover(stream: av.video.stream.VideoStream) -> bool:
+    """Whether a stream is the cover image of an audio file."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
