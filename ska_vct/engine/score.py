@@ -53,7 +53,7 @@ def score_predictions(
         ValueError: a prediction cannot be used.
     """
     facts = get_facts(subset)
-    read = _reader(predictions, binary=facts.binary_masks, size=size)
+    read = _reader(predictions, binary=facts.binary_masks, num_classes=facts.num_classes, size=size)
     evaluator = AVSEvaluator(
         dataset_name=facts.split_name(split),
         num_classes=facts.num_classes,
@@ -84,7 +84,7 @@ def score_predictions(
 
 
 def _reader(
-    predictions: str | os.PathLike, *, binary: bool, size: tuple[int, int]
+    predictions: str | os.PathLike, *, binary: bool, num_classes: int, size: tuple[int, int]
 ) -> Callable[[str, list[int]], np.ndarray]:
     path = Path(predictions)
     if path.is_dir():
@@ -94,7 +94,7 @@ def _reader(
             f"There are no predictions at '{path}'; name a folder of pictures or a JSON file "
             "(TEST.SAVE_PREDICTIONS)."
         )
-    coco = load_coco(path, binary=binary)
+    coco = load_coco(path, binary=binary, num_classes=num_classes)
     return lambda clip_id, frames: coco.load(clip_id, frames, size=size)
 
 

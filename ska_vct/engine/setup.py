@@ -21,6 +21,7 @@ from detectron2.utils.logger import setup_logger
 import ska_vct.modeling  # noqa: F401  registers the model and its backbones
 from ska_vct.config import get_cfg
 from ska_vct.config_files import ConfigError, find_config
+from ska_vct.utils.bounded_yaml import parse_yaml
 from ska_vct.utils.cpu import compute_on_cpu
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
@@ -177,11 +178,14 @@ def _plain(error: Exception) -> str:
 
 def _read_yaml(path: Path) -> dict:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"There is no config file '{path}', which another one names as its base.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as plain YAML: {' '.join(str(error).split())}.") from None
+    # ValueError: text that is not UTF-8, a path or a date that cannot be.
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{str(path)[:200]!a} cannot be read as plain YAML: {' '.join(str(error).split())[:300]}."
+        ) from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no keys; a config is a YAML mapping.")
     return content
@@ -192,7 +196,12 @@ def _base_files(path: Path, above: tuple[Path, ...] = ()) -> Iterable[Path]:
     if path.resolve() in above:
         raise ConfigError(f"{path} is its own base.")
     bases = _read_yaml(path).get(BASE_KEY, [])
-    for base in [bases] if isinstance(bases, str) else bases:
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) and "\0" not in base for base in bases):
+        raise ConfigError(
+            f"{path}: {BASE_KEY} is {str(bases)[:40]!a}, expected the path of a config, or a list of them."
+        )
+    for base in bases:
         yield from _base_files(path.parent / base, (*above, path.resolve()))
     yield path
 

@@ -6,15 +6,19 @@ background has none.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ska_vct.utils.array_files import ArrayFileError, parse_json, read_bytes
 from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.files import atomic_write
+from ska_vct.utils.media.image_header import MAX_PIXELS
 
+from .coco_regions import RegionError, decode_region
 from .prediction_files import prediction_path
 
 
@@ -86,26 +90,34 @@ class CocoPredictions:
         images: file name -> image.
         regions: image id -> its annotations, the surest last.
         binary: 0 / 1 masks rather than class maps.
+        num_classes: K; classes are 0 .. K - 1.
     """
 
-    def __init__(self, *, path: str, images: dict[str, dict], regions: dict[int, list[dict]], binary: bool):
+    def __init__(
+        self,
+        *,
+        path: str,
+        images: dict[str, dict],
+        regions: dict[int | str, list[dict]],
+        binary: bool,
+        num_classes: int = 256,
+    ):
         self._path = path
         self._images = images
         self._regions = regions
         self._binary = binary
+        self._num_classes = num_classes
 
     def load(self, clip_id: str, frames: Sequence[int], *, size: tuple[int, int] | None = None) -> np.ndarray:
         """Class per pixel of some frames, int64 (T, H, W).
 
         Raises:
             FileNotFoundError: a frame is not in the file.
-            ValueError: a frame has another size than ``size`` or cannot be decoded.
+            ValueError: a frame has another size than ``size``, or a region that cannot be decoded.
         """
         return np.stack([self._load(clip_id, frame, size) for frame in frames])
 
     def _load(self, clip_id: str, frame: int, size: tuple[int, int] | None) -> np.ndarray:
-        from pycocotools import mask as coco_mask
-
         name = _file_name(clip_id, frame, self._binary)
         if name not in self._images:
             raise MissingFileError(f"No prediction for clip '{clip_id}': {self._path} has no image '{name}'.")
@@ -119,35 +131,84 @@ class CocoPredictions:
         labels = np.zeros((height, width), np.int64)
         for region in self._regions.get(image["id"], ()):
             try:
-                inside = coco_mask.decode(region["segmentation"]).astype(bool)
-                labels[inside] = 1 if self._binary else int(region["category_id"])
-            except (TypeError, ValueError, KeyError, IndexError) as error:
-                raise InputError(f"Image '{name}' of {self._path} has a broken region ({error}).") from None
+                inside = decode_region(region.get("segmentation"), (height, width))
+            except RegionError as error:
+                raise InputError(f"Image '{name}' of {self._path} has a region that {error}.") from None
+            labels[inside] = self._label(region.get("category_id"), name)
         return labels
 
+    def _label(self, category: Any, name: str) -> int:
+        first = 1 if self._binary else 0
+        last = 1 if self._binary else self._num_classes - 1
+        if type(category) is not int or not first <= category <= last:
+            raise InputError(
+                f"Image '{name}' of {self._path} has a region of category_id {str(category)[:20]}, expected "
+                f"{'1' if self._binary else f'{first} to {last}'}; the predictions may be of another dataset."
+            )
+        return category
 
-def load_coco(path: str | os.PathLike, *, binary: bool) -> CocoPredictions:
+
+def load_coco(path: str | os.PathLike, *, binary: bool, num_classes: int = 256) -> CocoPredictions:
     """Open a JSON file of predictions.
+
+    Args:
+        binary: 0 / 1 masks rather than class maps.
+        num_classes: K; classes are 0 .. K - 1.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no JSON of COCO's data set format.
+        ValueError: it is not JSON of COCO's dataset format, or refers to images that it does not have.
     """
     path = os.fspath(path)
+    if not os.path.exists(path):
+        raise MissingFileError(f"There is no file of predictions '{path}'; check the path.")
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        images = {
-            image["file_name"]: {key: image[key] for key in ("id", "height", "width")} for image in data["images"]
-        }
-        regions: dict[int, list[dict]] = {}
-        for region in sorted(data["annotations"], key=lambda region: region.get("score", 1.0)):
-            regions.setdefault(region["image_id"], []).append(region)
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        data = parse_json(read_bytes(path))
+        images, ids = _images(data)
+        regions = _regions(data, ids)
+    except ArrayFileError as error:
         raise InputError(
-            f"{path} is no file of predictions in COCO's format ({type(error).__name__}: {error}); it needs "
-            "images with file_name, height and width, and annotations."
+            f"{path} is not a file of predictions in COCO's format: it {error}; it needs images with file_name, "
+            "height and width, and annotations."
         ) from None
-    return CocoPredictions(path=path, images=images, regions=regions, binary=binary)
+    return CocoPredictions(path=path, images=images, regions=regions, binary=binary, num_classes=num_classes)
+
+
+def _images(data: Any) -> tuple[dict[str, dict], set]:
+    images, ids = {}, set()
+    for image in _list_of_dicts(data, "images"):
+        name, number = image.get("file_name"), image.get("id")
+        size = image.get("height"), image.get("width")
+        if not isinstance(name, str) or type(number) not in (int, str):
+            raise ArrayFileError("has an image without file_name or id")
+        if any(type(side) is not int or side < 1 for side in size) or size[0] * size[1] > MAX_PIXELS:
+            raise ArrayFileError(f"has an image '{name[:80]}' of height and width {str(size)[:40]}")
+        if name in images or number in ids:
+            raise ArrayFileError(f"has image '{name[:80]}' or its id twice")
+        images[name] = {"id": number, "height": size[0], "width": size[1]}
+        ids.add(number)
+    return images, ids
+
+
+def _regions(data: Any, ids: set) -> dict:
+    regions: dict = {}
+    annotations = _list_of_dicts(data, "annotations")
+    for region in annotations:
+        score = region.get("score", 1.0)
+        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+            raise ArrayFileError("has an annotation whose score is not a number")
+        if type(region.get("image_id")) not in (int, str) or region["image_id"] not in ids:
+            raise ArrayFileError(f"has an annotation of image {str(region.get('image_id'))[:40]}, which it lacks")
+    for region in sorted(annotations, key=lambda region: region.get("score", 1.0)):
+        regions.setdefault(region["image_id"], []).append(region)
+    return regions
+
+
+def _list_of_dicts(data: Any, key: str) -> list[dict]:
+    values = data.get(key) if isinstance(data, dict) else None
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise ArrayFileError(f"has no list of {key}")
+    return values
 
 
 def _file_name(clip_id: str, frame: int, binary: bool) -> str:

@@ -11,8 +11,6 @@ frame, while ``roles`` describe objects over the whole clip.
 """
 
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from ska_vct.data.avsbench.csv_table import read_table
+from ska_vct.utils.array_files import ArrayFileError, read_npz
 from ska_vct.utils.errors import SkaVctError
 
 TRUTH_FOLDER = "synth_truth"
+# Arrays of a file, with NumPy's letters for their kinds; an empty list is of floats.
+_TRUTH_ARRAYS = {
+    "clip_id": "U", "kind": "U", "roles": "Uf", "categories": "Uf", "classes": "Uf", "masks": "bu",
+    "sounding": "bu", "speed": "f",
+}  # fmt: skip
 
 
 class TruthError(SkaVctError, ValueError):
@@ -83,22 +87,24 @@ def read_objects(root: str | os.PathLike, record: Mapping) -> ClipTruth:
     """
     path = truth_path(root, record["subset"], record["split"], record["name"])
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            truth = ClipTruth(
-                clip_id=str(arrays["clip_id"]),
-                kind=str(arrays["kind"]),
-                **{name: tuple(arrays[name].tolist()) for name in ("roles", "categories", "classes")},
-                **{name: arrays[name].astype(bool) for name in ("masks", "sounding")},
-                moving=(arrays["speed"] > 0).any(axis=1),
-            )
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_npz(path, _TRUTH_ARRAYS)
+        truth = ClipTruth(
+            clip_id=str(arrays["clip_id"]),
+            kind=str(arrays["kind"]),
+            **{name: tuple(arrays[name].tolist()) for name in ("roles", "categories", "classes")},
+            **{name: arrays[name].astype(bool) for name in ("masks", "sounding")},
+            moving=(arrays["speed"] > 0).any(axis=1),
+        )
+        if truth.masks.ndim != 4 or truth.sounding.shape != truth.masks.shape[:2]:
+            raise ArrayFileError("does not hold masks (T, K, H, W)")
+    except (ArrayFileError, ValueError) as error:
         raise TruthError(
-            f"The objects of clip '{record['clip_id']}' cannot be read from {path} ({error}); they are known for "
-            "synthetic clips only, which datasets/make_synth.py makes."
+            f"The objects of clip '{record['clip_id']}' cannot be read from {path}: it {error}; they are known "
+            "for synthetic clips only, which datasets/make_synth.py makes."
         ) from None
     if truth.clip_id != record["clip_id"]:
         raise TruthError(
-            f"File {path} holds the objects of clip '{truth.clip_id}', not '{record['clip_id']}'; make the "
+            f"File {path} holds the objects of clip '{truth.clip_id[:80]}', not '{record['clip_id']}'; make the "
             "release again."
         )
     return truth

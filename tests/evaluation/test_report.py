@@ -212,13 +212,13 @@ def test_bad_prediction_files_are_named(tmp_path):
     path = tmp_path / "p.json"
     for text in ("no json", "[]", '{"images": []}', '{"images": [{"id": 1}], "annotations": []}'):
         path.write_text(text)
-        with pytest.raises(ValueError, match=r"p\.json is no file of predictions in COCO's format"):
+        with pytest.raises(ValueError, match=r"p\.json is not a file of predictions in COCO's format"):
             load_coco(path, binary=True)
     image = {"id": 1, "file_name": "a/b/b_1.png", "height": 4, "width": 4}
     broken = {"image_id": 1, "category_id": 1, "segmentation": {"size": [4, 4]}}
     path.write_text(json.dumps({"images": [image], "annotations": [broken]}))
     coco = load_coco(path, binary=True)
-    with pytest.raises(ValueError, match=r"b_1\.png' of .* broken region"):
+    with pytest.raises(ValueError, match=r"b_1\.png' of .* has a region that has run lengths"):
         coco.load("a/b", [0])
     with pytest.raises(ValueError, match="4 x 4 pixels but 8 x 8"):
         coco.load("a/b", [0], size=(8, 8))

@@ -11,14 +11,10 @@ Shape legend
     H, W  original picture, pixels
 """
 
-import io
 import json
 import math
 import os
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +22,7 @@ import numpy as np
 
 from ska_vct.data.facts import expand, placeholders
 from ska_vct.data.registry import get_facts
+from ska_vct.utils.array_files import ArrayFileError, parse_json, read_npy, read_npz
 from ska_vct.utils.errors import InputError, SkaVctError
 from ska_vct.utils.files import atomic_write
 
@@ -35,6 +32,10 @@ NORMS = ("frame", "clip", "diagonal")
 PIXELS_PER_SECOND = "pixels per second"
 # What the published files hold: direction and scale are gone.
 SHARE_OF_FRAME_MAXIMUM = "share of the frame maximum"
+# What flow can be: at most so many of the frame's diagonals from one image to the next, and below what float16
+# saturates at. Published magnitudes are shares of the largest; a rounding more than 1 is one still.
+_MAX_DIAGONALS, _FLOAT16_MAX, _MAX_SHARE = 10.0, 65504.0, 1.01
+_LARGEST = {"height": 65535, "width": 65535, "fps": 10_000, "time_step": 3600}
 META_KEYS = (
     "version", "method", "weights", "fps", "time_step", "height", "width", "clip_id", "source",
 )  # fmt: skip
@@ -102,9 +103,9 @@ def write_flow(path: str | os.PathLike, record: FlowRecord, *, bits: int = 16) -
     """
     if bits not in FLOW_VERSIONS:
         raise FlowError(f"Flow is stored with {' or '.join(map(str, FLOW_VERSIONS))} bits, not {bits}.")
-    _check_flow(record.flow, path)
     meta = {**record.meta, "version": FLOW_VERSIONS[bits]}
     _check_meta(meta, path)
+    _check_flow(record.flow, path, meta)
     arrays = {"flow": record.flow} if bits == 16 else _to_steps(record.flow)
     with atomic_write(path) as file:
         np.savez_compressed(file, **arrays, meta=np.array(json.dumps(meta, sort_keys=True)))
@@ -157,8 +158,7 @@ def read_flow_meta(path: str | os.PathLike) -> dict:
     Raises:
         FlowError: the file is missing, damaged or of another version.
     """
-    with _opened(Path(path)) as arrays:
-        return _read_meta(arrays, Path(path))
+    return _parse_meta(_read_arrays(Path(path), {"meta": "U"})["meta"], Path(path))
 
 
 def normalize_flow(
@@ -239,25 +239,24 @@ def middle_fields(flow: np.ndarray, series: int) -> np.ndarray:
     return flow[:, (2 * np.arange(series) + 1) * flow.shape[1] // (2 * series)]
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+def _read_arrays(path: Path, wanted: dict[str, str]) -> dict[str, np.ndarray]:
     try:
-        # One read of the file: the archive's own are small and many.
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            yield arrays
-    except FlowError:
-        raise
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise FlowError(f"Flow file {path} cannot be read ({error}); compute it again.") from None
+        return read_npz(path, wanted, optional=("scale",))
+    except ArrayFileError as error:
+        raise FlowError(f"Flow file {path} cannot be read: it {error}; compute it again.") from None
 
 
-def _read_meta(arrays: np.lib.npyio.NpzFile, path: Path) -> dict:
-    meta = json.loads(str(arrays["meta"]))
+def _parse_meta(text: np.ndarray, path: Path) -> dict:
+    try:
+        meta = parse_json(str(text)) if text.shape == () else None
+    except ArrayFileError as error:
+        raise FlowError(f"Flow file {path} cannot be read: its 'meta' {error}; compute it again.") from None
     if not isinstance(meta, dict):
         raise FlowError(f"Flow file {path}: 'meta' is not a JSON object; compute it again.")
-    if meta.get("version") not in FLOW_VERSIONS.values():
+    version = meta.get("version")
+    if type(version) is not int or version not in FLOW_VERSIONS.values():
         raise FlowError(
-            f"Flow file {path} has version {meta.get('version')}, this code reads "
+            f"Flow file {path} has version {str(version)[:20]}, this code reads "
             f"{' and '.join(map(str, FLOW_VERSIONS.values()))}; compute it again."
         )
     _check_meta(meta, path)
@@ -265,13 +264,15 @@ def _read_meta(arrays: np.lib.npyio.NpzFile, path: Path) -> dict:
 
 
 def _read_store(path: Path) -> FlowRecord:
-    with _opened(path) as arrays:
-        meta = _read_meta(arrays, path)
-        flow = arrays["flow"]
-        if meta["version"] == FLOW_VERSIONS[8]:
-            flow = _from_steps(flow, arrays["scale"], path)
-    _check_flow(flow, path)
-    return FlowRecord(flow=flow, meta=meta)
+    arrays = _read_arrays(path, {"meta": "U", "flow": "fi", "scale": "f"})
+    meta, flow = _parse_meta(arrays["meta"], path), arrays["flow"]
+    if meta["version"] == FLOW_VERSIONS[8]:
+        if "scale" not in arrays:
+            raise FlowError(f"Flow file {path} lacks the array scale; compute it again.")
+        flow = _from_steps(flow, arrays["scale"], path)
+    _check_flow(flow, path, meta)
+    # Arrays of a file are views of its bytes; callers may write to a record's.
+    return FlowRecord(flow=flow if flow.flags.writeable else flow.copy(), meta=meta)
 
 
 def _to_steps(flow: np.ndarray) -> dict[str, np.ndarray]:
@@ -288,6 +289,8 @@ def _from_steps(steps: np.ndarray, scale: np.ndarray, path: Path) -> np.ndarray:
             f"Flow {path} is {steps.dtype} {steps.shape} in steps of {scale.dtype} {scale.shape}, expected int8 "
             "(T, S, 2, h, w) and float32 (T, S); compute it again."
         )
+    if not (np.isfinite(scale) & (scale >= 0)).all():
+        raise FlowError(f"Flow {path} has steps that are negative or not finite; compute it again.")
     with np.errstate(over="ignore"):  # what overflows is found and reported by the check of the whole field
         return (steps * scale.reshape(*scale.shape, *[1] * (steps.ndim - 2))).astype(np.float16)
 
@@ -299,35 +302,53 @@ def _read_published(folder: Path, clip_id: str | None) -> FlowRecord:
     fields = []
     for file in files:
         try:
-            field = np.load(file, allow_pickle=False)
-        except (OSError, EOFError, ValueError) as error:
-            raise FlowError(f"Flow file {file} cannot be read ({error}).") from None
+            field = read_npy(file, kinds="f")
+        except ArrayFileError as error:
+            raise FlowError(f"Flow file {file} cannot be read: it {error}; make it again.") from None
         if field.ndim != 2 or field.dtype.kind != "f" or (fields and field.shape != fields[0].shape):
             want = fields[0].shape if fields else "(H, W)"
             raise FlowError(f"Flow file {file} is {field.dtype} {field.shape}, expected floats {want}.")
+        if field.size and not (field.min() >= 0 and field.max() <= _MAX_SHARE):  # also NaN
+            raise FlowError(
+                f"Flow file {file} ranges from {field.min():.4g} to {field.max():.4g}, expected shares of the "
+                "frame's largest magnitude, 0 to 1; make it again."
+            )
         fields.append(field.astype(np.float16))
     magnitude = np.stack(fields)[:, None, None]
     flow = np.concatenate([magnitude, np.zeros_like(magnitude)], axis=2)
-    _check_flow(flow, folder)
     meta = {
         "version": FLOW_VERSIONS[16], "method": "published", "weights": "", "fps": 1.0, "time_step": 1.0,
         "height": flow.shape[3], "width": flow.shape[4], "clip_id": clip_id or folder.name, "source": "frames",
         "units": SHARE_OF_FRAME_MAXIMUM,
     }  # fmt: skip
+    _check_flow(flow, folder, meta)
     return FlowRecord(flow=flow, meta=meta)
 
 
-def _check_flow(flow: np.ndarray, path: str | os.PathLike) -> None:
+def _check_flow(flow: np.ndarray, path: str | os.PathLike, meta: Mapping) -> None:
     if flow.dtype != np.float16 or flow.ndim != 5 or flow.shape[2] != 2 or 0 in flow.shape:
         raise FlowError(f"Flow {path} is {flow.dtype} {flow.shape}, expected float16 (T, S, 2, h, w), none empty.")
     if not np.isfinite(flow).all():
         raise FlowError(f"Flow {path} holds values that are not finite; compute it again.")
+    limit = _MAX_DIAGONALS * math.hypot(meta["height"], meta["width"]) / meta["time_step"]
+    limit, largest = min(limit, _FLOAT16_MAX), float(np.abs(flow).max())
+    if largest >= limit:
+        raise FlowError(
+            f"Flow {path} holds a speed of {largest:.0f} pixels per second, but frames of {meta['height']} x "
+            f"{meta['width']} pixels allow less than {limit:.0f}; compute it again."
+        )
 
 
-def _check_meta(meta: dict, path: str | os.PathLike) -> None:
+def _check_meta(meta: Mapping, path: str | os.PathLike) -> None:
     missing = [key for key in META_KEYS if key not in meta]
     if missing:
         raise FlowError(f"Flow {path} lacks {', '.join(missing)} in its metadata; compute it again.")
-    for key in ("height", "width", "fps", "time_step"):
-        if not isinstance(meta[key], (int, float)) or not meta[key] > 0:
-            raise FlowError(f"Flow {path}: metadata '{key}' is {meta[key]!r}, expected a positive number.")
+    for key, most in _LARGEST.items():
+        value = meta[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+            raise FlowError(
+                f"Flow {path}: metadata '{key}' is {str(value)[:40]}, expected a number above 0, at most {most}."
+            )
+    for key in ("method", "weights", "clip_id", "source"):
+        if not isinstance(meta[key], str):
+            raise FlowError(f"Flow {path}: metadata '{key}' is {str(meta[key])[:40]}, expected text.")

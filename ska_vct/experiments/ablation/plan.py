@@ -26,6 +26,7 @@ import yaml
 from detectron2.config import CfgNode
 
 from ska_vct.engine.setup import load_cfg
+from ska_vct.utils.bounded_yaml import parse_yaml
 from ska_vct.utils.errors import SkaVctError
 
 SPLITS = ("plain", "silent-twin", "silent-mover", "camera-motion", "weak-motion", "off-screen")
@@ -102,10 +103,10 @@ def read_ablation(path: str | os.PathLike) -> Ablation:
         AblationError: naming the file, the entry and what is expected.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise AblationError(f"There is no list '{path}'; the project's are in configs/ablations/synth.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise AblationError(f"{path} cannot be read as plain YAML: {' '.join(str(error).split())}.") from None
     where = str(path)
     _check_mapping(content, where, allowed=_LIST_KEYS, needed=("benchmark", "seeds", "baseline", "rows"))
