@@ -1,6 +1,8 @@
 """What README and docs promise exists: files, options, config keys, links; and cheap commands run."""
 
+import ast
 import functools
+import importlib
 import re
 import shlex
 import subprocess
@@ -120,6 +122,25 @@ def test_options_are_known(command):
         text = help_text(script, *subcommand)
         missing = [option for option in options if not re.search(rf"(?<![\w-]){option}(?![\w-])", text)]
         assert missing == []
+
+
+def test_python_blocks_import_what_exists():
+    blocks = [
+        content
+        for page in PAGES
+        for language, content in code_blocks(page.read_text(encoding="utf-8"))
+        if language == "python"
+    ]
+    imported = [
+        (node.module, alias.name)
+        for block in blocks
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "ska_vct"
+        for alias in node.names
+    ]
+    assert ("ska_vct", "Predictor") in imported
+    for module, name in imported:
+        assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
