@@ -6,6 +6,7 @@ The fragment is that of W3C's Media Fragments URI. Such a path stands wherever t
 import math
 import os
 import re
+from typing import Any
 
 import numpy as np
 
@@ -41,25 +42,29 @@ def read_video_frame(path: str | os.PathLike, time: float) -> np.ndarray:
     Raises:
         VideoError: the file is missing, is not a video, or ends earlier.
     """
+    shown = (_shown_at(path, time, seek=True) if time > _SEEK else None) or _shown_at(path, time, seek=False)
+    if shown is None:
+        raise VideoError(f"Video {path} has no frame at {time:.2f} s; it may be damaged or shorter than its clip.")
+    return upright_image(shown)
+
+
+def _shown_at(path: str | os.PathLike, time: float, *, seek: bool) -> Any:
+    """The frame shown at a moment, or None where it is not found: some containers are sought inexactly."""
+    shown, start, last = None, None, 0.0
     with open_media(path) as container:
         stream = video_stream(container, path)
-        shown, start, last = None, None, 0.0
         for frame in container.decode(stream):
-            start = float(frame.time or 0.0) if start is None else start
+            if start is None:
+                start = float(frame.time or 0.0)
+                if seek and stream.time_base:
+                    # Frames before the key frame that precedes the wanted one need not be decoded.
+                    container.seek(int((time + start) / stream.time_base), stream=stream)
+                    continue
             now = float(frame.time or 0.0) - start
-            if shown is None and time > _SEEK and stream.time_base:
-                # Frames before the key frame that precedes the wanted one need not be decoded.
-                container.seek(int((time + start) / stream.time_base), stream=stream)
-                shown = frame
-                continue
-            if shown is not None and now > time + _SAME:
+            if now > time + _SAME:
                 break
             shown, last = frame, now
-        if shown is None or time - last > 1:
-            raise VideoError(
-                f"Video {path} has no frame at {time:.2f} s; it may be damaged or shorter than its clip."
-            )
-        return upright_image(shown)
+    return shown if shown is not None and time - last <= 1 else None
 
 
 def probe_video(path: str | os.PathLike) -> tuple[int, int]:
