@@ -1,6 +1,6 @@
 """Second k of the audio is second k of the frames, whatever the container, the codec and the time stamps.
 
-Clips with clicks and changes of the image at known times are written in every form that FFmpeg's encoders give, and
+Clips with clicks and changes of the image at known times are written in every form that FFmpeg can encode, and
 looked for where training would see them: in the log-mel, in the frames of each second, and in the flow.
 """
 
