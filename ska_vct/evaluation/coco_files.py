@@ -178,10 +178,10 @@ def _images(data: Any) -> tuple[dict[str, dict], set]:
     images, ids = {}, set()
     for image in _list_of_dicts(data, "images"):
         name, number = image.get("file_name"), image.get("id")
-        size = image.get("height"), image.get("width")
+        size: tuple[Any, Any] = (image.get("height"), image.get("width"))
         if not isinstance(name, str) or type(number) not in (int, str):
             raise ArrayFileError("has an image without file_name or id")
-        if any(type(side) is not int or side < 1 for side in size) or size[0] * size[1] > MAX_PIXELS:
+        if any(type(side) is not int or side < 1 for side in size) or math.prod(size) > MAX_PIXELS:
             raise ArrayFileError(f"has an image '{name[:80]}' of height and width {str(size)[:40]}")
         if name in images or number in ids:
             raise ArrayFileError(f"has image '{name[:80]}' or its id twice")

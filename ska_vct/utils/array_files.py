@@ -13,7 +13,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def parse_npy(data: bytes, *, kinds: str) -> np.ndarray:
         raise ArrayFileError(
             f"holds {len(data) - start} bytes, but its header describes {match['descr']} of shape {shape}"
         )
-    order = "F" if match["fortran"] == "True" else "C"
+    order: Literal["F", "C"] = "F" if match["fortran"] == "True" else "C"
     array = np.frombuffer(data, dtype, offset=start).reshape(shape, order=order)
     return array.astype(dtype.newbyteorder("="), copy=False)
 

@@ -31,7 +31,7 @@ def parse_yaml(text: str) -> Any:
             sizes[name] = size
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in names:
-                raise yaml.YAMLError(f"*{event.anchor[:40]} refers to what contains it")
+                raise yaml.YAMLError(f"*{str(event.anchor)[:40]} refers to what contains it")
             open_sizes[-1] += sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.ScalarEvent):
             open_sizes[-1] += 1

@@ -130,7 +130,7 @@ def walk(stream: io.BytesIO) -> Any:
 
 
 class _Machine:
-    def __init__(self):
+    def __init__(self) -> None:
         self._stack: list = []
         self._below: list[list] = []
         self._memo: dict[int, Any] = {}

@@ -7,6 +7,7 @@ frame is left out.
 
 import os
 import struct
+from typing import Any
 
 import numpy as np
 
@@ -169,7 +170,7 @@ class _Track:
         return result
 
 
-def _samples(frame) -> np.ndarray:
+def _samples(frame: Any) -> np.ndarray:
     """(n, ch) floats in -1..1 of a decoded frame, planar or packed."""
     array = frame.to_ndarray()
     if not frame.format.is_planar:
@@ -178,7 +179,7 @@ def _samples(frame) -> np.ndarray:
     return ((array.T - middle) / scale).astype(np.float64)
 
 
-def _audio_stream(container, path: str | os.PathLike):
+def _audio_stream(container: Any, path: str | os.PathLike) -> Any:
     if not container.streams.audio:
         raise AudioError(f"Video {path} has no audio track; give the clip a wav file.")
     return container.streams.audio[0]

@@ -7,6 +7,7 @@ the same line (``audio.py``), so that second k of the audio is heard while secon
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import av
 import numpy as np
@@ -95,7 +96,7 @@ def frame_size(frame: av.VideoFrame) -> tuple[int, int]:
     return size if frame_orientation(frame) < 5 else size[::-1]
 
 
-def upright_image(frame: av.VideoFrame, **options) -> np.ndarray:
+def upright_image(frame: av.VideoFrame, **options: Any) -> np.ndarray:
     """A frame as it is shown, uint8 (h, w, 3), RGB.
 
     Args:
@@ -116,7 +117,7 @@ def frame_orientation(frame: av.VideoFrame) -> int:
     """
     if frame.width * frame.height > MAX_PIXELS:
         raise VideoError(f"A frame has {frame.height} x {frame.width} pixels, more than are allowed.")
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    data = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
     if data is None:
         return 1
     matrix = np.frombuffer(bytes(data), np.int32)
