@@ -91,7 +91,8 @@ install_project() {
     if "$PYTHON" scripts/missing_packages.py --project; then
         echo "    unchanged"
     else
-        pip_install --no-deps --no-build-isolation -e .
+        # With the setuptools that is there; where that is too old, pip fetches another one to build with.
+        pip_install --no-deps --no-build-isolation -e . 2>/dev/null || pip_install --no-deps -e .
     fi
 }
 

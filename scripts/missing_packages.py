@@ -47,8 +47,11 @@ def find_missing() -> list[Requirement]:
 def is_project_installed() -> bool:
     """Whether ``import ska_vct`` imports this checkout from any working directory."""
     try:
-        importlib.metadata.version("ska_vct")
+        # Without its commands it was installed before it had any.
+        commands = importlib.metadata.distribution("ska_vct").entry_points
     except importlib.metadata.PackageNotFoundError:
+        return False
+    if not commands:
         return False
     import subprocess
 

@@ -49,6 +49,21 @@ def test_a_folder_without_releases_is_said_at_once(tmp_path):
     assert imported & HEAVY == set()
 
 
+def test_no_library_warns_whatever_is_imported_first():
+    modules = "ska_vct.data.catalog, ska_vct.modeling, ska_vct.engine.trainer, ska_vct.data.flow.methods.raft"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {modules}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    # The filters are narrow: another warning of the same place and kind is seen.
+    code = (
+        "import ska_vct, warnings; warnings.warn('`torch.jit.script` is deprecated. Use x', FutureWarning); "
+        "warnings.warn('`torch.jit` has changed', FutureWarning)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "has changed" in done.stderr and "is deprecated" not in done.stderr
+
+
 def test_every_kind_of_benchmark_has_help_of_its_own():
     done, imported = start("tools/benchmark.py", "train", "--help")
     assert done.returncode == 0 and "--annotated" in done.stdout and imported & HEAVY == set()
