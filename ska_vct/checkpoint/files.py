@@ -142,6 +142,6 @@ def _reason(error: Exception) -> str:
         return f"it {error}, and only arrays are loaded"
     code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if code:
-        return f"it holds {code[1]}"
+        return f"it holds {code[1][:100]}"
     text = " ".join(str(error).split()) if not isinstance(error, SafetensorError) else f"safetensors: {error}"
-    return text.split(". ")[0] or type(error).__name__
+    return text.split(". ")[0][:300] or type(error).__name__

@@ -7,6 +7,7 @@ import yaml
 # Groups of keys are four deep.
 _MAX_DEPTH = 32
 _MAX_VALUES = 100_000
+_MAX_LENGTH = 1 << 20
 
 
 def parse_yaml(text: str) -> Any:
@@ -19,6 +20,8 @@ def parse_yaml(text: str) -> Any:
         yaml.YAMLError: it is not plain YAML, or too large.
         ValueError: a value cannot be built, such as a date that does not exist.
     """
+    if len(text) > _MAX_LENGTH:
+        raise yaml.YAMLError(f"more than {_MAX_LENGTH >> 20} MiB of text are not read")
     depth, sizes, open_sizes = 0, {}, [0]
     names: list[str | None] = [None]
     for event in yaml.parse(text, Loader=yaml.SafeLoader):

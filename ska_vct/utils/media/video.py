@@ -103,10 +103,14 @@ def upright_image(frame: av.VideoFrame, **options: Any) -> np.ndarray:
         options: of ``av.VideoFrame.reformat``; sizes are those of the stored frame.
 
     Raises:
-        VideoError: see :func:`frame_orientation`.
+        VideoError: it cannot be converted, or see :func:`frame_orientation`.
     """
     orientation = frame_orientation(frame)
-    return turn_upright(frame.reformat(format="rgb24", **options).to_ndarray(), orientation)
+    try:
+        image = frame.reformat(format="rgb24", threads=1, **options).to_ndarray()
+    except (av.FFmpegError, ValueError, MemoryError) as error:
+        raise VideoError(f"A frame cannot be converted to RGB ({' '.join(str(error).split())[:200]}).") from None
+    return turn_upright(image, orientation)
 
 
 def frame_orientation(frame: av.VideoFrame) -> int:

@@ -1,0 +1,247 @@
+#!/usr/bin/env python
+"""Damage small honest files in every way, and see that every reader reads them or refuses them in one sentence.
+
+Examples:
+    python tests/faults/fuzz.py --reader all --cases 1000 --seed 0
+    python tests/faults/fuzz.py --reader wav video_audio --cases 100000 --jobs 2
+
+Readers run in processes of their own. Reported are errors that a reader does not document, messages of several
+lines, values that cannot be right, crashes, hangs, more than 2 s for a file, and growth of memory beyond 10 times
+the file's size (and 96 MiB). The same seed makes the same files. Exit status: 0 nothing found, 1 something.
+"""
+
+import argparse
+import contextlib
+import gc
+import mmap
+import os
+import resource
+import shutil
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from mutations import mutate
+from readers import READERS, Reader
+
+SLOW, HUNG = 2.0, 20.0
+_SPARE = 96 << 20
+_ADDRESS_SPACE = 2 << 30
+_LONGEST_MESSAGE = 1500
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a reader did wrong with one case."""
+
+    reader: str
+    kind: str
+    case: int
+    detail: str
+
+
+def case_bytes(name: str, seeds: list[bytes], case: int, seed: int) -> tuple[str, bytes]:
+    """The file of a case."""
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), case])
+    data = seeds[rng.integers(len(seeds))]
+    what = []
+    for _ in range(1 if rng.random() < 0.7 else 2):
+        kind, data = mutate(data, seeds, rng)
+        what.append(kind)
+        if not data:
+            break
+    return "+".join(what), data
+
+
+def examine(name: str, reader: Reader, folder: Path, size: int) -> tuple[str, str]:
+    """Read one file; ``ok`` or ``refused``, or the kind of fault and its detail."""
+    _reset_peak()
+    before, start = _memory("VmRSS"), time.monotonic()
+    try:
+        value = reader.read(folder)
+        verdict = ("ok", "") if reader.sane(value) else ("SILENT", f"returned {type(value).__name__}")
+    except reader.errors as error:
+        message = str(error)
+        verdict = ("refused", message)
+        if "\n" in message or len(message) > _LONGEST_MESSAGE:
+            verdict = ("MESSAGE", f"{len(message)} characters: {message[:80]!r}")
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        verdict = ("UNDOCUMENTED", f"{type(error).__name__}: {str(error)[:120]!r} from {at.name}:{at.lineno}")
+    took, grown = time.monotonic() - start, _memory("VmHWM") - before
+    if took > SLOW:
+        return "SLOW", f"{took:.1f} s"
+    if grown > 10 * size + _SPARE:
+        return "MEMORY", f"{grown >> 20} MiB for {size} bytes"
+    return verdict
+
+
+def run(name: str, cases: int, seed: int, *, first: int = 0) -> tuple[Counter, list[Fault]]:
+    """Try ``cases`` files on one reader, in a child process that is started again after a crash or a hang."""
+    reader, counts, faults = READERS[name], Counter(), []
+    seeds = reader.seeds()
+    at = first
+    while at < first + cases:
+        shared = mmap.mmap(-1, 16)
+        receive, send = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(receive)
+            _child(name, reader, seeds, range(at, first + cases), seed, shared, send)
+        os.close(send)
+        lines, status = _watch(child, receive, shared)
+        for line in lines:
+            kind, case, detail = line.split("\t", 2)
+            counts[kind] += int(case) if kind in ("ok", "refused") else 1
+            if kind not in ("ok", "refused"):
+                faults.append(Fault(name, kind, int(case), detail))
+        case = struct.unpack("q", shared[:8])[0]
+        if status == 0:
+            break
+        kind = "HANG" if status == "hung" else "CRASH"
+        faults.append(Fault(name, kind, case, f"status {status}: {case_bytes(name, seeds, case, seed)[0]}"))
+        counts[kind] += 1
+        counts["before a crash"] += (
+            case - at - sum(int(line.split("\t")[0] not in ("ok", "refused")) for line in lines)
+        )
+        at = case + 1
+    return counts, faults
+
+
+def _child(name, reader, seeds, cases, seed, shared, send) -> None:
+    status = 1
+    try:
+        _quiet()
+        used = _memory("VmSize")
+        resource.setrlimit(resource.RLIMIT_AS, (used + _ADDRESS_SPACE, used + _ADDRESS_SPACE))
+        counts = Counter()
+        base = "/dev/shm" if os.path.isdir("/dev/shm") else None
+        folder = Path(tempfile.mkdtemp(dir=base))
+        path = folder / reader.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _read_honest(reader, folder, seeds)
+            for case in cases:
+                shared[:16] = struct.pack("qd", case, time.monotonic())
+                what, data = case_bytes(name, seeds, case, seed)
+                path.write_bytes(data)
+                kind, detail = examine(name, reader, folder, len(data))
+                if kind in ("ok", "refused"):
+                    counts[kind] += 1
+                else:
+                    _send(send, f"{kind}\t{case}\t[{what}] {detail}")
+                if case % 500 == 0:
+                    gc.collect()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        for kind, number in counts.items():
+            _send(send, f"{kind}\t{number}\t")
+        status = 0
+    except BaseException:
+        _send(send, f"HARNESS\t0\t{traceback.format_exc(limit=3)!r}")
+    finally:
+        os._exit(status)
+
+
+def _read_honest(reader: Reader, folder: Path, seeds: list[bytes]) -> None:
+    """What is imported and compiled on first use is not the first case's memory."""
+    for data in seeds:
+        (folder / reader.file).write_bytes(data)
+        with contextlib.suppress(reader.errors):
+            reader.read(folder)
+
+
+def _quiet() -> None:
+    """Libraries write about damage to standard error and to the log; the verdicts are what counts here."""
+    import av.logging
+
+    warnings.simplefilter("ignore")
+    av.logging.set_level(av.logging.PANIC)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _send(pipe: int, line: str) -> None:
+    os.write(pipe, (line.replace("\n", " ") + "\n").encode("utf-8", "replace"))
+
+
+def _watch(child: int, receive: int, shared: mmap.mmap) -> tuple[list[str], int | str]:
+    """Lines of a child until it ends; one that makes no progress is ended."""
+    os.set_blocking(receive, False)
+    data, status = b"", None
+    shared[:16] = struct.pack("qd", 0, time.monotonic())
+    while status is None:
+        time.sleep(0.01)
+        with contextlib.suppress(BlockingIOError):
+            data += os.read(receive, 1 << 16)
+        done, raw = os.waitpid(child, os.WNOHANG)
+        if done:
+            status = os.waitstatus_to_exitcode(raw)
+        elif time.monotonic() - struct.unpack("qd", shared[:16])[1] > HUNG:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            status = "hung"
+    with contextlib.suppress(BlockingIOError):
+        while more := os.read(receive, 1 << 16):
+            data += more
+    os.close(receive)
+    return data.decode("utf-8", "replace").splitlines(), status
+
+
+def _memory(key: str) -> int:
+    with open("/proc/self/status", encoding="ascii") as file:
+        for line in file:
+            if line.startswith(key):
+                return int(line.split()[1]) << 10
+    return 0
+
+
+def _reset_peak() -> None:
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reader", nargs="+", default=["all"], choices=["all", *READERS])
+    parser.add_argument("--cases", type=int, default=1000, help="files per reader")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case, to try one again")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", metavar="DIR", help="write the files of the faults there")
+    args = parser.parse_args()
+    names = list(READERS) if "all" in args.reader else args.reader
+    found = False
+    for name in names:
+        start = time.monotonic()
+        counts, faults = run(name, args.cases, args.seed, first=args.first)
+        found |= bool(faults)
+        shown = ", ".join(f"{kind} {number}" for kind, number in sorted(counts.items()))
+        print(f"{name}: {args.cases} cases in {time.monotonic() - start:.0f} s: {shown}", flush=True)
+        kinds = Counter((fault.kind, fault.detail.partition("] ")[2][:60]) for fault in faults)
+        for (kind, detail), number in kinds.most_common(_SHOWN):
+            print(f"    {number} x {kind} {detail}", flush=True)
+        for fault in faults[:_SHOWN]:
+            print(f"    {fault.kind} case {fault.case}: {fault.detail}", flush=True)
+            if args.keep:
+                data = case_bytes(name, READERS[name].seeds(), fault.case, args.seed)[1]
+                path = Path(args.keep, f"{name}_{fault.case}_{Path(READERS[name].file).name}")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+    return int(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
