@@ -85,7 +85,7 @@ def clean_state_dict(state: dict[str, Any], *, path: str | os.PathLike) -> dict[
     """``state`` with arrays as tensors and without the prefix that distributed training adds to every key.
 
     Raises:
-        CheckpointError: a value is not a numeric array, or there are no values.
+        CheckpointError: a value is not an array of finite numbers, or there are no values.
     """
     if "blobs" in state and "__author__" not in state:
         raise CheckpointError(f"Checkpoint '{path}' is in Caffe2's format; convert it with Detectron2 first.")
@@ -96,12 +96,23 @@ def clean_state_dict(state: dict[str, Any], *, path: str | os.PathLike) -> dict[
         )
     if not state:
         raise CheckpointError(f"Checkpoint '{path}' holds no weights.")
+    sick = [key for key, value in state.items() if not _is_finite(value)]
+    if sick:
+        raise CheckpointError(
+            f"Checkpoint '{path}': {len(sick)} of {len(state)} weights hold NaN or infinity, first "
+            f"'{sick[0][:100]}'; take an earlier checkpoint, or download the file again."
+        )
     strip = all(key.startswith(_PREFIX) for key in state)
     return {key.removeprefix(_PREFIX) if strip else key: torch.as_tensor(value) for key, value in state.items()}
 
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "fiub")
+
+
+def _is_finite(value: Tensor | np.ndarray) -> bool:
+    tensor = torch.as_tensor(value)
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
 
 
 def _plain_globals() -> list:

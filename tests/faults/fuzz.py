@@ -30,10 +30,11 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mutations import mutate
-from readers import READERS, Reader
+from tests.faults.mutations import mutate
+from tests.faults.readers import READERS, Reader
 
 SLOW, HUNG = 2.0, 20.0
 _SPARE = 96 << 20

@@ -1,0 +1,70 @@
+"""The short form of the fuzz harness, and that it finds faults where there are some."""
+
+import time
+
+import pytest
+
+from tests.faults import fuzz
+from tests.faults.readers import READERS, Reader
+
+CASES = 200
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_readers_read_or_refuse_whatever_they_get(name):
+    counts, faults = fuzz.run(name, CASES, seed=3)
+    assert faults == [] and counts["ok"] + counts["refused"] == CASES
+    assert counts["ok"] and counts["refused"] > CASES // 10  # damage neither spares nor breaks everything
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_honest_files_are_read(name, tmp_path):
+    reader = READERS[name]
+    path = tmp_path / reader.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    read = 0
+    for data in reader.seeds():
+        path.write_bytes(data)
+        read += fuzz.examine(name, reader, tmp_path, len(data))[0] == "ok"
+    assert read >= 1
+
+
+def test_the_same_seed_makes_the_same_files():
+    seeds = READERS["flow"].seeds()
+    first = [fuzz.case_bytes("flow", seeds, case, 5) for case in range(50)]
+    assert first == [fuzz.case_bytes("flow", seeds, case, 5) for case in range(50)]
+    assert first != [fuzz.case_bytes("flow", seeds, case, 6) for case in range(50)]
+
+
+def crash(folder):
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+def hoard(folder):
+    return b"\1" * (300 << 20)
+
+
+FAULTY = {
+    "UNDOCUMENTED": lambda folder: [][1],
+    "MESSAGE": lambda folder: (_ for _ in ()).throw(ValueError("two\nlines")),
+    "SILENT": lambda folder: None,
+    "SLOW": lambda folder: time.sleep(0.2) or 1,
+    "HANG": lambda folder: time.sleep(60),
+    "CRASH": crash,
+    "MEMORY": hoard,
+}
+
+
+@pytest.mark.parametrize("kind", FAULTY)
+def test_every_kind_of_fault_is_found(kind, monkeypatch):
+    monkeypatch.setattr(fuzz, "SLOW", 0.1 if kind == "SLOW" else 5.0)
+    monkeypatch.setattr(fuzz, "HUNG", 1.0)
+    monkeypatch.setattr(fuzz, "_read_honest", lambda *args: None)
+    faulty = Reader(
+        file="x", read=FAULTY[kind], errors=(ValueError,), seeds=lambda: [b"data"], sane=lambda value: bool(value)
+    )
+    monkeypatch.setitem(READERS, "faulty", faulty)
+    counts, faults = fuzz.run("faulty", 2, seed=0)
+    assert [fault.kind for fault in faults] == [kind] * 2 and [fault.case for fault in faults] == [0, 1]
