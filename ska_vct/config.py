@@ -70,9 +70,9 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.COLOR_AUG_SSD = True
     # Draw the jitter anew for every frame and every pre-mask, as VCT does; else once per clip, for frames only.
     cfg.INPUT.COLOR_AUG_PER_IMAGE = False
-    # Training: random crop to INPUT.SIZE; without it the resized picture must fit.
+    # Training: random crop to INPUT.SIZE; without it the resized image must fit.
     cfg.INPUT.RANDOM_CROP = True
-    # Value of padding pixels in the picture.
+    # Value of padding pixels in the image.
     cfg.INPUT.PAD_VALUE = 128
     # Training: load and compute only frames that carry a loss.
     cfg.INPUT.ONLY_ANNOTATED = True
@@ -95,7 +95,7 @@ def _add_data_config(cfg: CN) -> None:
     # Folder of the flow files; empty: <dataset root>/flow.
     cfg.INPUT.FLOW.ROOT = ""
     # Unit: frame (divide by the frame's own maximum, as published), clip (by the clip's maximum) or
-    # diagonal (by DIAGONAL_SHARE times the diagonal of the picture).
+    # diagonal (by DIAGONAL_SHARE times the diagonal of the image).
     cfg.INPUT.FLOW.NORM = "frame"
     cfg.INPUT.FLOW.DIAGONAL_SHARE = 0.25
     # Flow fields per second handed to the model; the store may keep more (they are averaged in groups).
@@ -108,7 +108,7 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.FLOW.FIRST_FRAME = "forward"
     # error or zero: what to do for a clip without a flow file.
     cfg.INPUT.FLOW.MISSING = "error"
-    # none, or affine: take out of each field what most of the picture does together (pan, zoom, rotation).
+    # none, or affine: take out of each field what most of the image does together (pan, zoom, rotation).
     cfg.INPUT.FLOW.CAMERA = "none"
     # Compute flow that is missing when a clip is first loaded, and keep it for later epochs in INPUT.FLOW.ROOT.
     cfg.INPUT.FLOW.ONLINE = False
@@ -116,17 +116,17 @@ def _add_data_config(cfg: CN) -> None:
     # datasets/compute_flow.py at their defaults.
     cfg.INPUT.FLOW.METHOD = "dis"
 
-    # Decoded pictures kept on disk for training, so that later epochs decode nothing.
+    # Decoded images kept on disk for training, so that later epochs decode nothing.
     cfg.INPUT.CACHE = CN()
     # Folder, best on a local disk; empty: no cache. Remove it to make room.
     cfg.INPUT.CACHE.ROOT = ""
     # Most that it may hold, GiB; then nothing more is kept.
     cfg.INPUT.CACHE.MAX_GB = 50.0
-    # Pictures are kept with at most so many pixels on their short side; 0: that of INPUT.SIZE.
+    # Images are kept with at most so many pixels on their short side; 0: that of INPUT.SIZE.
     cfg.INPUT.CACHE.SHORT_SIDE = 0
 
     cfg.INPUT.PRE_MASK = CN()
-    # Folder of the class-agnostic segment pictures; empty: the published place inside the release.
+    # Folder of the class-agnostic segment images; empty: the published place inside the release.
     cfg.INPUT.PRE_MASK.ROOT = ""
 
 
@@ -171,7 +171,7 @@ def _add_model_config(cfg: CN) -> None:
     # Further keyword arguments of the timm model, e.g. {"embed_dims": [16, 32, 40, 64]}.
     cfg.MODEL.TIMM.KWARGS = CN(new_allowed=True)
 
-    # Siamese encoder of class-agnostic segment pictures (COMBO); the backbone's architecture, own weights.
+    # Siamese encoder of class-agnostic segment images (COMBO); the backbone's architecture, own weights.
     cfg.MODEL.PRE_MASK = CN()
     cfg.MODEL.PRE_MASK.ENABLED = False
     cfg.MODEL.PRE_MASK.REDUCTION = 16
@@ -332,5 +332,5 @@ def _add_solver_config(cfg: CN) -> None:
     cfg.TEST.CONVENTION = "combo"
     # Clips of each validation set whose predictions TensorBoard shows after every evaluation; 0: none.
     cfg.TEST.IMAGES = 4
-    # Write predictions as pictures in AVSBench's layout and as COCO's run lengths; tools/score.py scores both.
+    # Write predictions as images in AVSBench's layout and as COCO's run lengths; tools/score.py scores both.
     cfg.TEST.SAVE_PREDICTIONS = False

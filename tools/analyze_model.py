@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     # fmt: off
     add("--config-file", "--config", nargs="+", default=[], metavar="FILE", help="one or several configs")
     add("--vary", nargs="+", metavar=("KEY", "VALUE"), help="once for each VALUE of the config's KEY")
-    add("--size", type=int, nargs=2, metavar=("H", "W"), help="of the pictures; default: INPUT.SIZE")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="of the images; default: INPUT.SIZE")
     add("--frames", type=int, default=0, metavar="N", help="of a clip; default: 1, for memory the subset's")
     add("--json", default="", metavar="FILE", help="write the figures there")
     add("--memory", action="store_true", help="memory of a training step by part")

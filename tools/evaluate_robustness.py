@@ -8,7 +8,7 @@ Examples:
     python tools/evaluate_robustness.py --config configs/synth/quickstart.yaml --weights model_best.pth \\
         --data plain=datasets/plain twin=datasets/twin --conditions true still other_flow --out output/motion
 
-Writes robustness.json, robustness.md (the tables printed at the end) and per_clip.csv. Of every data set the split
+Writes robustness.json, robustness.md (the tables printed at the end) and per_clip.csv. Of every dataset the split
 that the config's DATASETS.TEST names is scored. docs/scores.md explains the scores; those of single objects need
 synthetic clips (datasets/make_synth.py).
 """
@@ -46,13 +46,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--config-file", "--config", required=True, metavar="FILE", help="the model's config")
     parser.add_argument("--weights", required=True, metavar="FILE", help="checkpoint")
     parser.add_argument("--data", nargs="+", default=[], type=parse_split, metavar="NAME=ROOT",
-                        help="data sets by name and root; default: the config's own")  # fmt: skip
+                        help="datasets by name and root; default: the config's own")  # fmt: skip
     parser.add_argument("--benchmark", metavar="ROOT",
                         help=f"folder of {', '.join(TEST_SPLITS)}: all that exist are scored")  # fmt: skip
     parser.add_argument("--conditions", nargs="+", default=list(DEFAULT_CONDITIONS), choices=list(CONDITIONS),
                         metavar="NAME", help="default: %(default)s")  # fmt: skip
     parser.add_argument("--negatives-on", nargs="+", metavar="NAME",
-                        help="change clips of these data sets only; default: of all")  # fmt: skip
+                        help="change clips of these datasets only; default: of all")  # fmt: skip
     parser.add_argument("--noise-level", type=float, default=NOISE_LEVEL, metavar="RMS",
                         help="loudness of the white noise, of full scale (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of noise and borrowed sounds (default: %(default)s)")

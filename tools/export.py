@@ -9,7 +9,7 @@ Examples:
     python tools/export.py --weights slim.safetensors --to torch --out model.pt2
 
 safetensors: what inference needs, with the config inside; MODEL.WEIGHTS reads it. onnx and torch: a graph for any
-number of frames, and with --dynamic-size for any picture whose sides are multiples of 32.
+number of frames, and with --dynamic-size for any image whose sides are multiples of 32.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     )
     parser.add_argument("--to", choices=FORMATS, required=True, help="kind of file")
     parser.add_argument("--out", required=True, metavar="FILE", help=".safetensors, .onnx or .pt2")
-    parser.add_argument("--dynamic-size", action="store_true", help="any size of picture, not INPUT.SIZE alone")
+    parser.add_argument("--dynamic-size", action="store_true", help="any size of image, not INPUT.SIZE alone")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')
     args = parser.parse_args()
     with one_sentence_errors():

@@ -1,4 +1,4 @@
-"""Train only the motion map of SKA variants, by ground truth and without pictures, and measure what it shows.
+"""Train only the motion map of SKA variants, by ground truth and without images, and measure what it shows.
 
 Examples:
     python tools/study_ska.py --list configs/studies/ska.yaml --out output/study_ska

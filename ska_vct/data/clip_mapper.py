@@ -68,9 +68,9 @@ class ClipMapper:
         audio_source: ``auto``, ``pickle``, ``npy`` or ``wav``.
         gain_db: in training, sound is played louder or softer by up to this many decibels.
         flow: None to load no flow.
-        pre_masks: whether to load the pictures of class-agnostic segments.
+        pre_masks: whether to load the images of class-agnostic segments.
         negatives: in training, sometimes replaces a clip's audio and empties its masks; None: never.
-        cache: where decoded pictures are kept; None to decode them each time.
+        cache: where decoded images are kept; None to decode them each time.
     """
 
     @configurable
@@ -108,7 +108,7 @@ class ClipMapper:
         """``donors``: records of the training set, whose audio may replace that of clips of other classes."""
         size = tuple(cfg.INPUT.SIZE)
         if cfg.INPUT.FORMAT != "RGB":
-            raise InputError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', but clips hold RGB pictures; set it to RGB.")
+            raise InputError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', but clips hold RGB images; set it to RGB.")
         augmentation = ClipAugmentation(
             size=size,
             scales=cfg.INPUT.SCALES,
@@ -248,8 +248,8 @@ class ClipMapper:
             mask = read_truth(path, binary=subset.binary_masks, num_classes=subset.num_classes)
             if not record["rebuilt"] and not same_proportions(mask.shape, frame_size):
                 raise ImageError(
-                    f"Mask {path} is {_size(mask)}, its picture {frame_size[0]} x {frame_size[1]}; a mask may be "
-                    "smaller or larger than its picture, but must have its proportions."
+                    f"Mask {path} is {_size(mask)}, its image {frame_size[0]} x {frame_size[1]}; a mask may be "
+                    "smaller or larger than its image, but must have its proportions."
                 )
             masks[index] = geometry.apply_labels(mask[None])[0]
         return masks, valid
@@ -276,7 +276,7 @@ class ClipMapper:
     ) -> torch.Tensor:
         if record["pre_mask_paths"] is None:
             raise ImageError(
-                "the segment pictures that MODEL.PRE_MASK.ENABLED needs were not listed; register the data set "
+                "the segment images that MODEL.PRE_MASK.ENABLED needs were not listed; register the dataset "
                 "with pre_masks=True."
             )
         images = [self._read_image(record["pre_mask_paths"][row]) for row in rows]
@@ -292,7 +292,7 @@ def prepare_flow(
         stored: of all T frames of a clip.
         options: the keys of ``INPUT.FLOW``.
         rows: int (t,), frames wanted.
-        geometry: what happens to the pictures.
+        geometry: what happens to the images.
 
     Returns:
         float32 (t, S, 2, gh, gw).

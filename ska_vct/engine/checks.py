@@ -48,7 +48,7 @@ def _check_names(cfg: CfgNode, eval_only: bool) -> None:
     for key in needed:
         names = cfg.DATASETS[key]
         if not names and key != "VAL":
-            raise CheckError(f"DATASETS.{key} is empty; name a data set, e.g. avsbench_ms3_{key.lower()}.")
+            raise CheckError(f"DATASETS.{key} is empty; name a dataset, e.g. avsbench_ms3_{key.lower()}.")
         for name in names:
             if name not in DatasetCatalog:
                 ours = [get_facts(known).split_name(split) for known in dataset_names() for split in SPLITS]

@@ -17,16 +17,16 @@ SHOWN = 3
 
 
 def check_datasets(cfg: CfgNode, names: Sequence[str]) -> None:
-    """Check what the run will read of some registered data sets, for about ``DATASETS.CHECK_SECONDS``.
+    """Check what the run will read of some registered datasets, for about ``DATASETS.CHECK_SECONDS``.
 
     The first rank checks, the others wait.
 
     Args:
         cfg: the config.
-        names: data sets.
+        names: datasets.
 
     Raises:
-        DatasetError: a data set is incomplete or a file of it cannot be used; the first few are named.
+        DatasetError: a dataset is incomplete or a file of it cannot be used; the first few are named.
     """
     if comm.is_main_process():
         records = [record for name in dict.fromkeys(names) for record in DatasetCatalog.get(name)]

@@ -36,7 +36,7 @@ def score_predictions(
     Args:
         root: folder with the release, as ``DATASETS.ROOT``.
         subset, split: which clips.
-        predictions: folder of pictures in AVSBench's layout, or a JSON file in COCO's format, as
+        predictions: folder of images in AVSBench's layout, or a JSON file in COCO's format, as
             ``TEST.SAVE_PREDICTIONS`` writes them.
         convention: whose scores are the headline.
         out: folder for the report's files; None for no files.
@@ -71,7 +71,7 @@ def score_predictions(
         if labels.max() >= facts.num_classes:
             raise InputError(
                 f"Prediction of clip '{record['clip_id']}' in '{predictions}' holds class {labels.max()}, but "
-                f"there are only {facts.num_classes} classes; the predictions belong to another data set."
+                f"there are only {facts.num_classes} classes; the predictions belong to another dataset."
             )
         clip = {
             "clip_id": record["clip_id"],
@@ -91,7 +91,7 @@ def _reader(
         return lambda clip_id, frames: load_prediction(path, clip_id, frames, binary=binary, size=size)
     if not path.is_file():
         raise MissingFileError(
-            f"There are no predictions at '{path}'; name a folder of pictures or a JSON file "
+            f"There are no predictions at '{path}'; name a folder of images or a JSON file "
             "(TEST.SAVE_PREDICTIONS)."
         )
     coco = load_coco(path, binary=binary, num_classes=num_classes)

@@ -224,7 +224,7 @@ class Trainer(DefaultTrainer):
 
         Args:
             cfg: the config.
-            dataset_name: a registered data set; not needed with ``records``.
+            dataset_name: a registered dataset; not needed with ``records``.
             records: clips, instead.
             mapper: from a record to what a batch holds; None for that of the config.
             collate_fn: from a list of that to a batch; None for the list itself.
@@ -258,11 +258,11 @@ class Trainer(DefaultTrainer):
         Args:
             cfg: the config.
             model: the model with its weights; left in the mode it was in.
-            names: data sets; None for ``DATASETS.TEST``.
+            names: datasets; None for ``DATASETS.TEST``.
             draw: also put images of the evaluation into the event storage, see ``ValidationImages``.
 
         Returns:
-            the evaluator's results, e.g. ``{"sem_seg": {"mIoU": ...}}``; a dict of those by data set when there
+            the evaluator's results, e.g. ``{"sem_seg": {"mIoU": ...}}``; a dict of those by dataset when there
             are several; empty on all ranks but the first.
         """
         _share_buffers(model)

@@ -1,6 +1,6 @@
-"""Predictions as run lengths in one JSON file of COCO's data set format, which pycocotools and others read.
+"""Predictions as run lengths in one JSON file of COCO's dataset format, which pycocotools and others read.
 
-An image is a frame; its ``file_name`` is where ``prediction_files.py`` puts its picture, and by it the frame is
+An image is a frame; its ``file_name`` is where ``prediction_files.py`` puts its image, and by it the frame is
 known again. ``clip_id`` and ``frame`` (from 0) stand beside it. An annotation is the region of one class;
 background has none.
 """

@@ -1,6 +1,6 @@
 """Predictions on disk, laid out like AVSBench's own masks (docs/data.md).
 
-Below the folder of a data set's predictions: ``{clip_id}/{name}_{1..}.png`` with 0 / 255 for S4 and MS3, where
+Below the folder of a dataset's predictions: ``{clip_id}/{name}_{1..}.png`` with 0 / 255 for S4 and MS3, where
 ``name`` is the last part of the clip's id, and ``{clip_id}/labels_semantic/{0..}.png`` with class indices and
 AVSBench's palette for AVSS.
 """
@@ -33,14 +33,14 @@ def prediction_path(root: str | Path, clip_id: str, frame: int, *, binary: bool)
 def save_prediction(
     root: str | Path, clip_id: str, prediction: np.ndarray, frames: Sequence[int], *, binary: bool
 ) -> None:
-    """Write one picture per frame, each whole or not at all.
+    """Write one image per frame, each whole or not at all.
 
     Args:
-        root: folder of the data set's predictions.
+        root: folder of the dataset's predictions.
         clip_id: the clip's id; becomes folders.
         prediction: (T, H, W), class per pixel.
         frames: T frame indices in the released clip, from 0.
-        binary: 0 / 255 pictures rather than index maps.
+        binary: 0 / 255 images rather than index maps.
     """
     palette = voc_palette(256).flatten().tolist()
     for frame, labels in zip(frames, prediction.astype(np.uint8), strict=True):
@@ -58,11 +58,11 @@ def load_prediction(
     """Read what ``save_prediction`` wrote.
 
     Args:
-        root: folder of the data set's predictions.
+        root: folder of the dataset's predictions.
         clip_id: the clip's id.
         frames: frame indices wanted, from 0.
-        binary: pictures are 0 / 255 rather than index maps.
-        size: height and width that the pictures must have; any, as long as all agree, when None.
+        binary: images are 0 / 255 rather than index maps.
+        size: height and width that the images must have; any, as long as all agree, when None.
 
     Returns:
         int64 (T, H, W), class per pixel.

@@ -1,4 +1,4 @@
-"""Pictures and films of the benchmark's splits for docs/benchmark.md: what stands there, moves and is heard."""
+"""Images and videos of the benchmark's splits for docs/benchmark.md."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ _PALETTE = np.array([(0, 0, 0), *(color for _, color in LEGEND)], np.uint8)
 def make_cards(
     root: str | os.PathLike, out: str | os.PathLike, *, num: int = 3, progress: bool = True
 ) -> list[Path]:
-    """Write ``benchmark_{split}.jpg``, a strip of clips, and ``benchmark_{split}.mp4``, the first as a film.
+    """Write ``benchmark_{split}.jpg``, a strip of clips, and ``benchmark_{split}.mp4``, the first as a video.
 
     Args:
         root: folder of the benchmark's splits.

@@ -14,7 +14,7 @@ STRAY = (".DS_Store", "._1.png", "PaxHeader")
 
 
 class Release:
-    """Writes clips below ``root``; pictures show a bright square where the mask is set."""
+    """Writes clips below ``root``; images show a bright square where the mask is set."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -49,7 +49,7 @@ class Release:
 
     @staticmethod
     def square(shape: tuple[int, int], shift: int = 0) -> np.ndarray:
-        """Where the object is: a rectangle in fractions of the picture, off its middle."""
+        """Where the object is: a rectangle in fractions of the image, off its middle."""
         inside = np.zeros(shape, bool)
         height, width = shape
         left = width // 8 + shift

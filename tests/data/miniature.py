@@ -78,7 +78,7 @@ def _rebuild_object(root: Path, subset: str) -> None:
     data, rebuilt = base / f"{subset}_data", base / f"{subset}_data_384"
     frames = data / "visual_frames"
     for path in sorted(frames.rglob("*.png")):
-        # VCT's scripts drop MS3's ".mp4" from the names of pictures.
+        # VCT's scripts drop MS3's ".mp4" from the names of images.
         inside = path.relative_to(frames).with_name(path.name.replace(".mp4_", "_"))
         _resize(path, rebuilt / "visual_frames_384" / inside, 48, Image.Resampling.BILINEAR)
         segments = rebuilt / "pre_SAM_mask_384" / inside.with_name(f"{inside.stem}_mask_color.png")

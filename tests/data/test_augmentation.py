@@ -34,7 +34,7 @@ def detectron2_chain(geometry: ClipGeometry, source=SOURCE) -> T.TransformList:
 
 
 def texture(points: np.ndarray) -> np.ndarray:
-    """A smooth picture, uint8, defined at every point (..., 2) of the plane, so warps need no resampling."""
+    """A smooth image, uint8, defined at every point (..., 2) of the plane, so warps need no resampling."""
     x, y = points[..., 0], points[..., 1]
     waves = [np.sin(0.31 * x + 0.12 * y), np.cos(0.19 * y - 0.24 * x), np.sin(0.27 * y + 0.05 * x + 1)]
     return np.clip(128 + 100 * np.stack(waves, axis=-1), 0, 255).astype(np.uint8)
@@ -51,7 +51,7 @@ def linear_flow(points: np.ndarray) -> np.ndarray:
 
 
 def stored_flow(function, grid: tuple[int, int]) -> np.ndarray:
-    """``function`` sampled at the centres of a grid over the source picture, (1, 1, 2, h, w)."""
+    """``function`` sampled at the centres of a grid over the source image, (1, 1, 2, h, w)."""
     cells = pixel_centres(*grid) * np.array([SOURCE[1] / grid[1], SOURCE[0] / grid[0]])
     return function(cells).transpose(2, 0, 1)[None, None].astype(np.float32)
 
@@ -109,7 +109,7 @@ def test_flow_moves_points_as_detectron2_moves_coordinates(geometry, grid):
 
 @pytest.mark.parametrize("geometry", CASES)
 def test_flow_equals_a_dense_field_transformed_pixel_by_pixel(geometry):
-    """A field drawn on the full picture goes through Detectron2's transforms; its cells are then averaged."""
+    """A field drawn on the full image goes through Detectron2's transforms; its cells are then averaged."""
 
     def bumps(points):
         x, y = points[..., 0], points[..., 1]

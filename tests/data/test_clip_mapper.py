@@ -50,7 +50,7 @@ def test_testing_clip(release, cfg):
     # The fixture moves the square by one pixel per frame; the label map keeps its own 32 x 40.
     for k in range(5):
         assert np.array_equal(clip["masks"][k].numpy(), release.square(SOURCE, k + 1))
-    # The pictures' squares are bright where the masks are: pictures are RGB in 0..255, not squashed otherwise.
+    # The pictures' squares are bright where the masks are: images are RGB in 0..255, not squashed otherwise.
     small = torch.nn.functional.interpolate(clip["images"].float().mean(1, keepdim=True), SOURCE, mode="area")[
         :, 0
     ]
@@ -106,7 +106,7 @@ def test_pictures_masks_and_flow_stay_aligned_in_training(release, cfg):
         mask = clip["masks"] == 1
         bright = clip["images"].float().mean(1) > 125
         moving = clip["flow"][:, 0, 0].abs() > 0.5
-        # Borders of a bilinear picture and of a nearest mask differ by up to a pixel.
+        # Borders of a bilinear image and of a nearest mask differ by up to a pixel.
         assert (bright == mask)[real].float().mean() > 0.93 and (moving == mask)[real].float().mean() > 0.93
         assert (clip["images"].permute(0, 2, 3, 1)[~real] == 128).all() and not clip["flow"][:, :, 0][
             (~real)[:, None].expand(-1, 2, -1, -1)
@@ -241,7 +241,7 @@ def test_unusable_masks(release, cfg):
         (np.arange(12).reshape(3, 4), r"_2.png holds the values 0, 1, 2, 3, 4, 5, 6, 7, ..., expected 0 and 255"),
         (np.array([[0, 1, 255]]), "holds the values 0, 1, 255"),
         (np.full((4, 4, 3), (0, 0, 255)), "is a colour image"),
-        (np.zeros((32, 32)), "is 32 x 32, its picture 32 x 40; a mask may be smaller"),
+        (np.zeros((32, 32)), "is 32 x 32, its image 32 x 40; a mask may be smaller"),
     ):
         Image.fromarray(values.astype(np.uint8)).save(path)
         with pytest.raises(ClipError, match=f"Clip 'test/test_a': Mask .*{message}"):
@@ -252,7 +252,7 @@ def test_unusable_masks(release, cfg):
     # 0 and 1 are read too, and so is a smaller mask of the picture's proportions.
     Image.fromarray(release.square((16, 20)).astype(np.uint8)).save(path)
     assert np.array_equal(mapper(record)["masks"][1], release.square((16, 20)).repeat(2, 0).repeat(2, 1))
-    # The squares that COMBO's scripts make of wide pictures come with masks of either shape.
+    # The squares that COMBO's scripts make of wide images come with masks of either shape.
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(path)
     assert not mapper({**record, "rebuilt": True})["masks"][1].any()
 

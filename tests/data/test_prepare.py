@@ -1,4 +1,4 @@
-"""Prepared files equal what is computed on the fly, runs resume, releases stay untouched; segment pictures."""
+"""Prepared files equal what is computed on the fly, runs resume, releases stay untouched; segment images."""
 
 import shutil
 import sys
@@ -67,7 +67,7 @@ def test_object_frames_come_from_avss(root, subset):
         source = root / "AVSBench_semantic" / twin["label"] / twin["uid"]
         for k, path in enumerate(record["image_paths"]):
             assert read_image(path).shape == (384, 384, 3)
-            # Shrunk to a few cells, both show the same picture; the nearest other frame of the clip does not.
+            # Shrunk to a few cells, both show the same image; the nearest other frame of the clip does not.
             small, large = (cells(read_image(p)) for p in (source / f"frames/{k}.jpg", path))
             assert np.abs(small - large).mean() < 3
         side = 384 if split == "train" else 224
@@ -175,7 +175,7 @@ def test_releases_are_not_written_into_unasked(root):
         )
 
 
-# --- segment pictures ---
+# --- segment images ---
 
 
 def test_small_segments_lie_on_large_ones_in_seeded_colours():
@@ -231,7 +231,7 @@ def test_a_real_segment_anything_model_finds_segments(tmp_path):
     ).save_pretrained(tmp_path / "sam")
     segment = segments.load_segmenter(str(tmp_path / "sam"), points_per_batch=256)
     picture = np.random.default_rng(0).integers(0, 255, (40, 48, 3)).astype(np.uint8)
-    # Random weights may find nothing; what they find must fit the picture.
+    # Random weights may find nothing; what they find must fit the image.
     assert segments.draw_segments(segment(picture), (40, 48)).shape == (40, 48, 3)
     with pytest.raises(
         DatasetError, match="No segment-anything model could be loaded from .*facebook/sam-vit-base"

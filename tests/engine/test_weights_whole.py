@@ -61,7 +61,7 @@ def test_predictions_never_come_from_random_weights(tiny_cfg, tmp_path):
     checkpointer = StrictCheckpointer(build_model(tiny_cfg), options=load_options(tiny_cfg, inference=False))
     checkpointer.load(tiny_cfg.MODEL.WEIGHTS)
     assert {name.split(".")[0] for name in checkpointer.report.kept} == {"ska", "mpqg", "brm"}
-    # The boundary head is read in inference only where its picture is wanted.
+    # The boundary head is read in inference only where its image is wanted.
     tiny_cfg.MODEL.SKA.ENABLED = False
     build_trained_model(tiny_cfg)
     tiny_cfg.TEST.RETURN_EXTRAS = True

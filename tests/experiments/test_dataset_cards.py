@@ -1,4 +1,4 @@
-"""The pictures and films of the benchmark's page, on a miniature of it."""
+"""The images and videos of the benchmark's page, on a miniature of it."""
 
 from dataclasses import replace
 

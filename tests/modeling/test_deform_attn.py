@@ -105,7 +105,7 @@ def test_places_on_and_far_beyond_the_border():
     torch.testing.assert_close(out[0, :6, 0], torch.tensor([1.0, 0.5, 0.25, 0.0, 0.0, 0.0]), rtol=0, atol=1e-6)
     of_locations = torch.autograd.grad(out[:, :6].sum(), locations)[0].view(-1, 2)
     assert torch.equal(of_locations[4:], torch.zeros(3, 2))
-    # Half a cell left: the value rises by 1 over a cell, a third of the picture.
+    # Half a cell left: the value rises by 1 over a cell, a third of the image.
     assert of_locations[1, 0] == pytest.approx(3.0, abs=1e-5)
 
 
@@ -142,7 +142,7 @@ def test_blocks_make_no_difference(monkeypatch):
     whole = deform_attn(inputs[0], [(3, 5), (2, 2)], *inputs[1:])
     monkeypatch.setattr(rows, "_BLOCK_POINTS", 1)
     assert torch.equal(deform_attn(inputs[0], [(3, 5), (2, 2)], *inputs[1:]), whole)
-    # Two pictures a block, the last has one: 7 queries * 3 heads * 2 levels * 2 points = 84 points a picture.
+    # Two images a block, the last has one: 7 queries * 3 heads * 2 levels * 2 points = 84 points an image.
     monkeypatch.setattr(rows, "_BLOCK_POINTS", 2 * 84)
     assert torch.equal(deform_attn(inputs[0], [(3, 5), (2, 2)], *inputs[1:]), whole)
 

@@ -275,7 +275,7 @@ def semantic_inference(golden: Golden) -> Iterable[Row]:
         if kept in golden:
             yield compare(kept, maps, golden[kept])
         for name in golden.names(f"{case}/out/tail_crop"):
-            # e.g. tail_crop90x100_224: picture of 90 x 100 inside the padding, result of 224 x 224
+            # e.g. tail_crop90x100_224: image of 90 x 100 inside the padding, result of 224 x 224
             size, output = name.rsplit("tail_crop", 1)[1].split("_")
             result = segment(
                 logits,

@@ -44,7 +44,7 @@ def build_head_parts(
 ) -> dict[str, nn.Module]:
     """Everything behind the backbones, sizes read off ``state`` (our names) and ``cfg``."""
     heads, dim, queries = cfg["nheads"], cfg["hidden"], cfg["queries"]
-    # Pictures are padded to multiples of 32 before the mask features, a quarter of their size, are made.
+    # Images are padded to multiples of 32 before the mask features, a quarter of their size, are made.
     grid = [-(-side // 32) * 8 for side in cfg["image_hw"]]
     prototypes = state.get("mpqg.prototypes.weight")
     audio_dims = [len(state[f"audio_encoder.mlp.{i}.bias"]) for i in (0, 2)]

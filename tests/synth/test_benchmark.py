@@ -59,7 +59,7 @@ def test_every_split_has_published_contents_of_its_own():
 
 
 def test_the_generator_still_makes_the_published_clips(release):
-    """Pins what every digest of the whole split depends on: numbers drawn, sound, pictures."""
+    """Pins what every digest of the whole split depends on: numbers drawn, sound, images."""
     found = digest_split(release, "ms3", "test", progress=False)
     assert found["scenes"] == "3819708c845dd897" and found["sound"] == "d8575cea1e11e823"
     # OpenCV's versions differ in single pixels of an outline: of 2 clips with 5 masks, 1 % at most.

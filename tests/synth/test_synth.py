@@ -182,7 +182,7 @@ def test_videos_have_the_sampled_frames_and_the_sound(release):
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
         assert container.streams.video[0].average_rate == 10
     assert frames.shape == (50, 48, 48, 3)
-    # Picture 15 of 16 of a second at 10 per second is number 9 (floor of 9.375).
+    # Image 15 of 16 of a second at 10 per second is number 9 (floor of 9.375).
     released = np.array(Image.open(record["image_paths"][2])).astype(float)
     differences = [np.abs(frame - released).mean() for frame in frames.astype(float)]
     assert int(np.argmin(differences)) == 29
@@ -253,7 +253,7 @@ def test_what_rests_is_silent_still_and_not_in_the_mask():
 
 
 def test_true_flow_agrees_with_what_dis_sees():
-    """An independent look at the pictures themselves: position and units of the truth."""
+    """An independent look at the images themselves: position and units of the truth."""
     errors, sizes = [], []
     for kind in ("twin", "camera"):
         for scene in scenes_of(kind, 6, rest=0.0):
@@ -268,7 +268,7 @@ def test_true_flow_agrees_with_what_dis_sees():
                     sizes.append(np.median(np.hypot(*truth.flow[t][:, inside])))
     errors, moving = np.array(errors), np.array(sizes) > 3
     assert moving.sum() > 20
-    # DIS is good to a few hundredths of a pixel, which at 50 pictures per second is a few pixels per second.
+    # DIS is good to a few hundredths of a pixel, which at 50 images per second is a few pixels per second.
     assert np.median(errors[moving] / np.array(sizes)[moving]) < 0.2
     assert np.median(errors[~moving]) < 1.5
 
@@ -418,7 +418,7 @@ def test_a_whole_release_is_left_alone_and_a_broken_one_finished(tmp_path):
     assert not generate(tmp_path, wanted, jobs=1, progress=False)
     assert digests(tmp_path) == before
 
-    # As an interruption leaves it: no table, one clip without truth and with a picture cut short.
+    # As an interruption leaves it: no table, one clip without truth and with an image cut short.
     base = tmp_path / "AVSBench_object" / "Single-source"
     (base / "s4_meta_data.csv").unlink()
     next((tmp_path / "synth_truth" / "s4" / "test").iterdir()).unlink()

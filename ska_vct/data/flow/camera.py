@@ -1,9 +1,9 @@
-"""Camera motion compensation: what most of the picture does together is taken out of the flow.
+"""Camera motion compensation: what most of the image does together is taken out of the flow.
 
 Each field's global motion is fitted as an affine map of the place (pan, zoom, rotation, shear) by iteratively
 reweighted least squares with Geman and McClure's weights, whose scale is lowered from wide to the residuals' own
 (Black and Anandan, "The Robust Estimation of Multiple Motions", CVIU 1996). It holds as long as no object covers
-half of the picture.
+half of the image.
 
 Shape legend
     F     fields
@@ -101,7 +101,7 @@ def fit_affine(design: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _places(count: int) -> np.ndarray:
-    """Centres of ``count`` cells over the picture, -1..1."""
+    """Centres of ``count`` cells over the image, -1..1."""
     return (2 * np.arange(count) + 1) / count - 1
 
 

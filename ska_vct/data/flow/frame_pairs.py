@@ -1,10 +1,10 @@
-"""The pictures that a clip's flow is computed from: its raw video at its own rate, or the released frames.
+"""The images that a clip's flow is computed from: its raw video at its own rate, or the released frames.
 
 Shape legend
     T     sampled frames of the clip, one per second
     S     flow fields over a frame's second
-    M     pictures that some field needs
-    H, W  picture, pixels
+    M     images that some field needs
+    H, W  image, pixels
 """
 
 import os
@@ -30,12 +30,12 @@ _TICK = 1.01e-3
 
 
 class SingleImageError(FlowError):
-    """There is one picture only, so that there is no motion to be seen."""
+    """There is one image only, so that there is no motion to be seen."""
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A decoded picture and the moment it is shown at."""
+    """A decoded image and the moment it is shown at."""
 
     number: int
     time: float
@@ -51,14 +51,14 @@ def read_pairs(
         record: of ``load_records``.
         source: ``video``, ``frames`` (one field per second), or ``auto``: the video where it is there and whole.
         series: S, fields per second of a video.
-        long_side: larger pictures are shrunk to this, pixels; 0: never.
+        long_side: larger images are shrunk to this, pixels; 0: never.
 
     Returns:
         the pairs, and why ``auto`` did not use the video (empty where it did, or there is none).
 
     Raises:
-        SingleImageError: the clip has a single picture.
-        FlowError: the clip has no usable pictures; one sentence that names the file.
+        SingleImageError: the clip has a single image.
+        FlowError: the clip has no usable images; one sentence that names the file.
     """
     if source not in SOURCES:
         raise FlowError(f"There is no flow source '{source}'; choose one of {', '.join(SOURCES)}.")
@@ -85,20 +85,20 @@ def _read_video(record: Mapping, series: int, long_side: int) -> ImagePairs:
 
 
 def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: int = 0) -> ImagePairs:
-    """Decode of a video just the neighbouring pictures about each wanted moment.
+    """Decode of a video just the neighbouring images about each wanted moment.
 
-    The pair whose middle is nearest is taken, the earlier of two. A picture that repeats the one before (videos
+    The pair whose middle is nearest is taken, the earlier of two. An image that repeats the one before (videos
     whose rate was raised have them) is passed over, but never two in a row: a video may be still.
 
     Args:
         wanted: float64 (F,), seconds, increasing.
-        long_side: larger pictures are shrunk to this, pixels; 0: never.
+        long_side: larger images are shrunk to this, pixels; 0: never.
 
     Returns:
         pairs of shape (1, F).
 
     Raises:
-        SingleImageError: the video holds one picture.
+        SingleImageError: the video holds one image.
         FlowError: it is unreadable, or ends more than ``MAX_MISSING`` before the last wanted moment.
     """
     chosen, kept, before, last = [], {}, None, None
@@ -120,7 +120,7 @@ def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: 
         raise FlowError(f"Video {path} holds no frame; unpack it again.")
     if len(chosen) < len(wanted):
         if before is None:
-            raise SingleImageError(f"Video {path} holds a single picture.")
+            raise SingleImageError(f"Video {path} holds a single image.")
         if wanted[-1] - last.time > MAX_MISSING:
             raise FlowError(
                 f"Video {path} ends after {last.time:.2f} s, its clip after {wanted[-1]:.2f} s or later."
@@ -204,7 +204,7 @@ def _read_frames(record: Mapping, long_side: int) -> ImagePairs:
                 f"{size[1]}; the frames of a clip must have one size."
             )
     if len(frames) < 2:
-        raise SingleImageError(f"Clip '{record['clip_id']}' has a single picture, {record['image_paths'][0]}.")
+        raise SingleImageError(f"Clip '{record['clip_id']}' has a single image, {record['image_paths'][0]}.")
     small = _limited(size, long_side)
     if small != size:
         frames = [cv2.resize(frame, small[::-1], interpolation=cv2.INTER_AREA) for frame in frames]

@@ -8,7 +8,7 @@ Shape legend
     T     frames of the clip, one per second
     S     flow fields over a frame's second
     h, w  resolution of the stored fields
-    H, W  original picture, pixels
+    H, W  original image, pixels
 """
 
 import json
@@ -50,11 +50,11 @@ class FlowRecord:
     """The flow of one clip.
 
     Attributes:
-        flow: float16 (T, S, 2, h, w); u right, v down, in pixels of the original picture per second.
+        flow: float16 (T, S, 2, h, w); u right, v down, in pixels of the original image per second.
         meta: ``version``, ``method`` (dis, raft, published, ...), ``weights`` (name of the network's weights or
             empty), ``fps`` (frame rate of what the flow was computed from), ``time_step`` (seconds between the two
-            pictures of a field), ``height`` and ``width`` of the original picture, ``clip_id``, ``source`` (video,
-            frames or, where there was a single picture, none); ``units`` where they are not pixels per second.
+            images of a field), ``height`` and ``width`` of the original image, ``clip_id``, ``source`` (video,
+            frames or, where there was a single image, none); ``units`` where they are not pixels per second.
             ``compute_flow.py`` adds ``request``, what it was asked for, and ``software``.
     """
 
@@ -175,7 +175,7 @@ def normalize_flow(
         flow: float32 (T, S, 2, h, w).
         norm: ``frame`` divides by the largest magnitude over a frame's S fields (as published), ``clip`` by the
             clip's largest, ``diagonal`` by ``diagonal_share`` times the picture's diagonal (per second).
-        image_size: (H, W) of the picture whose pixels the flow counts; used by ``diagonal``.
+        image_size: (H, W) of the image whose pixels the flow counts; used by ``diagonal``.
         diagonal_share: the share of the diagonal that becomes 1.
         units: ``FlowRecord.meta.get("units")``, to refuse ``diagonal`` where the scale is lost.
 
@@ -183,7 +183,7 @@ def normalize_flow(
         float32 (T, S, 2, h, w); magnitudes 0..1 for ``frame`` and ``clip``.
 
     Raises:
-        FlowError: an unknown norm, a share or a picture that is not positive, or a scale that is lost.
+        FlowError: an unknown norm, a share or an image that is not positive, or a scale that is lost.
     """
     flow = np.asarray(flow, dtype=np.float32)
     if norm == "diagonal":
@@ -195,7 +195,7 @@ def normalize_flow(
         scale = diagonal_share * math.hypot(*image_size)
         if not scale > 0:
             raise FlowError(
-                f"INPUT.FLOW.DIAGONAL_SHARE {diagonal_share} of a picture of size {tuple(image_size)} is no "
+                f"INPUT.FLOW.DIAGONAL_SHARE {diagonal_share} of an image of size {tuple(image_size)} is no "
                 "length; both must be positive."
             )
         return flow / np.float32(scale)

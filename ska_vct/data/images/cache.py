@@ -1,6 +1,6 @@
-"""Decoded pictures on disk, no larger than training needs them: an epoch after the first decodes nothing.
+"""Decoded images on disk, no larger than training needs them: an epoch after the first decodes nothing.
 
-Opt-in (``INPUT.CACHE``) and bounded. Only training reads it: a picture that was made smaller once and is resized
+Opt-in (``INPUT.CACHE``) and bounded. Only training reads it: an image that was made smaller once and is resized
 again differs a little from one that is resized once, and scores must not depend on a cache.
 """
 
@@ -22,9 +22,9 @@ _GIB = 2**30
 
 
 class ImageCache:
-    """Reads pictures as ``read_image`` does, from files that are mapped instead of decoded where it can.
+    """Reads images as ``read_image`` does, from files that are mapped instead of decoded where it can.
 
-    Any number of processes may use one folder. A picture that has changed on disk is another entry; a damaged
+    Any number of processes may use one folder. An image that has changed on disk is another entry; a damaged
     entry is made anew. When the bound is reached, nothing more is kept; to make room, remove the folder.
     """
 
@@ -32,7 +32,7 @@ class ImageCache:
         """
         Args:
             root: folder of the cache; made when missing.
-            short_side: pictures are kept with at most so many pixels on their short side; they are never enlarged.
+            short_side: images are kept with at most so many pixels on their short side; they are never enlarged.
             max_gb: most that the folder may hold, GiB.
 
         Raises:
@@ -41,7 +41,7 @@ class ImageCache:
         """
         if short_side < 1 or max_gb <= 0:
             raise InputError(
-                f"A cache of pictures with a short side of {short_side} and at most {max_gb} GiB can keep "
+                f"A cache of images with a short side of {short_side} and at most {max_gb} GiB can keep "
                 "nothing; set INPUT.CACHE.SHORT_SIDE and INPUT.CACHE.MAX_GB above 0."
             )
         self.root = make_folder(root)
@@ -50,7 +50,7 @@ class ImageCache:
         self._is_full = False
 
     def read(self, path: str | os.PathLike) -> np.ndarray:
-        """A picture, uint8 (h, w, 3), RGB, not to be written to.
+        """An image, uint8 (h, w, 3), RGB, not to be written to.
 
         Raises:
             ImageError: it is not there and its file is missing or cannot be decoded.
@@ -69,7 +69,7 @@ class ImageCache:
         return picture
 
     def _entry(self, path: str | os.PathLike) -> Path | None:
-        """Where a picture is kept; its name says which file, in which state, at which size."""
+        """Where an image is kept; its name says which file, in which state, at which size."""
         try:
             stat = os.stat(path)
         except OSError:

@@ -37,7 +37,7 @@ def draw_segments(segments: Sequence[np.ndarray], size: tuple[int, int], *, seed
     rng = np.random.default_rng(seed)
     for segment in sorted(map(np.asarray, segments), key=lambda segment: -int(segment.sum())):
         if segment.shape != tuple(size):
-            raise ValueError(f"A segment is {segment.shape}, its picture {tuple(size)}; both must agree.")
+            raise ValueError(f"A segment is {segment.shape}, its image {tuple(size)}; both must agree.")
         picture[segment.astype(bool)] = rng.integers(_DARKEST, 256, 3)
     return picture
 
@@ -45,7 +45,7 @@ def draw_segments(segments: Sequence[np.ndarray], size: tuple[int, int], *, seed
 def load_segmenter(
     weights: str, *, device: str = "cpu", points_per_batch: int = 64
 ) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """A function that finds segments, bool (h, w) each, in an RGB picture.
+    """A function that finds segments, bool (h, w) each, in an RGB image.
 
     Args:
         weights: folder, or name on Hugging Face's hub, of a SAM or SAM 2 model in ``transformers``' format.
@@ -59,8 +59,8 @@ def load_segmenter(
         from transformers import pipeline
     except ImportError:
         raise DatasetError(
-            "Making segment pictures needs the package transformers, which is not installed: pip install -e "
-            "'.[premasks]'; or use the published pictures (INPUT.PRE_MASK.ROOT, datasets/README.md), or do "
+            "Making segment images needs the package transformers, which is not installed: pip install -e "
+            "'.[premasks]'; or use the published images (INPUT.PRE_MASK.ROOT, datasets/README.md), or do "
             "without (MODEL.PRE_MASK.ENABLED False)."
         ) from None
     from PIL import Image
@@ -83,7 +83,7 @@ def load_segmenter(
 
 
 def pre_mask_path(out: str | os.PathLike, record: dict, frame: int) -> str:
-    """Where the reader looks for the segment picture of a frame below ``INPUT.PRE_MASK.ROOT``."""
+    """Where the reader looks for the segment image of a frame below ``INPUT.PRE_MASK.ROOT``."""
     facts = get_facts(record["subset"])
     image, time = split_fragment(record["image_paths"][frame])
     folder, _, file = image.rpartition("/")
@@ -100,7 +100,7 @@ def make_pre_masks(
     *,
     progress: bool = True,
 ) -> tuple[int, int]:
-    """Write the segment pictures of all frames that have none yet, each whole or not at all.
+    """Write the segment images of all frames that have none yet, each whole or not at all.
 
     Args:
         records: of ``load_records``.
@@ -108,7 +108,7 @@ def make_pre_masks(
         out: folder; what ``INPUT.PRE_MASK.ROOT`` will name.
 
     Returns:
-        pictures written, and those that were there.
+        images written, and those that were there.
 
     Raises:
         ImageError: a frame cannot be read.

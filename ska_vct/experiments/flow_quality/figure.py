@@ -104,7 +104,7 @@ def draw_methods(records: Sequence[Mapping], methods: Sequence[FlowMethod]) -> n
         )
     return draw_grid(
         rows,
-        title="Flow between two pictures of a video",
+        title="Flow between two images of a video",
         subtitle="mean end-point error in pixels; one scale of speed per column",
         headings=[record_id.rsplit("/", 1)[-1] for _, record_id, _, _ in chosen],
     )

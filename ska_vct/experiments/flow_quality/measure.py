@@ -1,7 +1,7 @@
 """How good flow is and what it costs: every method against the true flow of synthetic clips.
 
 The end-point error is the length of the difference between a method's displacement and the true one, in pixels
-between the two pictures, averaged over pixels (Baker et al., "A Database and Evaluation Methodology for Optical
+between the two images, averaged over pixels (Baker et al., "A Database and Evaluation Methodology for Optical
 Flow", IJCV 2011). All pixels count, those that move out of sight too.
 """
 
@@ -22,7 +22,7 @@ from ska_vct.data.flow.store import FlowError, read_flow, write_flow
 from ska_vct.data.registry import get_facts
 from ska_vct.synth.true_flow import TrueFlow
 
-# Pixels between two pictures from which something counts as moving.
+# Pixels between two images from which something counts as moving.
 MOVING = 0.25
 
 
@@ -86,7 +86,7 @@ def score_method(
             start = time.perf_counter()
             pairs, _ = read_clip(record, request)
             if pairs is None:
-                raise FlowError(f"Clip '{record['clip_id']}' has a single picture; measure with other clips.")
+                raise FlowError(f"Clip '{record['clip_id']}' has a single image; measure with other clips.")
             flow = compute_clip(record, request, method, pairs)
             write_flow(Path(folder, "timed.npz"), flow)
             score.seconds.append(time.perf_counter() - start)
@@ -111,7 +111,7 @@ def _add_errors(score: FlowScore, pairs: ImagePairs, method: FlowMethod, truth: 
     score.errors.append(float(error.mean()))
     if (length >= MOVING).any():
         score.moving.append(float(error[length >= MOVING].mean()))
-    # The generator's camera only pans, and most of the picture is background: its motion is the median.
+    # The generator's camera only pans, and most of the image is background: its motion is the median.
     camera = np.median(true, axis=(2, 3), keepdims=True)
     own = np.hypot(*(true - camera).swapaxes(0, 1)) >= MOVING
     if np.abs(camera).max() >= MOVING and own.any():

@@ -145,7 +145,7 @@ def _sound_and_side(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Gener
 
 
 def _products(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) -> Scores:
-    """What of a picture goes with what of the sound: large with loud, high with bright, and so on."""
+    """What of an image goes with what of the sound: large with loud, high with bright, and so on."""
     scale, look = RandomFeatures(near.sounds, count=0, rng=rng), RandomFeatures(near.sights, count=0, rng=rng)
     axes = np.linalg.svd(scale(near.sounds), full_matrices=False)[2][:6].T
 

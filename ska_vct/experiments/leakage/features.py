@@ -39,7 +39,7 @@ class Pairs:
         first_sounds: bool (n,), the object behind is the one that sounds.
         classes: str (n, 2).
         heard: str (n,), class of the sound.
-        sights: float32 (n, T, 2, F), what single pictures show of either object, ``SIGHTS``.
+        sights: float32 (n, T, 2, F), what single images show of either object, ``SIGHTS``.
         crops: uint8 (n, T, 2, CROP, CROP, 3), either object and what is round it, RGB.
         motions: float32 (n, 2, M), statistics of the flow within either object over the clip.
         speeds: float32 (n, 2, L), mean flow magnitude within either object, pixels per second.
@@ -107,7 +107,7 @@ def _read_pair(record: dict, truth: ClipTruth, sounding: int) -> dict[str, np.nd
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom (exclusive) of what is set; the whole picture where nothing is."""
+    """Left, top, right and bottom (exclusive) of what is set; the whole image where nothing is."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return 0, 0, mask.shape[1], mask.shape[0]
@@ -125,7 +125,7 @@ def _crop(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _sight(frame: np.ndarray, masks: np.ndarray, k: int) -> list[float]:
-    """``SIGHTS`` of object ``k`` in one picture; lengths and areas as shares of the picture."""
+    """``SIGHTS`` of object ``k`` in one image; lengths and areas as shares of the image."""
     mask = masks[k]
     height, width = mask.shape
     if not mask.any():

@@ -48,7 +48,7 @@ class StudyClips:
 
         Args:
             options: the keys of ``INPUT.FLOW``.
-            size: (H, W) of the model's pictures.
+            size: (H, W) of the model's images.
         """
         key = (options, size)
         if key not in self._flows:

@@ -76,7 +76,7 @@ def _to_markdown(study: Ablation, results: Mapping[str, Mapping], labels: Mappin
                 difference = spread(paired_differences(values, _values(baseline, split, "first")).values())
                 line[f"{split}, difference"] = format_spread(difference, signed=True)
         firsts.append(line)
-    parts = ["Mean ± standard deviation over n seeds; the map alone was trained, without pictures.\n"]
+    parts = ["Mean ± standard deviation over n seeds; the map alone was trained, without images.\n"]
     parts.append(_titled(f"First, in %; differences to '{labels[study.baseline]}', paired by seed", firsts))
     for split in study.splits:
         table = [

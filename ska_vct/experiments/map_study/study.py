@@ -1,4 +1,4 @@
-"""What an SKA module can learn when nothing else can help: its map is trained by ground truth, without pictures.
+"""What an SKA module can learn when nothing else can help: its map is trained by ground truth, without images.
 
 The map of a whole model follows from many losses; here it is asked for directly, on synthetic clips whose objects
 are all known. A list of variants has the form of an ablation's (``ablation_plan.py``) and its rules: one file per

@@ -29,7 +29,7 @@ DELAY = 0.5  # seconds
 class ConditionMapper:
     """Loads a clip once and hands it out under several conditions.
 
-    The clips of a record share their pictures, masks and whatever else a condition leaves alone; each says its
+    The clips of a record share their images, masks and whatever else a condition leaves alone; each says its
     ``condition``. Clips whose objects are all known get ``object_groups`` (``ska_vct/structures/clip.py``).
 
     Attributes:

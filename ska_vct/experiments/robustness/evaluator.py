@@ -39,7 +39,7 @@ class ConditionEvaluator(DatasetEvaluator):
 
 
 def condition_scores(report: ScoreReport, clips: Sequence[Stats]) -> dict:
-    """Everything that is said of a data set under one condition.
+    """Everything that is said of a dataset under one condition.
 
     Returns:
         percent, None where there is nothing to measure: ``M_J`` and ``M_F`` in the report's convention (AVSS:

@@ -49,7 +49,7 @@ def evaluate_robustness(
 ) -> dict:
     """Score ``model`` on several releases under several conditions.
 
-    Every clip is loaded once, and what a model sees of its pictures is computed once, for all conditions.
+    Every clip is loaded once, and what a model sees of its images is computed once, for all conditions.
 
     Args:
         cfg: the model's; of ``DATASETS.TEST`` the first name says which subset and split is scored.

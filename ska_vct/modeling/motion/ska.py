@@ -122,7 +122,7 @@ def flow_channels(flow: Tensor, channels: str) -> Tensor:
 
 
 def reduce_flow(flow: Tensor, channels: str) -> Tensor:
-    """Flow series (N, S, 2, h, w) -> picture of a frame's motion (N, 1 or 3, h, w): the mean over its second."""
+    """Flow series (N, S, 2, h, w) -> image of a frame's motion (N, 1 or 3, h, w): the mean over its second."""
     return flow_channels(flow, channels).mean(1)
 
 
@@ -195,7 +195,7 @@ def make_prompt(
 
 @SKA_REGISTRY.register()
 class SKA(nn.Module):
-    """The published form: one pooled audio vector queries one motion picture per frame."""
+    """The published form: one pooled audio vector queries one motion image per frame."""
 
     retrieves = True
     reads_audio_grid = True
@@ -278,7 +278,7 @@ class SKA(nn.Module):
         k = self.k_proj(tokens).unflatten(-1, heads)
         v = self.v_proj(tokens).unflatten(-1, heads)
         logits = torch.einsum("nhd,nlhd->nhl", q, k) / (q.shape[-1] ** 0.5 * self.log_temperature.exp())
-        # The magnitude is the last channel of either picture.
+        # The magnitude is the last channel of either image.
         logits = add_energy(at_least_float32(logits), picture[:, -1].flatten(1), self.energy_weight)
         attention = logits.softmax(-1)
         retrieved = torch.einsum("nhl,nlhd->nhd", attention.to(v.dtype), v).flatten(1)

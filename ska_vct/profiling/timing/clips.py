@@ -1,4 +1,4 @@
-"""Clips of a config's sizes, made in memory: what the loader would hand over, without a data set."""
+"""Clips of a config's sizes, made in memory: what the loader would hand over, without a dataset."""
 
 import numpy as np
 import torch

@@ -59,7 +59,7 @@ class FlowSubject(Subject):
 
 
 def image_pairs(seconds: int, series: int, side: int) -> ImagePairs:
-    """A clip's pictures in memory: ``series`` pairs in a row in each second."""
+    """A clip's images in memory: ``series`` pairs in a row in each second."""
     count = seconds * series
     return ImagePairs(
         images=smooth_pictures(count + 1, (side, side)),

@@ -114,7 +114,7 @@ class LoaderSubject(Subject):
 
 
 def prepare_data(cfg: CfgNode, folder: Path, *, clips: int, picture: int) -> str:
-    """Let ``cfg`` name a data set that exists: its own, else synthetic clips in ``folder``.
+    """Let ``cfg`` name a dataset that exists: its own, else synthetic clips in ``folder``.
 
     Returns:
         what it is, in words.
@@ -147,7 +147,7 @@ def prepare_data(cfg: CfgNode, folder: Path, *, clips: int, picture: int) -> str
 
 
 def _quarters(picture: np.ndarray) -> list[np.ndarray]:
-    """Four segments of any picture (H, W, 3)."""
+    """Four segments of any image (H, W, 3)."""
     height, width = picture.shape[:2]
     rows, columns = np.arange(height)[:, None] < height // 2, np.arange(width) < width // 2
     return [rows & columns, rows & ~columns, ~rows & columns, ~rows & ~columns]

@@ -1,4 +1,4 @@
-"""Camera compensation takes out what most of the picture does, and nothing of what an object does of itself."""
+"""Camera compensation takes out what most of the image does, and nothing of what an object does of itself."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def affine_field(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [(48, 48), (24, 24), (30, 50)])
 def test_an_object_keeps_its_own_motion(size):
-    """Objects of up to a quarter of the picture, at the same time slower and faster than the camera."""
+    """Objects of up to a quarter of the image, at the same time slower and faster than the camera."""
     rng = np.random.default_rng(0)
     camera = np.stack([affine_field(rng, size) for _ in range(40)])
     own = np.zeros_like(camera)

@@ -1,4 +1,4 @@
-"""Whole data sets: shards, interruptions, other processes, bad clips and full disks change no byte of a file."""
+"""Whole datasets: shards, interruptions, other processes, bad clips and full disks change no byte of a file."""
 
 import importlib.util
 import pickle
@@ -175,7 +175,7 @@ def test_bad_clips_are_named_and_the_others_done(root, tmp_path):
     single["image_paths"] = single["image_paths"][:1]
     outcomes = list(run_here([unequal, single, videoless], REQUEST, build_flow_method("dis")))
     assert "odd.png is 20 x 30" in outcomes[0].error and not Path(unequal["flow_path"]).exists()
-    assert "single picture" in outcomes[1].remark and "Its flow is zero" in outcomes[1].remark
+    assert "single image" in outcomes[1].remark and "Its flow is zero" in outcomes[1].remark
     still = read_flow(single["flow_path"], num_frames=1)
     assert not still.flow.any() and still.meta["source"] == "none"
     assert outcomes[2].source == "frames" and read_flow(videoless["flow_path"]).flow.shape == (5, 1, 2, 12, 12)

@@ -38,7 +38,7 @@ def make_record(num_frames: int = 5, **meta) -> FlowRecord:
 
 
 def texture(height: int, width: int) -> np.ndarray:
-    """A picture with detail everywhere, uint8 (H, W)."""
+    """An image with detail everywhere, uint8 (H, W)."""
     coarse = np.random.default_rng(1).integers(0, 255, (height // 4 + 1, width // 4 + 1), dtype=np.uint8)
     return cv2.resize(coarse, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)[:height, :width]
 
@@ -243,14 +243,14 @@ def test_dis_recovers_a_known_translation():
     before, after = picture[8:72, 8:88].copy(), picture[7:71, 6:86].copy()  # the content moves 2 right, 1 down
     flow = dis_flow(before, after)
     assert flow.shape == (2, 64, 80) and flow.dtype == np.float32
-    # Away from the border, where content comes in that the first picture lacks.
+    # Away from the border, where content comes in that the first image lacks.
     np.testing.assert_allclose(flow[0, 8:-8, 8:-8], 2.0, atol=0.1)
     np.testing.assert_allclose(flow[1, 8:-8, 8:-8], 1.0, atol=0.1)
 
 
 def test_series_has_direction_and_physical_units():
     picture = texture(64, 160)
-    # 20 pictures per second; the window moves right 1 px per picture in second 0 and back in second 1.
+    # 20 images per second; the window moves right 1 px per image in second 0 and back in second 1.
     starts = [*range(0, 20), *range(20, 0, -1)]
     frames = np.stack([np.repeat(picture[:, 40 + s : 104 + s, None], 3, axis=2) for s in starts])
     flow = flow_series(frames, fps=20, num_seconds=2, series=4, size=(8, 8))
@@ -263,11 +263,11 @@ def test_series_has_direction_and_physical_units():
 
 
 def test_fields_lie_about_their_times():
-    # 10 per second at 10 pictures per second: each picture with the next; the clip's last has none.
+    # 10 per second at 10 images per second: each image with the next; the clip's last has none.
     assert field_pairs(50, fps=10, num_seconds=5, series=10).tolist() == [*range(49), 48]
-    # 2 per second, middles at 0.25 and 0.75 s: between pictures 2 and 3 (0.2, 0.3 s), 7 and 8.
+    # 2 per second, middles at 0.25 and 0.75 s: between images 2 and 3 (0.2, 0.3 s), 7 and 8.
     assert field_pairs(20, fps=10, num_seconds=2, series=2).tolist() == [2, 7, 12, 17]
-    # One per second lies at the sampled frame, 15/16 s, between pictures 23 and 24 of 25 (0.92, 0.96 s).
+    # One per second lies at the sampled frame, 15/16 s, between images 23 and 24 of 25 (0.92, 0.96 s).
     assert field_pairs(50, fps=25, num_seconds=2, series=1).tolist() == [23, 48]
 
 
@@ -282,7 +282,7 @@ def test_pictures_use_the_motion_since_the_one_before():
 
 
 def test_unusable_pictures_are_refused(tmp_path):
-    with pytest.raises(FlowError, match="at least two pictures"):
+    with pytest.raises(FlowError, match="at least two images"):
         flow_series(np.zeros((1, 64, 64, 3), np.uint8), fps=10, num_seconds=1, series=1, size=(4, 4))
     with pytest.raises(FlowError, match=r"\(8, 8\)"):
         dis_flow(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))

@@ -52,7 +52,7 @@ def make_record(tmp_path, frames: np.ndarray, video: str | None = None) -> dict:
 
 @pytest.mark.parametrize(("fps", "series"), [(10, 10), (25, 10), (30, 4), (8, 1), (5, 10)])
 def test_a_video_decoded_in_parts_gives_the_flow_of_the_whole(tmp_path, fps, series):
-    """The oracle holds all pictures in memory and finds pairs by their numbers."""
+    """The oracle holds all images in memory and finds pairs by their numbers."""
     path = write_video(tmp_path / "x.mkv", sliding(3 * fps), fps=fps)
     with av.open(path) as container:
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
@@ -65,7 +65,7 @@ def test_a_video_decoded_in_parts_gives_the_flow_of_the_whole(tmp_path, fps, ser
 
 
 def test_speed_is_per_second_also_where_the_rate_varies(tmp_path):
-    # Content moves 1 px per picture; pictures lie 50 ms apart in the first second, 100 ms in the second.
+    # Content moves 1 px per image; images lie 50 ms apart in the first second, 100 ms in the second.
     times = [*range(0, 1000, 50), *range(1000, 2001, 100)]
     path = write_video(tmp_path / "x.mkv", sliding(len(times)), fps=20, times=times)
     pairs = read_video_pairs(path, field_times(2, 2))
@@ -76,7 +76,7 @@ def test_speed_is_per_second_also_where_the_rate_varies(tmp_path):
 
 
 def test_a_repeated_picture_is_passed_over_but_stillness_is_not(tmp_path):
-    # Every fourth picture repeats the one before, as where 24 pictures per second were made 30.
+    # Every fourth image repeats the one before, as where 24 images per second were made 30.
     moving = sliding(24)
     repeated = np.stack([moving[n - n // 4 - (n % 4 == 3)] for n in range(30)])
     assert (repeated[3] == repeated[2]).all()
@@ -124,7 +124,7 @@ def test_auto_takes_the_frames_where_the_video_is_no_good(tmp_path):
         assert remark in found and bool(found) == bool(remark)
         with pytest.raises(FlowError, match=message):
             read_pairs(record, source="video")
-    # A few pictures too few are not a fault: the last pair stands for what follows.
+    # A few images too few are not a fault: the last pair stands for what follows.
     record["video_path"] = write_video(tmp_path / "almost.mkv", sliding(35), fps=10)
     assert read_pairs(record, source="video")[0].second.max() == len(read_pairs(record)[0].images) - 1
 
@@ -154,7 +154,7 @@ def test_one_picture_shows_no_motion(tmp_path):
     with pytest.raises(SingleImageError, match="test/x"):
         read_pairs(record)
     path = write_video(tmp_path / "one.mkv", sliding(1))
-    with pytest.raises(SingleImageError, match=r"one\.mkv holds a single picture"):
+    with pytest.raises(SingleImageError, match=r"one\.mkv holds a single image"):
         read_video_pairs(path, field_times(1, 1))
     with pytest.raises(FlowError, match="auto, video, frames"):
         read_pairs(record, source="film")

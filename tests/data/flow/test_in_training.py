@@ -1,4 +1,4 @@
-"""Flow as training sees it: warped as the pictures are, computed on the fly, without the camera's motion."""
+"""Flow as training sees it: warped as the images are, computed on the fly, without the camera's motion."""
 
 import math
 
@@ -39,7 +39,7 @@ def root(tmp_path_factory):
 
 
 def picture(points: np.ndarray) -> np.ndarray:
-    """A smooth picture, uint8, defined at every point (..., 2) of the plane, so motion needs no resampling."""
+    """A smooth image, uint8, defined at every point (..., 2) of the plane, so motion needs no resampling."""
     x, y = points[..., 0], points[..., 1]
     waves = [np.sin(0.21 * x + 0.1 * y), np.cos(0.16 * y - 0.17 * x), np.sin(0.2 * y + 0.05 * x + 1)]
     return np.clip(128 + 100 * np.stack(waves, axis=-1), 0, 255).astype(np.uint8)

@@ -31,7 +31,7 @@ def texture(height: int, width: int) -> np.ndarray:
 
 
 def pairs_of(pictures: np.ndarray) -> ImagePairs:
-    """Each picture with the next, 0.1 s apart."""
+    """Each image with the next, 0.1 s apart."""
     first = np.arange(len(pictures) - 1)
     return ImagePairs(
         images=pictures, times=0.1 * np.arange(len(pictures)), first=first, second=first + 1,
@@ -141,7 +141,7 @@ def test_unusable_raft_weights_are_one_sentence(tmp_path, monkeypatch):
 
 
 def test_true_flow_carries_each_picture_into_the_next(release):
-    """Independent of how the truth is computed: the video's own pictures, looked up where it points, agree."""
+    """Independent of how the truth is computed: the video's own images, looked up where it points, agree."""
     for record in load_records("ms3", "test", release):
         pairs, _ = read_clip(record, FlowRequest(source="video", series=10))
         truth = TrueFlow(root=release, subset="ms3")
@@ -171,7 +171,7 @@ def test_truth_has_units_and_knows_its_clips(release, tmp_path):
         request = FlowRequest(method="truth", source="video", long_side=long_side, size=8)
         pairs, _ = read_clip(record, request)
         flow[long_side] = compute_clip(record, request, truth, pairs).flow.astype(np.float32)
-    # Pixels of the original per second, whatever the pictures were shrunk to.
+    # Pixels of the original per second, whatever the images were shrunk to.
     np.testing.assert_allclose(flow[0], flow[32], atol=0.02 * np.abs(flow[0]).max())
     assert np.abs(flow[0]).max() > 5
     with pytest.raises(FlowError, match="'test/plain_test_00000' does not belong to the synthetic release"):
@@ -222,7 +222,7 @@ def test_quality_script_prints_tables_and_draws(release, tmp_path, capsys, monke
     rows = [tuple(cells(line)[:2]) for line in printed.splitlines() if line.startswith("|")]
     assert {("dis", "video"), ("dis", "frames"), ("raft_small", "")} <= set(rows)
     height, width = cv2.imread(str(picture)).shape[:2]
-    # Two columns; rows for the picture, the truth and DIS.
+    # Two columns; rows for the image, the truth and DIS.
     assert width > 2 * 168 and 3 * 168 < height < 4 * 168
     with pytest.raises(SystemExit, match="error: True flow is known for synthetic clips only"):
         script.main(["--root", str(tmp_path)])

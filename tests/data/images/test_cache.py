@@ -102,5 +102,5 @@ def test_training_reads_it_and_testing_does_not(release, tmp_path, monkeypatch):
     for _ in range(2):
         assert ClipMapper(cfg, is_train=True)(record)["images"].shape[-2:] == (24, 24)
     assert len(decoded) == len(entries(tmp_path)) == 5
-    # The short side of the pictures is 32.
+    # The short side of the images is 32.
     assert all(np.load(entry).shape[0] == 24 for entry in entries(tmp_path))

@@ -121,7 +121,7 @@ def test_features_of_two_objects(mixed):
     still = mixed.kinds != "mover"
     assert (own[still] > 5 * other[still]).all() and (other[~still] > 1).all()
     assert (mixed.classes[rows, sounding] == mixed.heard).all()
-    # Areas are shares of the picture, as large as the scenes draw them.
+    # Areas are shares of the image, as large as the scenes draw them.
     areas = mixed.sights[..., SIGHTS.index("area")]
     assert 0.03 < areas.min() and areas.max() < 0.16
     assert (
@@ -138,7 +138,7 @@ def test_motion_in_step_needs_motion_and_sound_of_one_clip(mixed):
 def test_a_baseline_uses_its_own_senses_only(mixed, name):
     """What the other senses know is exchanged between clips; answers must not move."""
     rolled = mixed.select(np.roll(np.arange(len(mixed)), 1))
-    # A side of the picture is asked of the sound, so places are known to it.
+    # A side of the image is asked of the sound, so places are known to it.
     fields = {
         "images": ("motions", "speeds", "sounds", "loudness"),
         "flow": ("sights", "crops", "sounds", "loudness"),

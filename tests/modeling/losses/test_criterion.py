@@ -107,7 +107,7 @@ def test_many_points_approach_all_cells():
         labels.repeat_interleave(4, 1).repeat_interleave(4, 2), ignore_label=IGNORE, device=torch.device("cpu")
     )
     criterion = make_criterion(num_points=20000)
-    criterion.importance_ratio = 0.0  # uniform points estimate the mean over the picture
+    criterion.importance_ratio = 0.0  # uniform points estimate the mean over the image
     grid = targets.on_grid((64, 64)).flatten(2)
     pairs = criterion.match(predictions, targets, grid)
     ours = criterion._mask_losses(predictions, pairs, targets, None)

@@ -28,7 +28,7 @@ class FlowRequest:
         series: fields per second of a video.
         size: side of the stored fields.
         bits: per stored value, 16 or 8.
-        long_side: pictures are shrunk to this before, pixels; 0: never.
+        long_side: images are shrunk to this before, pixels; 0: never.
     """
 
     method: str = "dis"
@@ -50,7 +50,7 @@ class FlowRequest:
             if value < least:
                 raise FlowError(f"Flow {name} is {value}; it must be at least {least}.")
         if self.long_side < 0:
-            raise FlowError(f"The long side is {self.long_side}; it must be 0 (pictures as they are) or more.")
+            raise FlowError(f"The long side is {self.long_side}; it must be 0 (images as they are) or more.")
 
     def to_meta(self) -> dict:
         """Plain values."""
@@ -61,10 +61,10 @@ def read_clip(record: Mapping, request: FlowRequest) -> tuple[ImagePairs | None,
     """Read what a clip's flow is computed from.
 
     Returns:
-        the pictures, None where there is only one, and a remark where they are not what one would expect.
+        the images, None where there is only one, and a remark where they are not what one would expect.
 
     Raises:
-        FlowError: the clip has no usable pictures; one sentence that names clip or file.
+        FlowError: the clip has no usable images; one sentence that names clip or file.
     """
     try:
         return read_pairs(record, source=request.source, series=request.series, long_side=request.long_side)
@@ -84,7 +84,7 @@ def compute_clip(
         pairs: of :func:`read_clip`; None gives no motion.
 
     Raises:
-        FlowError: the pictures are too small for the method.
+        FlowError: the images are too small for the method.
     """
     if pairs is None:
         return _still(record, request, method)
@@ -103,7 +103,7 @@ def compute_and_keep(record: Mapping, request: FlowRequest, method: FlowMethod) 
     """Compute a clip's flow and write it where its record says; two processes at once write equal files.
 
     Raises:
-        FlowError: the clip has no usable pictures, or the file cannot be written.
+        FlowError: the clip has no usable images, or the file cannot be written.
     """
     pairs, _ = read_clip(record, request)
     flow = compute_clip(record, request, method, pairs)
@@ -117,7 +117,7 @@ def compute_and_keep(record: Mapping, request: FlowRequest, method: FlowMethod) 
 
 
 def _still(record: Mapping, request: FlowRequest, method: FlowMethod) -> FlowRecord:
-    """No motion can be seen in one picture; its size is of no importance to vectors of length zero."""
+    """No motion can be seen in one image; its size is of no importance to vectors of length zero."""
     flow = np.zeros((len(record["image_paths"]), 1, 2, request.size, request.size), np.float16)
     meta = {"fps": 1.0, "time_step": 1.0, "height": request.size, "width": request.size, "source": "none"}
     return FlowRecord(flow=flow, meta=_meta(record, request, method) | meta)

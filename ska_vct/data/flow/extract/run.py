@@ -1,4 +1,4 @@
-"""The flow of whole data sets: in shards, on many cores or a GPU, going on where an earlier run stopped."""
+"""The flow of whole datasets: in shards, on many cores or a GPU, going on where an earlier run stopped."""
 
 import os
 import time
@@ -31,7 +31,7 @@ class FlowSummary:
     Attributes:
         clips: in this shard.
         kept: were there already; ``damaged`` files were computed again.
-        sources: clips written, by where their pictures came from.
+        sources: clips written, by where their images came from.
         bytes: of all files of the shard.
         seconds: spent on the clips written.
         remarks: what is unusual, one sentence per clip.

@@ -25,7 +25,7 @@ _AHEAD = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one clip: its file's size and where its pictures came from, or why there is no file."""
+    """What became of one clip: its file's size and where its images came from, or why there is no file."""
 
     clip_id: str
     bytes: int = 0

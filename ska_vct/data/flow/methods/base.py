@@ -1,13 +1,13 @@
-"""From pairs of pictures to flow in physical units; DIS, which needs no weights (docs/data.md, evidence.md).
+"""From pairs of images to flow in physical units; DIS, which needs no weights (docs/data.md, evidence.md).
 
 Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016.
 
 Shape legend
-    N     pictures of a video
-    M     pictures that some field needs
+    N     images of a video
+    M     images that some field needs
     T     sampled frames of the clip, one per second
     S     flow fields over a frame's second
-    H, W  picture, pixels
+    H, W  image, pixels
     h, w  resolution of the stored field
 """
 
@@ -25,17 +25,17 @@ from ska_vct.data.flow.store import FlowError
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePairs:
-    """The pictures between which a clip's T x S fields lie; a picture that many fields share is kept once.
+    """The images between which a clip's T x S fields lie; an image that many fields share is kept once.
 
     Attributes:
         clip_id: whose they are.
         images: uint8 (M, H, W, 3), RGB.
         times: float64 (M,), seconds from the clip's start.
-        first: int64 (T * S,), of each field the picture at whose pixels it lies.
-        second: int64 (T * S,), the picture it points into; the earlier one for a backward field.
+        first: int64 (T * S,), of each field the image at whose pixels it lies.
+        second: int64 (T * S,), the image it points into; the earlier one for a backward field.
         shape: (T, S).
-        size: (height, width) of the original picture, of which ``images`` may be smaller copies.
-        fps: pictures per second of what they were taken from.
+        size: (height, width) of the original image, of which ``images`` may be smaller copies.
+        fps: images per second of what they were taken from.
         source: ``video`` or ``frames``.
     """
 
@@ -51,7 +51,7 @@ class ImagePairs:
 
     @property
     def steps(self) -> np.ndarray:
-        """Seconds from the first to the second picture of each field, float64 (T * S,); negative backwards."""
+        """Seconds from the first to the second image of each field, float64 (T * S,); negative backwards."""
         return self.times[self.second] - self.times[self.first]
 
 
@@ -87,16 +87,16 @@ class DisFlow(FlowMethod):
 
 
 def pair_flow(pairs: ImagePairs, method: FlowMethod, size: tuple[int, int]) -> np.ndarray:
-    """The clip's flow, float32 (T, S, 2, h, w), in pixels of the original picture per second.
+    """The clip's flow, float32 (T, S, 2, h, w), in pixels of the original image per second.
 
-    Fields between the same two pictures are computed once. OpenCV runs on one thread: how it shares work among
+    Fields between the same two images are computed once. OpenCV runs on one thread: how it shares work among
     threads changes DIS's result.
 
     Args:
         size: (h, w); fields are averaged over areas.
 
     Raises:
-        FlowError: the pictures are too small for the method.
+        FlowError: the images are too small for the method.
     """
     unique, chosen, inverse = np.unique(
         np.stack([pairs.first, pairs.second]), axis=1, return_index=True, return_inverse=True
@@ -119,11 +119,11 @@ def dis_flow(prev_gray: np.ndarray, next_gray: np.ndarray) -> np.ndarray:
         float32 (2, H, W), pixels: what is at p in ``prev_gray`` is at p + flow in ``next_gray``; u right, v down.
 
     Raises:
-        FlowError: the pictures differ in size or are too small.
+        FlowError: the images differ in size or are too small.
     """
     if prev_gray.shape != next_gray.shape or min(prev_gray.shape) < MIN_SIDE:
         raise FlowError(
-            f"Flow needs two pictures of one size, at least {MIN_SIDE} pixels wide and high; these are "
+            f"Flow needs two images of one size, at least {MIN_SIDE} pixels wide and high; these are "
             f"{prev_gray.shape} and {next_gray.shape}."
         )
     return np.ascontiguousarray(_dis().calc(prev_gray, next_gray, None).transpose(2, 0, 1))
@@ -132,25 +132,25 @@ def dis_flow(prev_gray: np.ndarray, next_gray: np.ndarray) -> np.ndarray:
 def flow_series(
     frames: np.ndarray, *, fps: float, num_seconds: int, series: int, size: tuple[int, int]
 ) -> np.ndarray:
-    """Flow of a video: ``series`` fields spread over each second, each from the two pictures about its time.
+    """Flow of a video: ``series`` fields spread over each second, each from the two images about its time.
 
     A single field per second is taken about the sampled frame (``SAMPLE_TIME``), several about the middles of
-    their shares of the second. Where the video has no picture before or after, the nearest pair is used.
+    their shares of the second. Where the video has no image before or after, the nearest pair is used.
 
     Args:
-        frames: uint8 (N, H, W, 3), RGB, at ``fps`` pictures per second.
+        frames: uint8 (N, H, W, 3), RGB, at ``fps`` images per second.
         num_seconds: T.
         series: S.
         size: (h, w); fields are averaged over areas.
 
     Returns:
-        float32 (T, S, 2, h, w), pixels of the original picture per second.
+        float32 (T, S, 2, h, w), pixels of the original image per second.
 
     Raises:
-        FlowError: fewer than two pictures, or pictures too small.
+        FlowError: fewer than two images, or images too small.
     """
     if len(frames) < 2:
-        raise FlowError(f"Flow needs at least two pictures; the video has {len(frames)}.")
+        raise FlowError(f"Flow needs at least two images; the video has {len(frames)}.")
     first = field_pairs(len(frames), fps=fps, num_seconds=num_seconds, series=series)
     pairs = ImagePairs(
         images=frames, times=np.arange(len(frames)) / fps, first=first, second=first + 1,
@@ -166,25 +166,25 @@ def field_times(num_seconds: int, series: int) -> np.ndarray:
 
 
 def field_pairs(num_frames: int, *, fps: float, num_seconds: int, series: int) -> np.ndarray:
-    """First picture of the pair that each field is computed from, int64 (T * S,)."""
+    """First image of the pair that each field is computed from, int64 (T * S,)."""
     # Rounded first: whole numbers must not fall to either side by a float's last bit.
     wanted = np.round(field_times(num_seconds, series) * fps - 0.5, 6)
     return np.clip(np.rint(wanted).astype(np.int64), 0, num_frames - 2)
 
 
 def frame_pairs(frames: np.ndarray, *, clip_id: str = "") -> ImagePairs:
-    """Pairs of AVSBench's released pictures, which lie one second apart.
+    """Pairs of AVSBench's released images, which lie one second apart.
 
-    Each picture gets the motion since the one before, at its own pixels; the first its forward flow.
+    Each image gets the motion since the one before, at its own pixels; the first its forward flow.
 
     Args:
         frames: uint8 (T, H, W, 3), RGB.
 
     Raises:
-        FlowError: fewer than two pictures.
+        FlowError: fewer than two images.
     """
     if len(frames) < 2:
-        raise FlowError(f"Flow needs at least two pictures; the clip has {len(frames)}.")
+        raise FlowError(f"Flow needs at least two images; the clip has {len(frames)}.")
     now = np.arange(len(frames))
     return ImagePairs(
         clip_id=clip_id, images=frames, times=now + SAMPLE_TIME, first=now, second=np.where(now, now - 1, 1),
@@ -218,7 +218,7 @@ def shrink(field: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _dis() -> cv2.DISOpticalFlow:
-    # Made anew for every pair (15 microseconds): after a small picture OpenCV's keeps to fewer scales for good.
+    # Made anew for every pair (15 microseconds): after a small image OpenCV's keeps to fewer scales for good.
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(1)
     dis.setPatchStride(3)

@@ -1,8 +1,8 @@
 """Flow from torchvision's RAFT (Teed and Deng, "RAFT: Recurrent All-Pairs Field Transforms", ECCV 2020).
 
 Shape legend
-    n     pairs of pictures
-    H, W  pictures, pixels
+    n     pairs of images
+    H, W  images, pixels
 """
 
 import hashlib
@@ -26,13 +26,13 @@ RAFT_MODELS = {
     "raft_large": (optical_flow.raft_large, optical_flow.Raft_Large_Weights.DEFAULT),
     "raft_small": (optical_flow.raft_small, optical_flow.Raft_Small_Weights.DEFAULT),
 }
-# RAFT compares features of an eighth of the picture over four scales, the coarsest of which needs two cells.
+# RAFT compares features of an eighth of the image over four scales, the coarsest of which needs two cells.
 MIN_SIDE = 128
 MULTIPLE = 8
 
 
 class RaftFlow(FlowMethod):
-    """RAFT as a flow method; smaller pictures are enlarged to what it needs, and their flow brought back.
+    """RAFT as a flow method; smaller images are enlarged to what it needs, and their flow brought back.
 
     Args:
         model: of ``RAFT_MODELS``, with its weights.
