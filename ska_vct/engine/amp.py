@@ -1,4 +1,4 @@
-"""Mixed-precision steps on every device that has them; Detectron2's trainer knows CUDA alone."""
+"""Mixed-precision training steps on any device; Detectron2's AMP trainer supports CUDA only."""
 
 import time
 from typing import Any
@@ -12,7 +12,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
-    """The precision ``cfg.SOLVER.AMP`` asks for on ``cfg.MODEL.DEVICE``; None for full precision."""
+    """The precision that ``cfg.SOLVER.AMP`` selects on ``cfg.MODEL.DEVICE``; None for full precision."""
     if not cfg.SOLVER.AMP.ENABLED:
         return None
     if cfg.SOLVER.AMP.DTYPE in DTYPES:
@@ -23,7 +23,7 @@ def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
 
 
 class MixedPrecisionTrainer(AMPTrainer):
-    """Runs the model under autocast; losses are scaled in fp16 alone, whose small numbers would vanish."""
+    """Runs the model under autocast; only fp16 scales the loss, since small gradients would underflow in it."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class MixedPrecisionTrainer(AMPTrainer):
         start = time.perf_counter()
         batch = next(self._data_loader_iter)
         waited = time.perf_counter() - start
-        # First, since memory is at its peak at the end of the forward pass.
+        # Gradients are freed before the forward pass, at whose end memory peaks.
         self.optimizer.zero_grad()
         with torch.autocast(self.device_type, dtype=self.precision):
             losses = self.model(batch)
@@ -60,6 +60,6 @@ class MixedPrecisionTrainer(AMPTrainer):
         self.grad_scaler.update()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue; a checkpoint of another precision has no state of the scaler, which then starts anew."""
+        """Restore the state; the scaler starts anew from a checkpoint written at another precision."""
         scaler = state_dict.get("grad_scaler") or self.grad_scaler.state_dict()
         super().load_state_dict({**state_dict, "grad_scaler": scaler})

@@ -44,7 +44,7 @@ class AdamW(torch.optim.AdamW):
             clip_norm: largest gradient norm of all parameters together; 0 turns clipping off.
             kwargs: arguments of ``torch.optim.AdamW``.
         """
-        # One pass over each parameter's memory; the other forms take several.
+        # The fused kernel reads each parameter once; the other implementations make several passes.
         super().__init__(params, fused=True, **kwargs)
         # A fused step can undo AMP's scaling itself, but then clipping would see scaled gradients.
         self._step_supports_amp_scaling = False
@@ -69,13 +69,13 @@ class AdamW(torch.optim.AdamW):
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> AdamW:
-    """Optimiser of ``cfg.SOLVER`` for the parameters of ``model`` that train.
+    """Optimiser of ``cfg.SOLVER`` for the trainable parameters of ``model``.
 
     Raises:
         ValueError: unknown ``SOLVER.OPTIMIZER`` or nothing to train.
     """
     if cfg.SOLVER.OPTIMIZER != "ADAMW":
-        raise InputError(f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}'; only ADAMW is known.")
+        raise InputError(f"SOLVER.OPTIMIZER is '{cfg.SOLVER.OPTIMIZER}'; only ADAMW is supported.")
     groups = get_parameter_groups(cfg, model)
     if not groups:
         raise InputError("The model has no parameter that trains.")
@@ -83,13 +83,13 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> AdamW:
 
 
 def get_parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]:
-    """Parameters that train, grouped by learning rate and weight decay.
+    """Trainable parameters, grouped by learning rate and weight decay.
 
     A parameter belongs to a backbone when a part of its name is ``backbone``: ``audio_encoder.backbone.0.bias``.
 
     Returns:
-        groups with ``params``, ``lr`` and ``weight_decay``; the order depends on the model alone, so a resumed run
-        finds its own groups again.
+        groups with ``params``, ``lr`` and ``weight_decay``; their order depends only on the model, so a resumed run
+        gets the same groups.
     """
     solver = cfg.SOLVER
     groups = defaultdict(list)
@@ -116,10 +116,10 @@ def _training_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.
 
 
 class WarmupPolyLR(_WarmupPolyLR):
-    """Detectron2's polynomial decay whose checkpoints do not fix the length of the training."""
+    """Detectron2's polynomial decay; its checkpoints do not store the number of iterations."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Base learning rates and position; the length comes from the config, so a run can be prolonged."""
+        """Base learning rates and position; the length comes from the config, so a run can be extended."""
         return {"base_lrs": self.base_lrs, "last_epoch": self.last_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -134,9 +134,9 @@ class WarmupPolyLR(_WarmupPolyLR):
 
 
 def apply_schedule(optimizer: torch.optim.Optimizer, scheduler: LRScheduler) -> None:
-    """Set the learning rates that ``scheduler`` has for its position.
+    """Set the learning rates of ``scheduler`` at its current iteration.
 
-    The optimiser of a run that is prolonged remembers the shorter schedule's rate, at its end zero.
+    The optimiser of an extended run still holds the last rate of the shorter schedule, which is zero.
     """
     for group, lr in zip(optimizer.param_groups, scheduler.get_lr(), strict=True):
         group["lr"] = lr
@@ -146,7 +146,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRSche
     """Schedule of ``cfg.SOLVER.LR_SCHEDULER_NAME``: WarmupPolyLR or one of Detectron2's.
 
     Raises:
-        ValueError: a name that Detectron2 does not know either.
+        ValueError: the name is unknown to Detectron2 too.
     """
     solver = cfg.SOLVER
     if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
