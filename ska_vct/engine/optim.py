@@ -88,8 +88,8 @@ def get_parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]
     A parameter belongs to a backbone when a part of its name is ``backbone``: ``audio_encoder.backbone.0.bias``.
 
     Returns:
-        groups with ``params``, ``lr`` and ``weight_decay``; their order depends only on the model, so a resumed run
-        gets the same groups.
+        groups with ``params``, ``lr`` and ``weight_decay``; their order depends only on the model, so a resumed
+        run gets the same groups.
     """
     solver = cfg.SOLVER
     groups = defaultdict(list)

@@ -5,8 +5,8 @@ Examples:
     python tests/parity/run.py --quiet FILE.npz ...  # full files
 
 Prints, per output, the largest absolute difference and the largest relative to the output's largest magnitude;
-exits with 1 if any exceeds 1e-4. Rows of the recipe_* files have limits of their own: grey values, shares of pixels,
-absolute steps of 1e-7, or, for random draws, standard errors, as their names say.
+exits with 1 if any exceeds 1e-4. Rows of the recipe_* files have limits of their own: grey values, shares of
+pixels, 1e-7 absolute for optimiser steps, or, for random draws, standard errors, as their names say.
 """
 
 import argparse
