@@ -1,4 +1,4 @@
-"""The types of the public functions agree (mypy.ini), and the check can fail."""
+"""The types of the public functions agree (pyproject.toml), and the check can fail."""
 
 import subprocess
 import sys

@@ -273,7 +273,7 @@ def predict(cfg: CfgNode, model: nn.Module, records: Sequence[dict]) -> Iterator
         yield ClipPrediction(record, clip, {name: value.cpu() for name, value in output.items()})
 
 
-def read_predictions(cfg: CfgNode, folder: str | Path, records: Sequence[dict]) -> Iterator[ClipPrediction]:
+def read_predictions(cfg: CfgNode, folder: str | os.PathLike, records: Sequence[dict]) -> Iterator[ClipPrediction]:
     """Predictions that an evaluation has saved (``TEST.SAVE_PREDICTIONS``).
 
     Raises:

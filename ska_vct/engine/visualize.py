@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def visualize(
 
 def draw_predictions(
     predictions: Iterable[ClipPrediction],
-    folder: str | Path,
+    folder: str | os.PathLike,
     *,
     class_names: Sequence[str],
     total: int | None = None,
@@ -113,7 +114,8 @@ def draw_predictions(
         ValueError: there was no clip.
     """
     folder = make_folder(folder)
-    files, rows = [], []
+    files: list[Path] = []
+    rows: list[Any] = []
     for prediction in tqdm(predictions, total=total, desc="Drawing", unit="clip"):
         clip_id = prediction.clip["clip_id"]
         path = folder / (clip_id.replace("/", "__") + ".png")
@@ -136,7 +138,7 @@ def draw_predictions(
     return [index, *files]
 
 
-def draw_sheet(prediction: ClipPrediction, *, class_names: Sequence[str], **options) -> np.ndarray:
+def draw_sheet(prediction: ClipPrediction, *, class_names: Sequence[str], **options: Any) -> np.ndarray:
     """A clip's contact sheet with its scores, uint8 (H, W, 3); ``options`` are those of ``contact_sheet``."""
     scores, per_frame = clip_and_frame_scores(prediction, num_classes=len(class_names))
     return contact_sheet(

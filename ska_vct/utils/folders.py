@@ -1,12 +1,13 @@
 """Output folders: made, and tested for writing before hours of work depend on them."""
 
+import os
 import tempfile
 from pathlib import Path
 
 from ska_vct.utils.errors import FileSystemError
 
 
-def make_folder(path: str | Path) -> Path:
+def make_folder(path: str | os.PathLike) -> Path:
     """Create folder ``path`` with its parents, if need be, and check that it can be written to.
 
     Raises:
