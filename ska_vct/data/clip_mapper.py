@@ -23,7 +23,7 @@ from ska_vct.data.flow.store import (
     regroup_series,
 )
 from ska_vct.data.images.cache import ImageCache
-from ska_vct.data.images.io import ImageError, read_image, read_truth, same_proportions
+from ska_vct.data.images.io import ImageError, may_show_the_same, read_image, read_truth, same_proportions
 from ska_vct.data.registry import get_facts
 from ska_vct.structures.clip import IGNORE_LABEL, TRUE_CONDITION, UNKNOWN_CATEGORY, ClipError, validate_clip
 from ska_vct.utils.errors import InputError
@@ -169,7 +169,7 @@ class ClipMapper:
             FlowError: the file is missing or unusable.
         """
         rows = np.arange(len(record["image_paths"]))
-        return self._flow(record, rows, ClipGeometry.resize(self.size))
+        return self._flow(record, rows, None, ClipGeometry.resize(self.size))
 
     def _load(self, record: Mapping) -> dict:
         rows = self._rows(record)
@@ -205,10 +205,10 @@ class ClipMapper:
         if condition != TRUE_CONDITION:
             clip |= {"condition": condition, "category": UNKNOWN_CATEGORY}
         if self.flow is not None:
-            clip["flow"] = torch.from_numpy(self._flow(record, rows, geometry))
+            clip["flow"] = torch.from_numpy(self._flow(record, rows, (height, width), geometry))
         if self.pre_masks:
             clip["pre_masks"] = self._pre_masks(
-                record, rows, geometry, jitter if jitter.get("color_per_image") else {}
+                record, rows, (height, width), geometry, jitter if jitter.get("color_per_image") else {}
             )
         validate_clip(clip)
         return clip
@@ -264,15 +264,28 @@ class ClipMapper:
             audio = ClipAudio(*(apply_gain(part, decibels) for part in audio))
         return condition, audio
 
-    def _flow(self, record: Mapping, rows: np.ndarray, geometry: ClipGeometry) -> np.ndarray:
+    def _flow(
+        self, record: Mapping, rows: np.ndarray, frame_size: tuple[int, int] | None, geometry: ClipGeometry
+    ) -> np.ndarray:
         options, path = self.flow, record["flow_path"]
         if options.missing == "zero" and not has_flow(path):
             return np.zeros((len(rows), options.series, 2, *options.grid), np.float32)
         stored = read_flow(path, clip_id=record["clip_id"], num_frames=len(record["image_paths"]))
+        size = stored.meta["height"], stored.meta["width"]
+        if frame_size and not may_show_the_same(size, frame_size):
+            raise FlowError(
+                f"Flow {path} was computed from images of {size[0]} x {size[1]} pixels, but the clip's frames are "
+                f"{frame_size[0]} x {frame_size[1]}; the proportions must agree: compute it again."
+            )
         return prepare_flow(stored, options, rows=rows, geometry=geometry)
 
     def _pre_masks(
-        self, record: Mapping, rows: np.ndarray, geometry: ClipGeometry, jitter: Mapping
+        self,
+        record: Mapping,
+        rows: np.ndarray,
+        frame_size: tuple[int, int],
+        geometry: ClipGeometry,
+        jitter: Mapping,
     ) -> torch.Tensor:
         if record["pre_mask_paths"] is None:
             raise ImageError(
@@ -280,6 +293,12 @@ class ClipMapper:
                 "with pre_masks=True."
             )
         images = [self._read_image(record["pre_mask_paths"][row]) for row in rows]
+        for row, image in zip(rows, images, strict=True):
+            if not may_show_the_same(image.shape[:2], frame_size):
+                raise ImageError(
+                    f"Pre-mask {record['pre_mask_paths'][row]} is {_size(image)}, the clip's frames are "
+                    f"{frame_size[0]} x {frame_size[1]}; the proportions must agree: make it again."
+                )
         return _channels_first(geometry.apply_images(images, square_nearest=True, **jitter))
 
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from ska_vct.utils.errors import FileSystemError
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
@@ -21,7 +23,18 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         OSError: the folder cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_writable = os.access(path.parent, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise FileSystemError(
+            f"Folder '{path.parent}' cannot be made ({error.strerror}); choose another, or change its permissions."
+        ) from None
+    if not is_writable:
+        raise FileSystemError(
+            f"Folder '{path.parent}' is read-only, so that '{path.name}' cannot be written; choose another, or "
+            "change its permissions."
+        )
     # Machines that share a disk may have processes of one number.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
     try:

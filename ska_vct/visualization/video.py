@@ -7,10 +7,11 @@ from pathlib import Path
 
 import av
 import numpy as np
-import soundfile
 
 from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.files import atomic_write
+from ska_vct.utils.media.audio import read_wav
+from ska_vct.utils.media.video import open_media, upright_image, video_stream
 
 from .colors import BINARY_PALETTE
 from .panels import Panels
@@ -124,15 +125,14 @@ def video_frame_size(video: str | Path) -> tuple[int, int]:
     Raises:
         ValueError: the video has none that can be decoded.
     """
-    with _open(video) as container:
-        for _, image in _decoded(container, video):
-            return image.shape[:2]
+    for _, image in _decoded(video):
+        return image.shape[:2]
     raise InputError(f"Video '{video}' has no frame that can be decoded; leave it out or replace it.")
 
 
 def _frame_rate(video: str | Path) -> float:
-    with _open(video) as container:
-        return float(container.streams.video[0].average_rate or 25)
+    with open_media(video) as container:
+        return float(video_stream(container, video).average_rate or 25)
 
 
 def _video_frames(video: str | Path, fps: float, duration: int) -> Iterator[tuple[float, np.ndarray]]:
@@ -140,42 +140,28 @@ def _video_frames(video: str | Path, fps: float, duration: int) -> Iterator[tupl
     ticks = iter(range(math.ceil(duration * fps - 1e-6)))
     tick = next(ticks, None)
     last = None
-    with _open(video) as container:
-        for time, image in _decoded(container, video):
-            last = image if last is None else last
-            # half a tick of tolerance: time stamps are rounded
-            while tick is not None and tick / fps < time - 0.5 / fps:
-                yield tick / fps, last
-                tick = next(ticks, None)
-            if tick is None:
-                return
-            last = image
+    for time, image in _decoded(video):
+        last = image if last is None else last
+        # half a tick of tolerance: time stamps are rounded
+        while tick is not None and tick / fps < time - 0.5 / fps:
+            yield tick / fps, last
+            tick = next(ticks, None)
+        if tick is None:
+            return
+        last = image
     while last is not None and tick is not None:
         yield tick / fps, last
         tick = next(ticks, None)
 
 
-def _decoded(container: av.container.InputContainer, video: str | Path) -> Iterator[tuple[float, np.ndarray]]:
-    """Seconds from the container's start, where the audio may begin earlier, and upright RGB images."""
-    start = (container.start_time or 0) / av.time_base
-    try:
-        for frame in container.decode(video=0):
-            image = frame.to_ndarray(format="rgb24")
-            # the file's display matrix, counterclockwise; phones store upright videos lying down
-            yield float(frame.time or 0) - start, np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
-    except av.FFmpegError as error:
-        raise InputError(f"Video '{video}' cannot be decoded ({error}); leave it out or replace it.") from None
-
-
-def _open(video: str | Path) -> av.container.InputContainer:
-    try:
-        container = av.open(str(video))
-    except av.FFmpegError as error:
-        raise InputError(f"Video '{video}' cannot be decoded ({error}); leave it out or replace it.") from None
-    if not container.streams.video:
-        container.close()
-        raise InputError(f"Video '{video}' has no video stream; leave it out or replace it.")
-    return container
+def _decoded(video: str | Path) -> Iterator[tuple[float, np.ndarray]]:
+    """Seconds from the first frame, with which the clip's time line begins, and upright RGB images."""
+    start = None
+    with open_media(video) as container:
+        for frame in container.decode(video_stream(container, video)):
+            time = float(frame.time or 0)
+            start = time if start is None else start
+            yield time - start, upright_image(frame)
 
 
 def _load_audio(audio: np.ndarray | str | Path, sample_rate: int | None, duration: int) -> tuple[np.ndarray, int]:
@@ -185,10 +171,7 @@ def _load_audio(audio: np.ndarray | str | Path, sample_rate: int | None, duratio
             raise MissingFileError(
                 f"Audio file '{audio}' does not exist; the video needs it (audio=None makes a silent one)."
             )
-        try:
-            audio, sample_rate = soundfile.read(audio, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise InputError(f"Audio file '{audio}' cannot be read ({error}); convert it to PCM wav.") from None
+        audio, sample_rate = read_wav(audio, seconds=duration)
     if not sample_rate:
         raise InputError("Audio samples need their sample_rate.")
     samples = np.asarray(audio)

@@ -11,6 +11,8 @@ from ska_vct.config import get_cfg
 from ska_vct.data.catalog import load_records
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.data.flow.store import FlowRecord, write_flow
+from ska_vct.data.validation.clips import Needs, check_clip
+from ska_vct.data.validation.findings import ERROR
 from ska_vct.structures.clip import ClipError, validate_clip
 
 SOURCE = (32, 40)
@@ -331,3 +333,23 @@ def test_only_rgb(cfg):
     cfg.INPUT.FORMAT = "BGR"
     with pytest.raises(ValueError, match="INPUT.FORMAT is 'BGR'"):
         ClipMapper(cfg, is_train=True)
+
+
+def test_streams_of_other_proportions_are_refused(release, cfg):
+    """A turned video gives flow of a turned frame; squares, to which the releases squeeze frames, go with any."""
+    release.write_ms3(names=("a",))
+    (record,) = load_records("ms3", "test", release.root)
+    cfg.MODEL.SKA.ENABLED = True
+    meta = {"method": "dis", "weights": "", "fps": 1.0, "time_step": 1.0, "source": "video"}
+    meta["clip_id"] = record["clip_id"]
+    for size, fits in (((32, 40), True), ((64, 80), True), ((50, 50), True), ((40, 32), False), ((32, 90), False)):
+        sized = {**meta, "height": size[0], "width": size[1]}
+        write_flow(record["flow_path"], FlowRecord(flow=np.ones((5, 1, 2, 8, 8), np.float16), meta=sized))
+        needs = Needs(read_flow=True)
+        found = {finding.kind for finding in check_clip(record, needs, content=True) if finding.level == ERROR}
+        assert found == (set() if fits else {"flow of other proportions"})
+        if fits:
+            ClipMapper(cfg, is_train=False)(record)
+        else:
+            with pytest.raises(ClipError, match=rf"images of {size[0]} x {size[1]} pixels, but .* are 32 x 40"):
+                ClipMapper(cfg, is_train=False)(record)

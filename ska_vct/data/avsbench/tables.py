@@ -1,6 +1,7 @@
 """The csv table of a dataset: which clips there are, in which split (docs/data.md)."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ska_vct.data.avsbench.csv_table import check_name, read_csv, shorten
@@ -8,6 +9,8 @@ from ska_vct.data.avsbench.folders import DatasetError
 from ska_vct.data.facts import SPLITS, DatasetFacts, expand, placeholders
 
 logger = logging.getLogger(__name__)
+
+_SHOWN = 3
 
 
 @dataclass
@@ -39,12 +42,23 @@ class Table:
         if not self.rows[split]:
             total = sum(map(len, self.rows.values()))
             raise DatasetError(f"Table {self.path} lists no clip of split '{split}' among its {total} clips.")
-        for name in self.repeated[split]:
-            logger.warning("Table %s lists clip '%s' of split %s twice; it is used once.", self.path, name, split)
-        for name, splits in self.shared.items():
-            if split in splits:
-                logger.warning("Table %s lists clip '%s' in %s.", self.path, name, " and ".join(splits))
+        repeated = self.repeated[split]
+        if repeated:
+            logger.warning(
+                "Clips that table %s lists more than once in split %s, used once each: %d (%s).",
+                self.path, split, len(repeated), _shown(repeated),
+            )  # fmt: skip
+        shared = [name for name, splits in self.shared.items() if split in splits]
+        if shared:
+            logger.warning(
+                "Clips of split %s that table %s lists in another split as well: %d (%s).",
+                split, self.path, len(shared), _shown(shared),
+            )  # fmt: skip
         return self.rows[split]
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def read_rows(facts: DatasetFacts, base: str) -> Table:

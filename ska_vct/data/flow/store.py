@@ -161,6 +161,12 @@ def read_flow_meta(path: str | os.PathLike) -> dict:
     return _parse_meta(_read_arrays(Path(path), {"meta": "U"})["meta"], Path(path))
 
 
+def speed_limit(meta: Mapping) -> float:
+    """Speed that a clip's flow must stay below, pixels per second."""
+    limit = _MAX_DIAGONALS * math.hypot(meta["height"], meta["width"]) / meta["time_step"]
+    return min(limit, _FLOAT16_MAX)
+
+
 def normalize_flow(
     flow: np.ndarray,
     *,
@@ -330,8 +336,7 @@ def _check_flow(flow: np.ndarray, path: str | os.PathLike, meta: Mapping) -> Non
         raise FlowError(f"Flow {path} is {flow.dtype} {flow.shape}, expected float16 (T, S, 2, h, w), none empty.")
     if not np.isfinite(flow).all():
         raise FlowError(f"Flow {path} holds values that are not finite; compute it again.")
-    limit = _MAX_DIAGONALS * math.hypot(meta["height"], meta["width"]) / meta["time_step"]
-    limit, largest = min(limit, _FLOAT16_MAX), float(np.abs(flow).max())
+    limit, largest = speed_limit(meta), float(np.abs(flow).max())
     if largest >= limit:
         raise FlowError(
             f"Flow {path} holds a speed of {largest:.0f} pixels per second, but frames of {meta['height']} x "

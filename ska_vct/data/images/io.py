@@ -11,9 +11,12 @@ from ska_vct.utils.media import images
 from ska_vct.utils.media.errors import ImageError, VideoError
 from ska_vct.utils.media.images import read_binary_mask, read_label_map
 
+# Sizes that were rounded twice; a quarter turn changes proportions by far more.
+_PROPORTIONS = 1.1
+
 __all__ = [
-    "ImageError", "check_image", "probe_image", "read_binary_mask", "read_image", "read_label_map", "read_truth",
-    "same_proportions", "write_png",
+    "ImageError", "check_image", "may_show_the_same", "probe_image", "read_binary_mask", "read_image",
+    "read_label_map", "read_truth", "same_proportions", "write_png",
 ]  # fmt: skip
 
 
@@ -72,6 +75,15 @@ def check_image(path: str | os.PathLike) -> tuple[int, int]:
     """
     is_file = split_fragment(path)[1] is None
     return images.check_image(path) if is_file else read_image(path).shape[:2]
+
+
+def may_show_the_same(size: tuple[int, int], frame_size: tuple[int, int]) -> bool:
+    """Whether a field or image of one size can belong to frames of another; sizes are (height, width).
+
+    Square ones can belong to any frame, which the releases squeeze to squares; others must have its proportions.
+    """
+    shares = size[0] / size[1], frame_size[0] / frame_size[1]
+    return 1 in shares or max(shares) <= _PROPORTIONS * min(shares)
 
 
 def same_proportions(mask_size: tuple[int, int], frame_size: tuple[int, int]) -> bool:

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from ska_vct.data.audio.files import AUDIO_SOURCES, choose_audio, probe_audio
 from ska_vct.data.flow.store import FlowError, read_flow
-from ska_vct.data.images.io import ImageError, check_image, probe_image, read_truth, same_proportions
+from ska_vct.data.images.io import (
+    ImageError,
+    check_image,
+    may_show_the_same,
+    probe_image,
+    read_truth,
+    same_proportions,
+)
 from ska_vct.data.registry import get_facts
 from ska_vct.data.validation.findings import ERROR, NOTE, WARNING, Finding
 from ska_vct.utils.media.errors import AudioError
@@ -50,7 +57,7 @@ def check_clip(record: Mapping, needs: Needs, *, content: bool) -> list[Finding]
     findings = list(_facts(record))
     findings += _images(record, needs, content)
     findings += _audio(record, needs, content)
-    findings += _flow(record, needs, content)
+    findings += _flow(record, needs, content, _first_size(record))
     return findings
 
 
@@ -175,7 +182,7 @@ def _audio(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:
         yield _finding(record, NOTE, "audio shorter than its clip", text, path)
 
 
-def _flow(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:
+def _flow(record: Mapping, needs: Needs, content: bool, frame_size: tuple[int, int] | None) -> Iterator[Finding]:
     path = record["flow_path"]
     if not has_flow(path):
         if needs.flow:
@@ -186,9 +193,26 @@ def _flow(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:
             yield _finding(record, ERROR, "missing flow", text, path)
     elif content and needs.read_flow:
         try:
-            read_flow(path, clip_id=record["clip_id"], num_frames=len(record["image_paths"]))
+            meta = read_flow(path, clip_id=record["clip_id"], num_frames=len(record["image_paths"])).meta
         except FlowError as error:
             yield _finding(record, ERROR, "unreadable flow", str(error), path)
+            return
+        size = meta["height"], meta["width"]
+        if frame_size and not may_show_the_same(size, frame_size):
+            text = (
+                f"Flow {path} was computed from images of {_show(size)} pixels, the frames of clip "
+                f"'{record['clip_id']}' are {_show(frame_size)}; the proportions must agree: compute it again."
+            )
+            yield _finding(record, ERROR, "flow of other proportions", text, path)
+
+
+def _first_size(record: Mapping) -> tuple[int, int] | None:
+    """Size of the clip's first frame; None where there is none that can be read, which is reported elsewhere."""
+    path = next((path for path in record["image_paths"] if path), None)
+    try:
+        return probe_image(path) if path else None
+    except ImageError:
+        return None
 
 
 def _finding(record: Mapping, level: str, kind: str, text: str, path: str = "") -> Finding:

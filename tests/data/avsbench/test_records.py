@@ -169,7 +169,7 @@ def test_a_clip_listed_twice_is_used_once_and_said(release, caplog):
     with (release.ms3 / "ms3_meta_data.csv").open("a") as table:
         table.write("test_a,test\n")
     assert len(load_records("ms3", "test", release.root)) == 1
-    assert "lists clip 'test_a' of split test twice" in caplog.text
+    assert "lists more than once in split test, used once each: 1 ('test_a')" in caplog.text
 
 
 def test_listing_reads_each_folder_once_and_stats_no_file(release, monkeypatch):

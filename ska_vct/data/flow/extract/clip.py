@@ -12,10 +12,10 @@ from ska_vct.data.flow.frame_pairs import SingleImageError, read_pairs
 from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs, pair_flow
 from ska_vct.data.flow.methods.registry import RAFT, flow_method_names
 from ska_vct.data.flow.names import SOURCES
-from ska_vct.data.flow.store import FLOW_VERSIONS, FlowError, FlowRecord, write_flow
+from ska_vct.data.flow.store import FLOW_VERSIONS, FlowError, FlowRecord, speed_limit, write_flow
 
-# Largest speed that is stored, pixels per second, below what float16 holds.
-MAX_SPEED = 60000.0
+# Speeds are stored up to this share of the limit, which rounding to float16 must not reach.
+_BELOW = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,9 @@ def compute_clip(
         "fps": pairs.fps, "time_step": float(np.median(np.abs(pairs.steps))),
         "height": pairs.size[0], "width": pairs.size[1], "source": pairs.source,
     }  # fmt: skip
-    return FlowRecord(flow=np.clip(flow, -MAX_SPEED, MAX_SPEED).astype(np.float16), meta=meta)
+    # Where images follow each other too quickly for the method, its vectors mean nothing.
+    limit = _BELOW * speed_limit(meta)
+    return FlowRecord(flow=np.clip(flow, -limit, limit).astype(np.float16), meta=meta)
 
 
 def compute_and_keep(record: Mapping, request: FlowRequest, method: FlowMethod) -> None:
