@@ -207,6 +207,19 @@ def _jpeg(data: bytes | mmap.mmap) -> ImageHeader:
     )  # fmt: skip
 
 
+def without_extras(data: bytes) -> bytes:
+    """A PNG's pixels and palette alone, without the profiles and texts that decoders parse as well."""
+    kept, at = [_PNG], len(_PNG)
+    while at + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        if name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            kept.append(data[at : at + 12 + length])
+        at += 12 + length
+        if name == b"IEND":
+            break
+    return b"".join(kept)
+
+
 def lacks_scans(data: bytes) -> bool:
     """Whether a progressive JPEG ends before every coefficient has been sent to its last bit."""
     left: dict[int, set[int]] = {}

@@ -16,13 +16,14 @@ RGB of 16 bit, JPEG          refused: no number can be told from it with certain
 import io
 import mmap
 import os
+import struct
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from ska_vct.utils.media.errors import ImageError
-from ska_vct.utils.media.image_header import HeaderError, ImageHeader, lacks_scans, read_header
+from ska_vct.utils.media.image_header import HeaderError, ImageHeader, lacks_scans, read_header, without_extras
 
 _SHOWN_VALUES = 8
 _MAX_BYTES = 1 << 30
@@ -183,9 +184,9 @@ def _read_samples(path: str | os.PathLike, kind: str) -> tuple[np.ndarray, Image
         raise ImageError(f"{kind} {path} has colours of 16 bits, expected one channel; save it with 8 bits.")
     try:
         # Not OpenCV, which turns a palette's indices into its colours.
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        with Image.open(io.BytesIO(without_extras(data)), formats=("PNG",)) as image:
             array = np.asarray(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, IndexError, struct.error, Image.DecompressionBombError) as error:
         raise ImageError(f"{kind} {path} cannot be read ({error}); unpack or make it again.") from None
     if array.ndim == 3 and header.color in (4, 6):
         if (array[:, :, -1] != 255).any():
