@@ -1,4 +1,4 @@
-"""Count the model's parameters, FLOPs and memory by part; nothing is trained, and no size needs memory.
+"""Count the model's parameters, FLOPs and memory by part; from shapes alone, without training.
 
 Examples:
     python tools/analyze_model.py --config-file configs/s4/swin_b_384.yaml MODEL.PRE_MASK.ENABLED True
@@ -9,10 +9,10 @@ Examples:
     python tools/analyze_model.py --config-file configs/s4/r50.yaml --fit-memory --fit-frames 1 2 3 --held-out 6
     python tools/analyze_model.py --update-golden
 
-FLOPs: a product and a sum are two; what no rule covers is listed. --memory: parameters, gradients, optimizer
-state, buffers and what autograd keeps, fp32 and under bf16 autocast, from shapes. --fit-memory measures training
-steps of one clip on the CPU, one process each, fits a line, tests it on the frames held out, and extends it to
---batch clips. --update-golden counts the paper's configs into configs/complexity.json.
+FLOPs: a multiply-add counts as two; operations without a rule are listed. --memory: parameters, gradients,
+optimizer state, buffers and what autograd keeps, fp32 and under bf16 autocast, from shapes. --fit-memory measures
+training steps of one clip on the CPU, one process each, fits a line, tests it on held-out frames, and extends it
+to --batch clips. --update-golden counts the paper's configs into configs/complexity.json.
 """
 
 import argparse

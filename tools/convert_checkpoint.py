@@ -1,4 +1,4 @@
-"""Write a checkpoint of any known kind in our names, or in VCT's.
+"""Convert a checkpoint of any supported format to our parameter names, or to VCT's.
 
 Examples:
     python tools/convert_checkpoint.py vct_s4.pth --out ours.safetensors
@@ -6,7 +6,7 @@ Examples:
     python tools/convert_checkpoint.py ska_vct://vggish --out vggish.safetensors
     python tools/convert_checkpoint.py output/s4/swin_b_384/model_best.pth --to vct --out for_vct.pth
 
-Nothing needs converting before it is loaded: MODEL.WEIGHTS and its like read all of these kinds (docs/weights.md).
+Checkpoints need not be converted before loading: MODEL.WEIGHTS and its like read all formats (docs/weights.md).
 """
 
 import argparse
@@ -26,7 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="file, ska_vct://NAME, https://..., hf://ORG/REPO/FILE or a timm name")
     parser.add_argument("--out", required=True, metavar="FILE", help=".pth or .safetensors")
-    parser.add_argument("--to", choices=TARGETS, default="ska_vct", help="names to write (default: %(default)s)")
+    parser.add_argument(
+        "--to", choices=TARGETS, default="ska_vct", help="parameter names to write (default: %(default)s)"
+    )
     args = parser.parse_args()
     with one_sentence_errors():
         from ska_vct.checkpoint.writing import convert_file

@@ -1,4 +1,4 @@
-"""Measure whether a model hears, and whether it hears motion: negative sounds, silent twins, silent movers.
+"""Measure whether a model uses audio and verifies motion: negative audio, silent twins, silent movers.
 
 Examples:
     python tools/evaluate_robustness.py --config configs/synth/quickstart.yaml \\
@@ -32,7 +32,7 @@ def parse_split(text: str) -> tuple[str, str]:
     """``NAME=ROOT`` as a pair."""
     name, sign, root = text.partition("=")
     if not (name and sign and root):
-        raise argparse.ArgumentTypeError(f"'{text}' is no NAME=ROOT, e.g. plain=datasets/plain")
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=ROOT, e.g. plain=datasets/plain")
     return name, root
 
 
@@ -55,7 +55,7 @@ def parse_args() -> argparse.Namespace:
                         help="change clips of these datasets only; default: of all")  # fmt: skip
     parser.add_argument("--noise-level", type=float, default=NOISE_LEVEL, metavar="RMS",
                         help="loudness of the white noise, of full scale (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of noise and borrowed sounds (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of noise and borrowed audio (default: %(default)s)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the files")
     parser.add_argument("--num-gpus", type=int, default=None, help="0: CPU; default: a GPU if there is one")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')

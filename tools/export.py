@@ -1,4 +1,4 @@
-"""Write a trained model for other programs and check that it answers as the model does.
+"""Write a trained model for other programs and check that its outputs equal the model's.
 
 Examples:
     python tools/export.py --config configs/s4/swin_b_384.yaml --weights model_best.pth --to safetensors \\

@@ -10,9 +10,9 @@ Examples:
         --export docs/evidence
 
 Each row and seed is a run in OUT/<row>/seed<k>: log.txt, train/, training.json, robustness.json. Finished runs are
-skipped and interrupted ones go on, so the same command can be given again at any time. All rows of the first seed
-come first. Several machines that share OUT take parts (--part 1/2) or simply the same command: a run is never done
-twice at the same time. The weights of the last iteration are scored.
+skipped and interrupted ones continue, so the same command can be repeated at any time. All rows of the first seed
+come first. Several machines that share OUT take parts (--part 1/2) or simply the same command: a
+per-folder lock prevents duplicate runs. The weights of the last iteration are scored.
 """
 
 import argparse
@@ -31,13 +31,13 @@ def part_of(text: str) -> tuple[int, int]:
     """``2/3`` -> (2, 3)."""
     index, _, parts = text.partition("/")
     if not (index.isdigit() and parts.isdigit()):
-        raise argparse.ArgumentTypeError(f"'{text}' is no part; write e.g. 1/2")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a part; write e.g. 1/2")
     return int(index), int(parts)
 
 
 def positive(text: str) -> int:
     if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive integer")
     return int(text)
 
 

@@ -5,9 +5,9 @@ Examples:
     python tools/study_ska.py --list configs/studies/ska.yaml --out output/wide --rows temporal wide --seeds 1 2 \\
         --variant wide MODEL.SKA.SERIES_DIM 16
 
-Needs synthetic clips, whose objects are all known: the list's benchmark is a folder with a release for training in
-train/ and one per split beside it. Each row and seed is a file OUT/<row>/seed<k>/study.json; those that are there
-are skipped, so the same command goes on after an interruption. Writes OUT/table.md and OUT/table.json.
+Needs synthetic clips, in which every object is known: the list's benchmark is a folder with a release for training
+in train/ and one per split beside it. Each row and seed is a file OUT/<row>/seed<k>/study.json; existing ones are
+skipped, so the same command continues after an interruption. Writes OUT/table.md and OUT/table.json.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Contradictions in a configuration that would cost hours if they were found later."""
+"""Checks for contradictions in a configuration, before a run spends hours on it."""
 
 import logging
 
@@ -21,15 +21,15 @@ class CheckError(SkaVctError, ValueError):
 
 
 def check_cfg(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) -> None:
-    """Check ``cfg`` before anything is built; switches mixed precision off where there is no CUDA.
+    """Check ``cfg`` before anything is built; switches mixed precision off without CUDA.
 
     Args:
         cfg: not frozen.
         eval_only: as on the command line.
-        resume: whether a checkpoint will be resumed.
+        resume: whether the run resumes from a checkpoint.
 
     Raises:
-        CheckError: saying which keys contradict each other and what to set.
+        CheckError: keys contradict each other; the message says which, and what to set.
     """
     _check_names(cfg, eval_only)
     _check_classes(cfg)
@@ -67,7 +67,7 @@ def _check_classes(cfg: CfgNode) -> None:
         allowed = " or ".join(str(number) for number in sorted({0, subset.num_prototypes}))
         raise CheckError(
             f"MODEL.MPQG.NUM_PROTOTYPES is {prototypes} but {subset.title} allows {allowed}; set it to "
-            f"{subset.num_prototypes}, or to 0 to go without prototypes."
+            f"{subset.num_prototypes}, or to 0 to use no prototypes."
         )
 
 
@@ -92,7 +92,7 @@ def _check_amp(cfg: CfgNode) -> None:
         return
     if amp.DTYPE != "bf16":
         _LOGGER.warning(
-            "SOLVER.AMP is for CUDA; training in full precision on the CPU. Where the CPU computes in bfloat16 "
+            "SOLVER.AMP is for CUDA; training in full precision on the CPU. Where the CPU supports bfloat16 "
             "itself, SOLVER.AMP.DTYPE bf16 may be faster."
         )
         amp.ENABLED = False
@@ -104,4 +104,6 @@ def _check_batch(cfg: CfgNode) -> None:
     if batch < 1 or batch % world:
         raise CheckError(f"SOLVER.IMS_PER_BATCH is {batch}; it must be a multiple of the {world} processes.")
     if cfg.MODEL.DEVICE != "cpu" and not torch.cuda.is_available():
-        raise CheckError(f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}' but there is no CUDA device; use --num-gpus 0.")
+        raise CheckError(
+            f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}' but this machine has no CUDA device; use --num-gpus 0."
+        )

@@ -1,4 +1,4 @@
-"""Look at the clips of a run before it starts, so that no file stops it in the middle of an epoch."""
+"""Checks the clips of a run before it starts, so that no bad file stops it in the middle of an epoch."""
 
 import logging
 from collections.abc import Sequence

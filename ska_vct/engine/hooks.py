@@ -1,4 +1,4 @@
-"""What happens around training steps: the best checkpoint, time spent waiting for data, and the progress line."""
+"""Training hooks: the best checkpoint, time spent waiting for data, and the progress line."""
 
 import datetime
 import logging
@@ -18,7 +18,7 @@ WINDOW = 20
 class BestCheckpointer(HookBase):
     """Keep the weights that score best on the validation set.
 
-    Unlike Detectron2's it remembers the best score over ``--resume`` and does not become the checkpoint to resume.
+    Unlike Detectron2's, it keeps the best score across ``--resume``, which does not continue from its file.
     Register it after the hook that puts ``metric`` into the event storage.
 
     Attributes:
@@ -53,7 +53,7 @@ class BestCheckpointer(HookBase):
         if self._metric not in latest:
             return
         score, scored_at = latest[self._metric]
-        # The last step's own evaluation comes after all steps.
+        # The evaluation of the last step runs after training.
         if scored_at == self._seen:
             return
         self._seen = scored_at
@@ -103,19 +103,19 @@ def waiting_share(storage: EventStorage, window: int | None = None) -> float | N
         return None
     times = histories["time"].values()
     waits = histories["data_time"].values()
-    # The first steps are timed for waiting only: starting the workers is no property of the training.
+    # The first steps are left out: starting the workers says nothing about the training.
     count = min(len(times), len(waits), window or len(times))
     total = sum(value for value, _ in times[-count:])
     return sum(value for value, _ in waits[-count:]) / total if total > 0 else None
 
 
 class ProgressPrinter(EventWriter):
-    """One line now and then: iteration, time left, losses of the last prediction, rate, speed, waiting, memory."""
+    """Logs a one-line progress summary: iteration, time left, last layer's losses, learning rate, speed."""
 
     def __init__(self, *, max_iter: int):
         """
         Args:
-            max_iter: iterations of the whole training.
+            max_iter: total number of training iterations.
         """
         self._max_iter = max_iter
         self._last = None
@@ -133,7 +133,7 @@ class ProgressPrinter(EventWriter):
             left = datetime.timedelta(seconds=int(step * (self._max_iter - iteration - 1)))
             storage.put_scalar("eta_seconds", left.total_seconds(), smoothing_hint=False)
             parts.append(f"eta {left}")
-        # Losses of intermediate predictions end in their number; the line would not fit with them.
+        # Losses of intermediate layers end in a number; they would make the line too long.
         losses = [name for name in histories if "loss" in name and not name[-1].isdigit()]
         for name in sorted(losses, key=lambda name: (name != "total_loss", name)):
             parts.append(f"{name.removeprefix('loss_')} {_recent(storage, name):.4g}")

@@ -217,8 +217,8 @@ class ClipPrediction(NamedTuple):
     """One clip and what was predicted for it.
 
     Attributes:
-        record: of the dataset's catalogue.
-        clip: as the mapper makes it for testing.
+        record: from the dataset's catalogue.
+        clip: the test mapper's output.
         output: of the model (``sem_seg`` and the extras), or ``labels`` int64 (T, H, W) from disk; on the CPU,
             with rows for the frames that exist.
     """
@@ -232,7 +232,7 @@ def subset_of(dataset: str) -> DatasetFacts:
     """The subset that a registered dataset belongs to.
 
     Raises:
-        ValueError: there is no such dataset; lists those there are.
+        InputError: there is no such dataset; the message lists the registered ones.
     """
     if dataset not in DatasetCatalog:
         known = ", ".join(sorted(name for name in DatasetCatalog.keys() if name.startswith("avsbench_")))
@@ -246,10 +246,10 @@ def find_records(dataset: str, *, clip_ids: Sequence[str] = (), num: int | None 
     Args:
         dataset: its name, e.g. ``avsbench_ms3_test``.
         clip_ids: clips wanted, by id or by the id's last part; all when empty.
-        num: at most so many, spread evenly over the set.
+        num: at most this many, spread evenly over the dataset.
 
     Raises:
-        ValueError: a name matches no clip or several, or there is no clip at all.
+        InputError: a name matches no clip or several, or the dataset is empty.
     """
     records = DatasetCatalog.get(dataset)
     if not records:

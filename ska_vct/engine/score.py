@@ -1,4 +1,4 @@
-"""Score saved predictions, ours or others', without a model (docs/scores.md)."""
+"""Scores saved predictions, ours or others', without a model (docs/scores.md)."""
 
 import os
 from collections.abc import Callable
@@ -48,8 +48,8 @@ def score_predictions(
         scores in percent.
 
     Raises:
-        DatasetError, ClipError: the release is not whole, or a mask cannot be used.
-        FileNotFoundError: there is no prediction for a frame.
+        DatasetError, ClipError: the release is incomplete, or a mask cannot be used.
+        FileNotFoundError: a frame has no prediction.
         ValueError: a prediction cannot be used.
     """
     facts = get_facts(subset)

@@ -1,4 +1,4 @@
-"""From a config file and a command line to a frozen configuration whose parts fit together."""
+"""Builds a frozen, consistent configuration from a config file and overrides."""
 
 import difflib
 import logging
@@ -33,7 +33,7 @@ from .datasets import register_datasets, resolve_root
 
 _LOGGER = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
-# Loggers that say the same of every run: how lists are packed, and that there is no CUDA.
+# Loggers whose messages are the same in every run.
 _QUIET = {"detectron2.data.common": logging.WARNING, "torch.utils.cpp_extension": logging.ERROR}
 
 
@@ -108,7 +108,7 @@ def prepare_run(cfg: CfgNode, *, eval_only: bool = False) -> None:
 def load_cfg(
     path: str | os.PathLike = "", overrides: Sequence[str] | None = None, *, trusted: bool = True
 ) -> CfgNode:
-    """Defaults, then the file with its bases, then ``KEY VALUE`` pairs; not frozen, no device or data looked for.
+    """Defaults, then the file and its bases, then ``KEY VALUE`` pairs; not frozen, device and data not checked.
 
     The modules that ``IMPORTS`` names are imported, from the file's folder, the current folder or PYTHONPATH.
 
@@ -119,7 +119,7 @@ def load_cfg(
             data, and importing runs code: pass False, and only modules named by ``overrides`` are imported.
 
     Raises:
-        ConfigError: a file is missing or no YAML, a key does not exist, a value has another type than the default.
+        ConfigError: a file is missing or not YAML, a key is unknown, or a value has the wrong type.
         InputError: a module cannot be imported, see :func:`ska_vct.utils.imports.import_modules`.
     """
     cfg = get_cfg()
@@ -147,7 +147,7 @@ def load_cfg(
 
 def _merge_overrides(cfg: CfgNode, overrides: list[str]) -> None:
     if len(overrides) % 2:
-        raise ConfigError(f"Command line: overrides are pairs of KEY VALUE, '{overrides[-1]}' has no partner.")
+        raise ConfigError(f"Command line: overrides are KEY VALUE pairs, but '{overrides[-1]}' has no partner.")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
         *parents, last = key.split(".")
         tree: dict[str, Any] = {last: None}
@@ -157,7 +157,7 @@ def _merge_overrides(cfg: CfgNode, overrides: list[str]) -> None:
         node = cfg
         for parent in parents:
             node = node[parent]
-        # yacs takes no 1 for 1.0.
+        # yacs does not accept 1 for 1.0.
         if isinstance(node.get(last), float) and value.lstrip("+-").isdigit():
             value = f"{value}.0"
         try:
@@ -180,7 +180,7 @@ def _read_yaml(path: Path) -> dict:
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"There is no config file '{path}', which another one names as its base.") from None
+        raise ConfigError(f"There is no config file '{path}', which another config names as its base.") from None
     # ValueError: text that is not UTF-8, a path or a date that cannot be.
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Training and evaluation on Detectron2's engine: the place where data, model, evaluation and checkpoints meet."""
+"""Training and evaluation on Detectron2's engine, with this package's data, model, evaluator and checkpoints."""
 
 import logging
 import os
@@ -45,7 +45,7 @@ METRIC = "sem_seg/mIoU"
 
 
 class _ContinuedSampler(TrainingSampler):
-    """The seeded endless shuffle from a later place on, so that a resumed run sees the clips it has not seen."""
+    """Resumes the endless seeded shuffle at an offset, so that a resumed run sees the clips it would have seen."""
 
     def __init__(self, size: int, *, seed: int | None, skip: int):
         super().__init__(size, seed=seed)
@@ -59,7 +59,7 @@ class Trainer(DefaultTrainer):
     """Trains the model of a config, validates it, and keeps the last and the best checkpoint.
 
     Attributes:
-        best: (score, iteration) of the best validation; None when there was none.
+        best: (score, iteration) of the best validation; None before the first.
     """
 
     def __init__(self, cfg: CfgNode):
@@ -70,7 +70,7 @@ class Trainer(DefaultTrainer):
         Raises:
             ValueError: the config names a model, optimiser or schedule that does not exist.
         """
-        # Not DefaultTrainer's own: it wraps the model for CUDA even when it trains on CPUs.
+        # Not DefaultTrainer.__init__, which wraps the model for CUDA even on CPUs.
         super(DefaultTrainer, self).__init__()
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
@@ -104,7 +104,7 @@ class Trainer(DefaultTrainer):
         """Continue from the output folder's last checkpoint, or start from the weights the config names.
 
         Args:
-            resume: continue when there is something to continue.
+            resume: continue from a checkpoint if there is one.
 
         Raises:
             FileNotFoundError, CheckpointError: a file is missing, damaged or does not fit.
@@ -124,7 +124,7 @@ class Trainer(DefaultTrainer):
             _LOGGER.info(f"Nothing to resume in {self.cfg.OUTPUT_DIR}: starting from iteration 1")
 
     def build_hooks(self) -> list[hooks.HookBase]:
-        """Hooks in their order: later ones use what earlier ones put into the event storage."""
+        """Hooks in order: later ones read what earlier ones put into the event storage."""
         cfg = self.cfg
         period = cfg.TEST.EVAL_PERIOD
         result = [hooks.IterationTimer(), hooks.LRScheduler(), StepStatistics()]
@@ -154,7 +154,7 @@ class Trainer(DefaultTrainer):
         ]
 
     def train(self) -> None:
-        """Train to the last iteration, then say where the results are."""
+        """Train to the last iteration, then log where the results are."""
         super().train()
         if not comm.is_main_process():
             return
@@ -170,17 +170,17 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """The model of ``cfg`` on its device; parameters that ``SOLVER.FROZEN`` names do not train.
+        """The model of ``cfg`` on its device; parameters that ``SOLVER.FROZEN`` names are frozen.
 
         Raises:
-            ValueError: an entry of ``SOLVER.FROZEN`` names nothing.
+            ValueError: an entry of ``SOLVER.FROZEN`` matches no parameter.
         """
         model = build_model(cfg)
         _freeze(model, cfg.SOLVER.FROZEN)
         total = sum(p.numel() for p in model.parameters())
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         _LOGGER.info(
-            f"{type(model).__name__}: {total / 1e6:.2f} M parameters, {trained / 1e6:.2f} M of them train"
+            f"{type(model).__name__}: {total / 1e6:.2f} M parameters, {trained / 1e6:.2f} M of them trainable"
         )
         return model
 
@@ -220,14 +220,14 @@ class Trainer(DefaultTrainer):
         mapper: Callable | None = None,
         collate_fn: Callable | None = None,
     ):
-        """Batches of ``TEST.BATCH_SIZE`` clips; every clip once over all ranks.
+        """Batches of ``TEST.BATCH_SIZE`` clips; each clip occurs once over all ranks.
 
         Args:
             cfg: the config.
             dataset_name: a registered dataset; not needed with ``records``.
             records: clips, instead.
-            mapper: from a record to what a batch holds; None for that of the config.
-            collate_fn: from a list of that to a batch; None for the list itself.
+            mapper: record -> item of a batch; None for the config's.
+            collate_fn: list of items -> batch; None for the list itself.
         """
         if records is None:
             records = get_detection_dataset_dicts([dataset_name], filter_empty=False)
@@ -282,7 +282,7 @@ class Trainer(DefaultTrainer):
 def build_step(
     cfg: CfgNode, model: nn.Module, loader: Iterable, optimizer: torch.optim.Optimizer
 ) -> SimpleTrainer:
-    """What makes one training step after another.
+    """Builds the train-step runner.
 
     Args:
         cfg: the config.
@@ -292,7 +292,7 @@ def build_step(
     """
     dtype = amp_dtype(cfg)
     if dtype is None:
-        # Gradients of the step before would lie beside the activations where memory is at its peak.
+        # Otherwise the previous step's gradients would be held while activations are at their peak.
         return SimpleTrainer(model, loader, optimizer, zero_grad_before_forward=True)
     device_type = torch.device(cfg.MODEL.DEVICE).type
     return MixedPrecisionTrainer(model, loader, optimizer, device_type=device_type, dtype=dtype)
@@ -311,7 +311,7 @@ def _freeze(model: nn.Module, prefixes: list[str]) -> None:
 
 
 def _share_buffers(model: nn.Module) -> None:
-    # Each rank's BatchNorm statistics come from its own clips; a score must not depend on the rank.
+    # BatchNorm statistics differ between ranks; scores must not.
     if comm.get_world_size() > 1:
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, 0)

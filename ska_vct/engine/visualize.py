@@ -130,7 +130,7 @@ def draw_predictions(
             files.append(path.with_name(path.stem + ".mp4"))
             draw_video(prediction, files[-1], class_names=class_names)
     if not rows:
-        raise InputError("There is no clip to draw.")
+        raise InputError("There are no clips to draw.")
     index = folder / INDEX_NAME
     shown = f"{len(rows)} clips" if total is None else f"{len(rows)} of {total} clips"
     binary = len(class_names) == 2
@@ -253,7 +253,7 @@ def clip_and_frame_scores(
         scores = {"mIoU": found["mIoU_labelled"], "F": found["F_labelled"]}
         frames, _ = labelled_frame_scores(stats)
         return scores, _spread(frames, annotated)
-    # saved masks have a single threshold, so their M_F would be misleading
+    # Saved masks have a single threshold, so their M_F would mislead.
     prob = output["sem_seg"].float().softmax(1)[:, 1] if "sem_seg" in output else labels.float()
     stats = binary_stats(prob[annotated], masks, ignore_label=IGNORE_LABEL)
     names = ("M_J", "M_F") if "sem_seg" in output else ("M_J",)

@@ -1,4 +1,4 @@
-"""What command-line tools share: where changes to the config begin, and how wrong input ends: in one sentence."""
+"""Shared by all commands: splitting config overrides from options, and one-sentence errors."""
 
 import os
 import re
@@ -19,9 +19,9 @@ _CONFIG_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
 
 
 def split_overrides(words: Sequence[str], *, keys_of: Sequence[str] = ()) -> tuple[list[str], list[str]]:
-    """Options, and the ``KEY VALUE`` pairs among them, of a command line whose options may take several values.
+    """Split a command line into options, which may take several values, and ``KEY VALUE`` pairs.
 
-    Pairs begin at the first word that looks like a key with its parents and end at the next option.
+    Pairs begin at the first word that looks like a full config key and end at the next option.
 
     Args:
         words: the command line, e.g. ``--workers 0 2 MODEL.HIDDEN_DIM 64``.

@@ -1,21 +1,21 @@
-"""Settings of a process that computes on a CPU."""
+"""Process settings for computing on a CPU."""
 
 import ctypes
 import sys
 
 import torch
 
-# Numbers of glibc's malloc.h.
+# Constants of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
 
 
 def compute_on_cpu() -> None:
-    """Let this process compute fast on a CPU, at the price of keeping the memory it once had.
+    """Speed up CPU computation in this process; memory that was freed stays with the process.
 
-    Numbers too small for a CPU's fast path count as zero, as AdamW's squared gradients become. Memory that tensors
-    free stays with the process: given back to the system it would return page by page, each cleared first, which
-    takes a fifth of a training step (docs/performance.md). Where the C library is not glibc, memory is left alone.
+    Denormal numbers, which AdamW's squared gradients become, are flushed to zero. With glibc, freed memory is not
+    returned to the system: getting it back page by page, each zeroed first, takes a fifth of a training step
+    (docs/performance.md).
     """
     torch.set_flush_denormal(True)
     if sys.platform != "linux":

@@ -1,4 +1,4 @@
-"""Colours of label maps: PASCAL VOC's bit pattern, as in AVSBench's ``labels_rgb`` (docs/data.md)."""
+"""Colours of label maps: PASCAL VOC's palette, as in AVSBench's ``labels_rgb`` (docs/data.md)."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Work on many files at once; decoding, resizing and compressing leave Python's lock alone."""
+"""Processes many files in threads; decoding, resizing and compressing release the GIL."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 def in_threads(
     task: Callable[[Item], Result], items: Sequence[Item], *, jobs: int = 0, title: str = "", progress: bool = True
 ) -> Iterator[Result]:
-    """Results of ``task`` in the order of ``items``, with a progress bar where it takes long.
+    """Results of ``task`` in the order of ``items``, with a progress bar if it takes more than a second.
 
     Args:
         jobs: threads; 0 for one per core, at most 8.
@@ -22,7 +22,7 @@ def in_threads(
         progress: whether to show one.
 
     Raises:
-        Whatever ``task`` raises; what has not begun by then is not begun.
+        Whatever ``task`` raises; tasks not started by then are cancelled.
     """
     with ThreadPoolExecutor(jobs or min(8, os.cpu_count() or 1)) as pool:
         try:
