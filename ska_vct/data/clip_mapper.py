@@ -66,7 +66,7 @@ class ClipMapper:
         only_annotated: in training, leave out frames that carry no loss.
         frames_per_clip: in training, take at most so many frames of a clip, drawn at random; 0: all.
         audio_source: ``auto``, ``pickle``, ``npy`` or ``wav``.
-        gain_db: in training, sound is played louder or softer by up to this many decibels.
+        gain_db: in training, audio is made louder or softer by up to this many decibels.
         flow: None to load no flow.
         pre_masks: whether to load the images of class-agnostic segments.
         negatives: in training, sometimes replaces a clip's audio and empties its masks; None: never.
@@ -231,7 +231,7 @@ class ClipMapper:
         for row, frame in zip(rows, frames, strict=True):
             if frame.shape != frames[0].shape:
                 raise ImageError(
-                    f"Picture {record['image_paths'][row]} is {_size(frame)}, but the clip's first is "
+                    f"Image {record['image_paths'][row]} is {_size(frame)}, but the clip's first is "
                     f"{_size(frames[0])}; the frames of a clip must have one size."
                 )
         return frames

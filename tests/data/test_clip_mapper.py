@@ -52,7 +52,7 @@ def test_testing_clip(release, cfg):
     # The fixture moves the square by one pixel per frame; the label map keeps its own 32 x 40.
     for k in range(5):
         assert np.array_equal(clip["masks"][k].numpy(), release.square(SOURCE, k + 1))
-    # The pictures' squares are bright where the masks are: images are RGB in 0..255, not squashed otherwise.
+    # The images' squares are bright where the masks are: images are RGB in 0..255, not squashed otherwise.
     small = torch.nn.functional.interpolate(clip["images"].float().mean(1, keepdim=True), SOURCE, mode="area")[
         :, 0
     ]
@@ -87,7 +87,7 @@ def test_training_takes_annotated_frames_and_their_sound_and_flow(release, cfg):
     assert ClipMapper(cfg, is_train=False)(record)["images"].shape[0] == 5
 
 
-def test_pictures_masks_and_flow_stay_aligned_in_training(release, cfg):
+def test_images_masks_and_flow_stay_aligned_in_training(release, cfg):
     """The bright square, the mask and a flow that is set in the square only must end up in the same place."""
     release.write_ms3(names=("a",))
     (record,) = load_records("ms3", "train", release.root)
@@ -251,7 +251,7 @@ def test_unusable_masks(release, cfg):
     path.write_bytes(b"\x89PNG broken")
     with pytest.raises(ClipError, match="Mask .*_2.png cannot be read"):
         mapper(record)
-    # 0 and 1 are read too, and so is a smaller mask of the picture's proportions.
+    # 0 and 1 are read too, and so is a smaller mask of the image's proportions.
     Image.fromarray(release.square((16, 20)).astype(np.uint8)).save(path)
     assert np.array_equal(mapper(record)["masks"][1], release.square((16, 20)).repeat(2, 0).repeat(2, 1))
     # The squares that COMBO's scripts make of wide images come with masks of either shape.
@@ -259,7 +259,7 @@ def test_unusable_masks(release, cfg):
     assert not mapper({**record, "rebuilt": True})["masks"][1].any()
 
 
-def test_unreadable_pictures(release, cfg):
+def test_unreadable_images(release, cfg):
     release.write_ms3(names=("a",))
     (record,) = load_records("ms3", "test", release.root)
     mapper, path = ClipMapper(cfg, is_train=False), Path(record["image_paths"][3])

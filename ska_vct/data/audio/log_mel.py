@@ -1,4 +1,4 @@
-"""Sound to log-mel patches, exactly as VGGish does it (Hershey et al., 2017; docs/data.md, "Log-mel").
+"""Audio to log-mel patches, exactly as VGGish does it (Hershey et al., 2017; docs/data.md, "Log-mel").
 
 Shape legend
     N   samples of the waveform
@@ -53,7 +53,7 @@ def resample_to_16k(wave: np.ndarray, sample_rate: int) -> np.ndarray:
     """Resample (N,) floats to 16 kHz with resampy's ``kaiser_best``, the literature's resampler."""
     if sample_rate == SAMPLE_RATE:
         return wave
-    # Imported late: it compiles for some seconds on first use, which 16 kHz sound never needs.
+    # Imported late: it compiles for some seconds on first use, which 16 kHz audio never needs.
     import resampy
 
     return resampy.resample(wave, sample_rate, SAMPLE_RATE, filter="kaiser_best")
@@ -106,10 +106,10 @@ def to_mono(samples: np.ndarray) -> np.ndarray:
 
 
 def apply_gain(log_mel: np.ndarray, decibels: float) -> np.ndarray:
-    """The log-mel that the same sound would have had, played ``decibels`` louder.
+    """Log-mel of the same audio, ``decibels`` louder.
 
     ln(mel + 0.01) is not linear in the gain, so the magnitudes are recovered first. Patches that are all zero
-    are AVSS's filling rather than sound and stay as they are.
+    are AVSS's padding rather than audio and stay as they are.
 
     Args:
         log_mel: float32 (P, 1, 96, 64).

@@ -1,6 +1,6 @@
 """Camera motion compensation: what most of the image does together is taken out of the flow.
 
-Each field's global motion is fitted as an affine map of the place (pan, zoom, rotation, shear) by iteratively
+Each field's global motion is fitted as an affine map of the position (pan, zoom, rotation, shear) by iteratively
 reweighted least squares with Geman and McClure's weights, whose scale is lowered from wide to the residuals' own
 (Black and Anandan, "The Robust Estimation of Multiple Motions", CVIU 1996). It holds as long as no object covers
 half of the image.

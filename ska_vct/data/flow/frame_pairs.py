@@ -30,7 +30,7 @@ _TICK = 1.01e-3
 
 
 class SingleImageError(FlowError):
-    """There is one image only, so that there is no motion to be seen."""
+    """A clip or video has a single image, so there is no motion."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _read_video(record: Mapping, series: int, long_side: int) -> ImagePairs:
 
 
 def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: int = 0) -> ImagePairs:
-    """Decode of a video just the neighbouring images about each wanted moment.
+    """Decode only the neighbouring images about each wanted moment.
 
     The pair whose middle is nearest is taken, the earlier of two. An image that repeats the one before (videos
     whose rate was raised have them) is passed over, but never two in a row: a video may be still.
@@ -106,7 +106,7 @@ def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: 
         with open_media(path) as container:
             stream = video_stream(container, path)
             fps = float(stream.average_rate or stream.base_rate or 0)
-            for shown in _pictures(container.decode(stream), fps):
+            for shown in _shown_frames(container.decode(stream), fps):
                 while last and len(chosen) < len(wanted) and wanted[len(chosen)] <= _middle(last, shown) + _SAME:
                     moment = wanted[len(chosen)]
                     is_earlier = before and moment - _middle(before, last) <= _middle(last, shown) - moment + _SAME
@@ -143,8 +143,8 @@ def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: 
     )  # fmt: skip
 
 
-def _pictures(frames: Iterator[av.VideoFrame], fps: float) -> Iterator[_Shown]:
-    """Pictures with times from 0 that increase, without single repeats."""
+def _shown_frames(frames: Iterator[av.VideoFrame], fps: float) -> Iterator[_Shown]:
+    """Images with times from 0 that increase, without single repeats."""
     start = last = content = None
     skipped = False
     for number, frame in enumerate(frames):
@@ -200,7 +200,7 @@ def _read_frames(record: Mapping, long_side: int) -> ImagePairs:
     for path, frame in zip(record["image_paths"], frames, strict=True):
         if frame.shape[:2] != size:
             raise FlowError(
-                f"Picture {path} is {frame.shape[0]} x {frame.shape[1]}, but the clip's first is {size[0]} x "
+                f"Image {path} is {frame.shape[0]} x {frame.shape[1]}, but the clip's first is {size[0]} x "
                 f"{size[1]}; the frames of a clip must have one size."
             )
     if len(frames) < 2:

@@ -180,7 +180,7 @@ def normalize_flow(
     Args:
         flow: float32 (T, S, 2, h, w).
         norm: ``frame`` divides by the largest magnitude over a frame's S fields (as published), ``clip`` by the
-            clip's largest, ``diagonal`` by ``diagonal_share`` times the picture's diagonal (per second).
+            clip's largest, ``diagonal`` by ``diagonal_share`` times the image's diagonal (per second).
         image_size: (H, W) of the image whose pixels the flow counts; used by ``diagonal``.
         diagonal_share: the share of the diagonal that becomes 1.
         units: ``FlowRecord.meta.get("units")``, to refuse ``diagonal`` where the scale is lost.
@@ -201,7 +201,7 @@ def normalize_flow(
         scale = diagonal_share * math.hypot(*image_size)
         if not scale > 0:
             raise FlowError(
-                f"INPUT.FLOW.DIAGONAL_SHARE {diagonal_share} of an image of size {tuple(image_size)} is no "
+                f"INPUT.FLOW.DIAGONAL_SHARE {diagonal_share} of an image of size {tuple(image_size)} is not a "
                 "length; both must be positive."
             )
         return flow / np.float32(scale)

@@ -64,9 +64,9 @@ class ImageCache:
             pass
         except (OSError, ValueError, EOFError):
             self._forget(entry)
-        picture = _reduced(read_image(path), self.short_side)
-        self._keep(entry, picture)
-        return picture
+        image = _reduced(read_image(path), self.short_side)
+        self._keep(entry, image)
+        return image
 
     def _entry(self, path: str | os.PathLike) -> Path | None:
         """Where an image is kept; its name says which file, in which state, at which size."""
@@ -78,12 +78,12 @@ class ImageCache:
         name = hashlib.sha1(state.encode(), usedforsecurity=False).hexdigest()
         return self.root / name[:2] / f"{name[2:]}.npy"
 
-    def _keep(self, entry: Path, picture: np.ndarray) -> None:
-        if self._is_full or not self._reserve(picture.nbytes):
+    def _keep(self, entry: Path, image: np.ndarray) -> None:
+        if self._is_full or not self._reserve(image.nbytes):
             self._is_full = True
             return
         with atomic_path(entry) as temporary:
-            np.save(temporary, picture)
+            np.save(temporary, image)
 
     def _forget(self, entry: Path) -> None:
         try:
@@ -106,10 +106,10 @@ class ImageCache:
         return True
 
 
-def _reduced(picture: np.ndarray, short_side: int) -> np.ndarray:
-    height, width = picture.shape[:2]
+def _reduced(image: np.ndarray, short_side: int) -> np.ndarray:
+    height, width = image.shape[:2]
     scale = short_side / min(height, width)
     if scale >= 1:
-        return picture
+        return image
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))

@@ -1,4 +1,4 @@
-"""Pictures of class-agnostic segments in random colours, COMBO's pre-masks (Yang et al., CVPR 2024).
+"""Images of class-agnostic segments in random colours, COMBO's pre-masks (Yang et al., CVPR 2024).
 
 The segments come from a Segment Anything model of Hugging Face's ``transformers``; the weights are the user's.
 """
@@ -33,13 +33,13 @@ def draw_segments(segments: Sequence[np.ndarray], size: tuple[int, int], *, seed
     Raises:
         ValueError: a segment has another size.
     """
-    picture = np.zeros((*size, 3), np.uint8)
+    image = np.zeros((*size, 3), np.uint8)
     rng = np.random.default_rng(seed)
     for segment in sorted(map(np.asarray, segments), key=lambda segment: -int(segment.sum())):
         if segment.shape != tuple(size):
             raise ValueError(f"A segment is {segment.shape}, its image {tuple(size)}; both must agree.")
-        picture[segment.astype(bool)] = rng.integers(_DARKEST, 256, 3)
-    return picture
+        image[segment.astype(bool)] = rng.integers(_DARKEST, 256, 3)
+    return image
 
 
 def load_segmenter(
@@ -75,8 +75,8 @@ def load_segmenter(
             "facebook/sam-vit-base, and name its folder with --weights."
         ) from None
 
-    def segment(picture: np.ndarray) -> list[np.ndarray]:
-        found = generate(Image.fromarray(picture), points_per_batch=points_per_batch)
+    def segment(image: np.ndarray) -> list[np.ndarray]:
+        found = generate(Image.fromarray(image), points_per_batch=points_per_batch)
         return [np.asarray(mask, dtype=bool) for mask in found["masks"]]
 
     return segment
@@ -119,7 +119,7 @@ def make_pre_masks(
         path = pre_mask_path(out, record, index)
         if os.path.isfile(path):
             continue
-        picture = read_image(record["image_paths"][index])
-        write_png(path, draw_segments(segment(picture), picture.shape[:2], seed=index))
+        image = read_image(record["image_paths"][index])
+        write_png(path, draw_segments(segment(image), image.shape[:2], seed=index))
         written += 1
     return written, len(frames) - written

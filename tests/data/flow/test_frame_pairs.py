@@ -1,4 +1,4 @@
-"""Pictures about each sampled moment, from videos good and bad and from frames; what is said without any."""
+"""Images about each sampled moment, from videos good and bad and from frames; what is said without any."""
 
 from fractions import Fraction
 
@@ -20,7 +20,7 @@ def texture(height: int, width: int, seed: int = 1) -> np.ndarray:
 
 
 def sliding(count: int, speed: int = 1, side: int = 64) -> np.ndarray:
-    """Pictures whose content moves ``speed`` pixels to the left from one to the next."""
+    """Images whose content moves ``speed`` pixels to the left from one to the next."""
     wide = texture(side, side + count * speed)
     return np.stack([wide[:, n * speed : n * speed + side] for n in range(count)])
 
@@ -33,8 +33,8 @@ def write_video(path, frames: np.ndarray, *, fps: int = 10, times=None) -> str:
         stream.pix_fmt = "bgr0"
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
-        for n, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        for n, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             if times is not None:
                 frame.pts, frame.time_base = times[n], Fraction(1, 1000)
             container.mux(stream.encode(frame))
@@ -44,9 +44,9 @@ def write_video(path, frames: np.ndarray, *, fps: int = 10, times=None) -> str:
 
 def make_record(tmp_path, frames: np.ndarray, video: str | None = None) -> dict:
     paths = []
-    for n, picture in enumerate(frames):
+    for n, image in enumerate(frames):
         paths.append(str(tmp_path / f"x_{n}.png"))
-        Image.fromarray(picture).save(paths[-1])
+        Image.fromarray(image).save(paths[-1])
     return {"clip_id": "test/x", "image_paths": paths, "video_path": video}
 
 
@@ -75,7 +75,7 @@ def test_speed_is_per_second_also_where_the_rate_varies(tmp_path):
         np.testing.assert_allclose(found, expected, atol=1.5)
 
 
-def test_a_repeated_picture_is_passed_over_but_stillness_is_not(tmp_path):
+def test_a_repeated_image_is_passed_over_but_stillness_is_not(tmp_path):
     # Every fourth image repeats the one before, as where 24 images per second were made 30.
     moving = sliding(24)
     repeated = np.stack([moving[n - n // 4 - (n % 4 == 3)] for n in range(30)])
@@ -95,7 +95,7 @@ def test_a_black_video_has_no_motion(tmp_path):
     assert np.isfinite(flow).all() and not flow.any()
 
 
-def test_large_pictures_are_shrunk_and_their_flow_is_the_originals(tmp_path):
+def test_large_images_are_shrunk_and_their_flow_is_the_originals(tmp_path):
     large = sliding(20, speed=4, side=128)
     path = write_video(tmp_path / "x.mkv", large, fps=10)
     record = {**make_record(tmp_path, large[:2]), "video_path": path}
@@ -149,7 +149,7 @@ def test_frames_of_unequal_size_are_one_sentence(tmp_path):
         read_pairs(record)
 
 
-def test_one_picture_shows_no_motion(tmp_path):
+def test_one_image_shows_no_motion(tmp_path):
     record = make_record(tmp_path, sliding(1))
     with pytest.raises(SingleImageError, match="test/x"):
         read_pairs(record)

@@ -30,12 +30,12 @@ def texture(height: int, width: int) -> np.ndarray:
     return np.repeat(fine[:, :, None], 3, axis=2)
 
 
-def pairs_of(pictures: np.ndarray) -> ImagePairs:
+def pairs_of(images: np.ndarray) -> ImagePairs:
     """Each image with the next, 0.1 s apart."""
-    first = np.arange(len(pictures) - 1)
+    first = np.arange(len(images) - 1)
     return ImagePairs(
-        images=pictures, times=0.1 * np.arange(len(pictures)), first=first, second=first + 1,
-        shape=(1, len(first)), size=pictures.shape[1:3], fps=10.0, source="video",
+        images=images, times=0.1 * np.arange(len(images)), first=first, second=first + 1,
+        shape=(1, len(first)), size=images.shape[1:3], fps=10.0, source="video",
     )  # fmt: skip
 
 
@@ -60,8 +60,8 @@ def release(tmp_path_factory):
 
 
 def test_farneback_recovers_a_known_translation():
-    picture = texture(80, 100)
-    flow = FarnebackFlow().between(picture[None, 8:72, 8:88], picture[None, 7:71, 6:86])
+    image = texture(80, 100)
+    flow = FarnebackFlow().between(image[None, 8:72, 8:88], image[None, 7:71, 6:86])
     assert flow.shape == (1, 2, 64, 80) and flow.dtype == np.float32
     np.testing.assert_allclose(flow[0, 0, 12:-12, 12:-12], 2.0, atol=0.2)
     np.testing.assert_allclose(flow[0, 1, 12:-12, 12:-12], 1.0, atol=0.2)
@@ -71,8 +71,8 @@ def test_farneback_recovers_a_known_translation():
 
 
 def test_raft_sees_pictures_as_torchvision_prepares_them():
-    picture = texture(136, 180)
-    first, second = picture[None, :128, 4:164], picture[None, 3:131, 0:160]
+    image = texture(136, 180)
+    first, second = image[None, :128, 4:164], image[None, 3:131, 0:160]
     flow = untrained().between(first, second)
     prepare = optical_flow.Raft_Small_Weights.DEFAULT.transforms()
     tensors = prepare(*(torch.from_numpy(p.transpose(0, 3, 1, 2).copy()) for p in (first, second)))
@@ -88,17 +88,17 @@ def test_raft_takes_small_and_odd_pictures_in_their_own_pixels():
     method.model.register_forward_pre_hook(lambda _, pair: grown.append(pair[0].shape))
     method.model.register_forward_hook(lambda _, pair, flows: [torch.ones_like(flows[-1]) * 6.0])
     flow = method.between(*texture(65, 131)[None, :64, :101].repeat(2, axis=0)[:, None])
-    # 64 x 101 grows to 128 x 202, padded to 128 x 208; 6 pixels there are 3 of the picture's.
+    # 64 x 101 grows to 128 x 202, padded to 128 x 208; 6 pixels there are 3 of the image's.
     assert grown == [(1, 3, 128, 208)] and flow.shape == (1, 2, 64, 101)
     np.testing.assert_allclose(flow, 3.0, atol=1e-5)
 
 
 def test_rafts_batches_hold_one_clip_and_do_not_change_it():
-    pictures = np.stack([texture(64, 80)[:, k : k + 64] for k in range(5)])
-    fields = [pair_flow(pairs_of(pictures), untrained(batch_size=size), (8, 8)) for size in (1, 3)]
+    images = np.stack([texture(64, 80)[:, k : k + 64] for k in range(5)])
+    fields = [pair_flow(pairs_of(images), untrained(batch_size=size), (8, 8)) for size in (1, 3)]
     assert fields[0].shape == (1, 4, 2, 8, 8) and np.abs(fields[0]).max() > 0
     np.testing.assert_allclose(fields[0], fields[1], atol=1e-4 * np.abs(fields[0]).max())
-    again = pair_flow(pairs_of(pictures), untrained(batch_size=3), (8, 8))
+    again = pair_flow(pairs_of(images), untrained(batch_size=3), (8, 8))
     np.testing.assert_array_equal(again, fields[1])
 
 
@@ -150,7 +150,7 @@ def test_true_flow_carries_each_picture_into_the_next(release):
         warped_errors, still_errors = [], []
         for field, first, second in zip(fields, pairs.first, pairs.second, strict=True):
             now, after = (pairs.images[k].astype(np.float32) for k in (first, second))
-            # The pictures' brightness flickers as a whole.
+            # The images' brightness flickers as a whole.
             after *= now.mean() / after.mean()
             moving = np.hypot(*field) > 1.0
             if moving.sum() > 50:
@@ -214,14 +214,14 @@ def test_quality_script_prints_tables_and_draws(release, tmp_path, capsys, monke
         raise URLError("no network")
 
     monkeypatch.setattr(optical_flow.Raft_Small_Weights, "get_state_dict", refuse)
-    picture = tmp_path / "methods.png"
-    options = ["--methods", "dis", "raft_small", "--series", "2", "--limit", "2", "--picture", str(picture)]
+    image = tmp_path / "methods.png"
+    options = ["--methods", "dis", "raft_small", "--series", "2", "--limit", "2", "--picture", str(image)]
     script.main(["--root", str(release), *options])
     printed = capsys.readouterr().out
     assert "2 clips." in printed and "no network" in printed
     rows = [tuple(cells(line)[:2]) for line in printed.splitlines() if line.startswith("|")]
     assert {("dis", "video"), ("dis", "frames"), ("raft_small", "")} <= set(rows)
-    height, width = cv2.imread(str(picture)).shape[:2]
+    height, width = cv2.imread(str(image)).shape[:2]
     # Two columns; rows for the image, the truth and DIS.
     assert width > 2 * 168 and 3 * 168 < height < 4 * 168
     with pytest.raises(SystemExit, match="error: True flow is known for synthetic clips only"):

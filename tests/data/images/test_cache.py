@@ -13,7 +13,7 @@ from ska_vct.data.images.io import ImageError, read_image
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     rng = np.random.default_rng(0)
     paths = [tmp_path / f"{name}.png" for name in "abc"]
     for path in paths:
@@ -35,50 +35,50 @@ def count_decodings(monkeypatch):
     return decoded
 
 
-def test_a_picture_is_decoded_once_and_stays_the_same(tmp_path, pictures, monkeypatch):
+def test_a_image_is_decoded_once_and_stays_the_same(tmp_path, images, monkeypatch):
     decoded = count_decodings(monkeypatch)
     for cache in (make_cache(tmp_path), make_cache(tmp_path)):
         for _ in range(2):
-            assert np.array_equal(cache.read(pictures[0]), read_image(pictures[0]))
-    assert decoded == [pictures[0]]
+            assert np.array_equal(cache.read(images[0]), read_image(images[0]))
+    assert decoded == [images[0]]
 
 
-def test_large_pictures_are_kept_smaller_and_small_ones_as_they_are(tmp_path, pictures):
+def test_large_images_are_kept_smaller_and_small_ones_as_they_are(tmp_path, images):
     cache = make_cache(tmp_path, short_side=20)
     for _ in range(2):
-        assert cache.read(pictures[0]).shape == (20, 30, 3)
-    assert make_cache(tmp_path, short_side=64).read(pictures[0]).shape == (40, 60, 3)
+        assert cache.read(images[0]).shape == (20, 30, 3)
+    assert make_cache(tmp_path, short_side=64).read(images[0]).shape == (40, 60, 3)
 
 
-def test_a_changed_picture_is_another_one(tmp_path, pictures):
+def test_a_changed_image_is_another_one(tmp_path, images):
     cache = make_cache(tmp_path)
-    cache.read(pictures[0])
-    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(pictures[0])
-    os.utime(pictures[0], ns=(1, 1))
-    assert not cache.read(pictures[0]).any()
+    cache.read(images[0])
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(images[0])
+    os.utime(images[0], ns=(1, 1))
+    assert not cache.read(images[0]).any()
 
 
-def test_nothing_is_kept_beyond_the_bound(tmp_path, pictures):
+def test_nothing_is_kept_beyond_the_bound(tmp_path, images):
     size = 40 * 60 * 3
     caches = [make_cache(tmp_path, max_gb=2.5 * size / 2**30) for _ in range(2)]
     for cache in caches:
-        for path in pictures:
+        for path in images:
             assert np.array_equal(cache.read(path), read_image(path))
     assert len(entries(tmp_path)) == 2
     assert (tmp_path / "cache" / "bytes").read_text() == str(2 * size)
 
 
-def test_a_damaged_entry_is_made_anew(tmp_path, pictures):
+def test_a_damaged_entry_is_made_anew(tmp_path, images):
     cache = make_cache(tmp_path)
-    cache.read(pictures[0])
+    cache.read(images[0])
     (entry,) = entries(tmp_path)
     entry.write_bytes(entry.read_bytes()[:500])
     for _ in range(2):
-        assert np.array_equal(cache.read(pictures[0]), read_image(pictures[0]))
+        assert np.array_equal(cache.read(images[0]), read_image(images[0]))
     assert len(entries(tmp_path)) == 1
 
 
-def test_a_missing_picture_is_named(tmp_path):
+def test_a_missing_image_is_named(tmp_path):
     with pytest.raises(ImageError, match="gone.png"):
         make_cache(tmp_path).read(tmp_path / "gone.png")
 

@@ -166,7 +166,7 @@ def _compute(
     progress: bool,
     summary: FlowSummary,
 ) -> None:
-    # Built here before any worker starts: weights are downloaded once, and what is wrong is said once.
+    # Built before any worker starts: weights are downloaded once, and errors are reported once.
     method = build()
     device, subset = build.keywords["device"], build.keywords["subset"]
     todo = _missing(records, request, method.weights, overwrite, summary)

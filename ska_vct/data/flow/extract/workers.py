@@ -25,7 +25,7 @@ _AHEAD = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one clip: its file's size and where its images came from, or why there is no file."""
+    """Outcome of one clip: its file's size and the source of its images, or why there is no file."""
 
     clip_id: str
     bytes: int = 0
@@ -114,6 +114,6 @@ def _one_clip(
 
 
 def _use_one_thread(method: str) -> None:
-    """How torch shares work among threads must not change a result; clips are what is shared out."""
+    """Run torch on one thread: its results depend on the number of threads; clips are distributed instead."""
     if method in RAFT:
         torch.set_num_threads(1)

@@ -203,9 +203,9 @@ def one_opencv_thread() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-def to_gray(picture: np.ndarray) -> np.ndarray:
+def to_gray(image: np.ndarray) -> np.ndarray:
     """RGB, uint8 (H, W, 3), to grey, uint8 (H, W)."""
-    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
 def shrink(field: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -74,7 +74,7 @@ class RaftFlow(FlowMethod):
         height, width = first.shape[1:3]
         grow = max(1.0, MIN_SIDE / min(height, width))
         grown = round(height * grow), round(width * grow)
-        pair = [self._prepare(pictures, grown) for pictures in (first, second)]
+        pair = [self._prepare(images, grown) for images in (first, second)]
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             flow = self.model(*pair)[-1][:, :, : grown[0], : grown[1]].float().cpu().numpy()
         if grow == 1:
@@ -85,9 +85,9 @@ class RaftFlow(FlowMethod):
         ]
         return np.stack(small).transpose(0, 3, 1, 2) * scale
 
-    def _prepare(self, pictures: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    def _prepare(self, images: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
         """uint8 (n, H, W, 3) to float32 (n, 3, H', W') in -1..1; sides become multiples of 8."""
-        tensor = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).to(self.device)
+        tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(self.device)
         tensor = tensor.float() / 127.5 - 1
         if tensor.shape[2:] != size:
             tensor = F.interpolate(tensor, size, mode="bilinear", align_corners=False)
