@@ -231,7 +231,7 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.SKA.AUDIO = "second"
     # TemporalSKA: speed at which a location counts half, as a share of the image's diagonal per second; needs
     # INPUT.FLOW.NORM diagonal, other units have no absolute meaning. 0 = no floor.
-    cfg.MODEL.SKA.SPEED_FLOOR = 0.01
+    cfg.MODEL.SKA.SPEED_FLOOR = 0.005
     # TemporalSKA: scale the map by a learnt confidence that something is heard and moves.
     cfg.MODEL.SKA.CONFIDENCE = True
     # Norms of SKA's flow encoder: BN as published, or GN, which does not depend on the batch.

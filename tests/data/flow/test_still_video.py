@@ -47,7 +47,7 @@ def test_the_map_is_dark_where_nothing_moves(tmp_path, moves):
     stored = compute_clip(record, request, build_flow_method("dis"), read_clip(record, request)[0])
     audio = torch.randn(SECONDS, 1, 100, 64, generator=torch.Generator().manual_seed(0))
     peaks = {}
-    for norm, floor in (("diagonal", 0.01), ("frame", 0.0)):
+    for norm, floor in (("diagonal", 0.005), ("frame", 0.0)):
         cfg = load_cfg("configs/synth/quickstart.yaml", ["MODEL.SKA.NAME", "TemporalSKA", "INPUT.FLOW.NORM", norm])
         cfg.MODEL.SKA.SPEED_FLOOR = floor
         options = ClipMapper.from_config(cfg, is_train=False)["flow"]
@@ -60,6 +60,6 @@ def test_the_map_is_dark_where_nothing_moves(tmp_path, moves):
     if moves:
         assert peaks["diagonal"] > 0.5
     else:
-        assert peaks["diagonal"] < 0.05
+        assert peaks["diagonal"] < 0.1
         # What the floor is for: a frame's own maximum turns the same noise into a map of full range.
         assert peaks["frame"] > 0.5
