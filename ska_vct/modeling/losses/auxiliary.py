@@ -1,4 +1,4 @@
-"""Losses beside the set criterion that a configuration adds by name (docs/extending.md, Loss)."""
+"""Losses in addition to the set criterion, which a config adds by name (docs/extending.md, Loss)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from .targets import Targets
 LOSS_REGISTRY = Registry("LOSS")
 LOSS_REGISTRY.__doc__ = """Modules that map ``LossInputs`` to weighted losses by name; MODEL.LOSSES lists them.
 
-They are built from the configuration, and their parameters train and are saved under ``losses.<name>.``."""
+They are built from the config; their parameters are trained and are stored under ``losses.<name>.``."""
 
-# Losses that a weight of MODEL.SKA switches on.
+# Losses enabled by a non-zero weight in MODEL.SKA.
 _BY_WEIGHT = {"MapLoss": "MAP_LOSS", "ContrastLoss": "CONTRAST"}
 
 
@@ -29,9 +29,9 @@ class LossInputs:
 
     Attributes:
         clips: as the mapper made them, see ``ska_vct.structures.clip``.
-        batch: their annotated frames in one block of N.
+        batch: their annotated frames, stacked to N.
         targets: ground truth of these frames, as masks and as label maps.
-        outputs: what every stage of the model made of them.
+        outputs: results of every stage of the model.
     """
 
     clips: Sequence[Mapping]
@@ -41,7 +41,7 @@ class LossInputs:
 
 
 def build_losses(cfg: CfgNode) -> nn.ModuleDict:
-    """The modules that ``MODEL.LOSSES`` names, and the losses on the motion map that have a weight.
+    """Build the losses listed in ``MODEL.LOSSES`` and the losses on the motion map whose weight is not zero.
 
     Raises:
         InputError: a name is listed twice.
@@ -54,14 +54,14 @@ def build_losses(cfg: CfgNode) -> nn.ModuleDict:
 
 
 def add_losses(losses: dict[str, Tensor], modules: nn.ModuleDict, inputs: LossInputs) -> None:
-    """Add to ``losses`` what ``modules`` return.
+    """Add the results of ``modules`` to ``losses``.
 
     Raises:
-        InputError: a module's loss has a name that is taken.
+        InputError: a module returns a loss whose name is already in use.
     """
     for name, module in modules.items():
         found = module(inputs)
         taken = sorted(found.keys() & losses.keys())
         if taken:
-            raise InputError(f"MODEL.LOSSES: '{name}' returns {', '.join(taken)}, a name that is taken.")
+            raise InputError(f"MODEL.LOSSES: '{name}' returns {', '.join(taken)}, a name that is already in use.")
         losses |= found

@@ -1,6 +1,6 @@
-"""The set criterion: one for all subsets (Cheng et al., "Mask2Former", CVPR 2022, section 3.3).
+"""The set criterion, shared by all subsets (Cheng et al., "Mask2Former", CVPR 2022, section 3.3).
 
-Shape legend: P predictions, N frames, Q queries, M most targets of a frame, T matched pairs, X points.
+Shape legend: P predictions, N frames, Q queries, M maximum number of targets per frame, T matched pairs, X points.
 """
 
 import torch
@@ -30,7 +30,7 @@ def num_masks_over_ranks(count: int, device: torch.device) -> Tensor:
 
 
 class SetCriterion(nn.Module):
-    """Class, mask and dice loss of every prediction after one Hungarian matching each."""
+    """Class, mask and dice losses of every prediction, each with its own Hungarian matching."""
 
     @configurable
     def __init__(
@@ -50,9 +50,9 @@ class SetCriterion(nn.Module):
             weights: of ``loss_ce``, ``loss_mask`` and ``loss_dice``, in the matching and in the sum.
             no_object_weight: weight of the class "no object" in the cross-entropy.
             num_points: X, points per mask; 0 for every cell of the mask grid.
-            oversample_ratio: candidates per uncertain point.
-            importance_ratio: share of the points that are the most uncertain ones.
-            deep_supervision: whether predictions before the last carry a loss.
+            oversample_ratio: candidates as a multiple of ``num_points``, from which the most uncertain are taken.
+            importance_ratio: fraction of the points chosen for their uncertainty; the rest is random.
+            deep_supervision: whether intermediate predictions also contribute losses.
         """
         super().__init__()
         self.num_classes = num_classes
@@ -89,8 +89,8 @@ class SetCriterion(nn.Module):
         """Unweighted losses.
 
         Returns:
-            ``loss_ce``, ``loss_mask``, ``loss_dice`` of the last prediction and, with a trailing ``_i``, of
-            prediction i before it.
+            ``loss_ce``, ``loss_mask``, ``loss_dice`` of the last prediction and, with the suffix ``_i``, of the
+            intermediate prediction i.
         """
         if not self.deep_supervision:
             predictions = predictions.last()
@@ -121,14 +121,14 @@ class SetCriterion(nn.Module):
         Args:
             predictions: of the decoder.
             targets: the ground truth.
-            grid: (N, M, h*w) coverage of each cell where all cells are used, else None.
+            grid: (N, M, h*w) target coverage of each cell if all cells are used, else None.
         """
         if grid is None:
             shape = (len(targets.counts), self.num_points, 2)
             draws = [self.uniform("match", shape, logits) for logits in predictions.logits]
             truth = sample_points(targets.masks.float(), torch.cat(draws, 1)).split(self.num_points, dim=-1)
         costs = []
-        # One after another: the masks of all queries of all predictions would take gigabytes.
+        # One prediction at a time: masks of all queries of all predictions would take gigabytes.
         for index, logits in enumerate(predictions.logits):
             masks = predictions.masks(index).float()
             if grid is None:
@@ -139,7 +139,7 @@ class SetCriterion(nn.Module):
         return assign(torch.stack(costs), targets.counts)
 
     def uniform(self, purpose: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """Coordinates in 0..1; ``purpose`` is ``match``, ``oversample`` or ``random``. Override to fix them."""
+        """Random coordinates in 0..1; override to fix them. ``purpose``: ``match``, ``oversample``, ``random``."""
         return torch.rand(shape, device=like.device)
 
     def _target_classes(self, logits: Tensor, pairs: Assignment, targets: Targets) -> Tensor:
@@ -166,7 +166,7 @@ class SetCriterion(nn.Module):
         }
 
     def _loss_points(self, matched: Tensor) -> Tensor:
-        """Places of the mask losses for (T, h, w) logits: (T, X, 2)."""
+        """Sampling points of the mask losses for (T, h, w) logits: (T, X, 2)."""
         uncertain = int(self.importance_ratio * self.num_points)
         candidates = self.uniform(
             "oversample", (len(matched), int(self.num_points * self.oversample_ratio), 2), matched

@@ -1,4 +1,4 @@
-"""Losses on the motion map and on the match behind it (ours; docs/method.md, How the map reaches the masks).
+"""Losses on the motion map and the match behind it (ours; docs/method.md, How the map reaches the masks).
 
 Shape legend: N frames, g x g motion map, H x W label maps.
 """
@@ -15,24 +15,25 @@ from ska_vct.structures import IGNORE_LABEL
 from ..motion.ska import MotionPrompt
 from .auxiliary import LOSS_REGISTRY, LossInputs
 
-# Keeps the cross-entropy of a stretched map, which holds exact zeros and ones, finite.
+# Keeps the cross-entropy finite: a stretched map contains exact zeros and ones.
 _EDGE = 1e-3
-# A frame is learnt from if at least this share of its foreground moves.
+# A frame contributes if at least this fraction of its foreground moves.
 _MOVING = 0.5
-# Cosines are sharpened by this before they compete.
+# Inverse temperature of the cosines in the contrastive softmax.
 _CONTRAST_SCALE = 6.0
 
 
 def foreground(labels: Tensor, ignore_label: int, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Shares of foreground in label maps.
+    """Foreground fraction of each grid cell.
 
     Args:
         labels: int64 (N, H, W), 0 is background.
-        ignore_label: pixels that are neither.
+        ignore_label: label of pixels without ground truth.
         grid: (g, g).
 
     Returns:
-        share float32 (N, 1, g, g) of a cell's labelled pixels, and known bool (N, 1, g, g), cells that have any.
+        float32 (N, 1, g, g), foreground fraction of a cell's labelled pixels; bool (N, 1, g, g), cells with any
+        labelled pixels.
     """
     known = (labels != ignore_label)[:, None].float()
     inside = ((labels > 0) & (labels != ignore_label))[:, None].float()
@@ -41,10 +42,10 @@ def foreground(labels: Tensor, ignore_label: int, grid: tuple[int, int]) -> tupl
 
 
 def map_loss(prompt: MotionPrompt, labels: Tensor, ignore_label: int) -> Tensor:
-    """Binary cross-entropy of the map against the mask, at the map's grid.
+    """Binary cross-entropy of the map against the mask, on the map's grid.
 
-    Frames whose foreground stands still say nothing about motion and are left out; frames without foreground ask
-    for a dark map.
+    Frames with a static foreground carry no information about motion and are excluded; for frames without
+    foreground the target is a map of zeros.
 
     Args:
         prompt: of the N frames.
@@ -52,7 +53,7 @@ def map_loss(prompt: MotionPrompt, labels: Tensor, ignore_label: int) -> Tensor:
         ignore_label: pixels without ground truth.
 
     Returns:
-        scalar; 0 where no frame remains.
+        scalar; 0 if no frame remains.
     """
     target, known = foreground(labels, ignore_label, prompt.motion_map.shape[-2:])
     area = target.sum((1, 2, 3))
@@ -70,17 +71,18 @@ def _moving(prompt: MotionPrompt) -> Tensor:
 def contrast_loss(
     prompt: MotionPrompt, labels: Tensor, lengths: Sequence[int], negative: Tensor, ignore_label: int
 ) -> Tensor:
-    """The foreground's motion goes better with its own audio than with that of other clips of the batch.
+    """Contrastive loss: the foreground's motion should match its own audio better than that of other clips.
 
     Args:
         prompt: of the N frames, with ``region_match``.
         labels: int64 (N, H, W).
-        lengths: frames of each clip, in order; frames of one clip do not compete.
-        negative: bool (N,), frames whose audio was replaced; their audio may compete but they have no own.
+        lengths: frames of each clip, in order; frames of the same clip are not contrasted.
+        negative: bool (N,), frames whose audio was replaced; they are excluded as anchors, their audio serves as a
+            negative.
         ignore_label: pixels without ground truth.
 
     Returns:
-        scalar; 0 where no frame has a moving foreground, or there is one clip.
+        scalar; 0 if no frame has a moving foreground or there is only one clip.
     """
     target, _ = foreground(labels, ignore_label, prompt.motion_map.shape[-2:])
     region = (target * _moving(prompt)).flatten(1)
@@ -110,7 +112,7 @@ class MapLoss(nn.Module):
         return {"weight": cfg.MODEL.SKA.MAP_LOSS}
 
     def forward(self, inputs: LossInputs) -> dict[str, Tensor]:
-        """The loss; none where the model has no motion map."""
+        """The loss; empty if the model has no motion map."""
         prompt = inputs.outputs.prompt
         if prompt is None:
             return {}
@@ -131,7 +133,7 @@ class ContrastLoss(nn.Module):
         return {"weight": cfg.MODEL.SKA.CONTRAST}
 
     def forward(self, inputs: LossInputs) -> dict[str, Tensor]:
-        """The loss; none where the motion module does not compare motion and audio over time."""
+        """The loss; empty if the motion module does not compare motion and audio over time."""
         prompt, batch = inputs.outputs.prompt, inputs.batch
         if prompt is None or prompt.region_match is None:
             return {}

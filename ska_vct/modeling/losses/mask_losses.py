@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 def sample_points(maps: Tensor, coords: Tensor) -> Tensor:
-    """Bilinear values of (N, C, h, w) at ``coords`` (N, X, 2), x and y in 0..1: (N, C, X)."""
+    """Sample (N, C, h, w) bilinearly at ``coords`` (N, X, 2), x and y in 0..1: (N, C, X)."""
     grid = (2 * coords - 1)[:, None]
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[:, :, 0]
 
 
 def sample_all_queries(masks: Tensor, coords: Tensor) -> Tensor:
-    """What ``sample_points`` gives for masks of many queries that share their points, several times faster.
+    """Equivalent of ``sample_points`` for many queries that share points, several times faster.
 
-    In (N, Q, h, w) stored channels last a cell's values of all queries lie side by side, so that each point is a
-    weighted sum of four rows.
+    In channels-last (N, Q, h, w) masks, the values of all queries at one cell are adjacent in memory, so each
+    point is a weighted sum of four rows.
     """
     n, num_queries, h, w = masks.shape
     cells, weights = _corners(coords, h, w)
@@ -39,12 +39,12 @@ def _corners(coords: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
 
 
 def _neighbours(coords: Tensor, size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    # The arithmetic of grid_sample, so that both round alike.
+    # Same arithmetic as grid_sample, for identical rounding.
     position = ((2 * coords - 1 + 1) * size - 1) / 2
     first = position.floor()
     share = position - first
     cells = first.clamp(min=0).long(), (first + 1).clamp(max=size - 1).long()
-    # Coordinates in 0..1 reach half a cell beyond the grid, where values are 0.
+    # Coordinates in 0..1 extend half a cell beyond the outer cell centres, where values are 0.
     return cells, ((1 - share) * (first >= 0), share * (first < size - 1))
 
 
@@ -70,12 +70,12 @@ def pairwise_dice_cost(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _overlap(values: Tensor, targets: Tensor) -> Tensor:
-    # The few targets on the left: the other order is five times slower for values stored location by location.
+    # Targets on the left: the other order is five times slower for values stored by location.
     return (targets @ values.transpose(-1, -2)).transpose(-1, -2)
 
 
 def pairwise_class_cost(logits: Tensor, classes: Tensor) -> Tensor:
-    """Minus the probability of each target's class.
+    """Negative probability of each target's class.
 
     Args:
         logits: (..., Q, K + 1).
@@ -89,12 +89,12 @@ def pairwise_class_cost(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean binary cross-entropy of pairs: (T, X), (T, X) -> (T,)."""
+    """Mean binary cross-entropy of matched pairs: (T, X), (T, X) -> (T,)."""
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
 
 
 def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Dice distance of pairs: (T, X), (T, X) -> (T,)."""
+    """Dice distance of matched pairs: (T, X), (T, X) -> (T,)."""
     probability = logits.sigmoid()
     return 1 - (2 * (probability * targets).sum(-1) + 1) / (probability.sum(-1) + targets.sum(-1) + 1)
 

@@ -1,6 +1,6 @@
 """Hungarian matching of queries to the masks of a frame (Cheng et al., "Mask2Former", CVPR 2022, section 3.3).
 
-Shape legend: P predictions, N frames, Q queries, M most targets of a frame, X points.
+Shape legend: P predictions, N frames, Q queries, M maximum number of targets per frame, X points.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class Assignment:
 
     Attributes:
         prediction, frame, query, target: int64 (T,) each.
-        slot: int64 (T,), each pair's index among those of its frame.
-        num_slots: most pairs of one frame, at least 1.
+        slot: int64 (T,), index of each pair among all pairs of its frame.
+        num_slots: maximum number of pairs per frame, at least 1.
     """
 
     prediction: Tensor
@@ -33,14 +33,14 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True)
 class MatchingCost:
-    """Weights of the three parts of the cost."""
+    """Weighted sum of class, mask and dice costs."""
 
     class_weight: float = 2.0
     mask_weight: float = 5.0
     dice_weight: float = 5.0
 
     def __call__(self, logits: Tensor, mask_logits: Tensor, classes: Tensor, masks: Tensor) -> Tensor:
-        """Cost of every query for every target.
+        """Cost of assigning each query to each target.
 
         Args:
             logits: (..., Q, K + 1).
@@ -52,7 +52,7 @@ class MatchingCost:
             float32 (..., Q, M).
         """
         mask_logits, masks = mask_logits.float(), masks.float()
-        # In float32 under autocast too: these are sums over thousands of points.
+        # Always float32, even under autocast: these are sums over thousands of points.
         with torch.autocast(device_type=logits.device.type, enabled=False):
             return (
                 self.class_weight * pairwise_class_cost(logits.float(), classes)
@@ -63,20 +63,20 @@ class MatchingCost:
 
 @torch.no_grad()
 def assign(cost: Tensor, counts: list[int]) -> Assignment:
-    """Cheapest one-to-one assignment of every prediction and frame, after a single transfer to the host.
+    """Optimal one-to-one assignment for every prediction and frame, with a single transfer to the host.
 
     Args:
         cost: (P, N, Q, M).
-        counts: real targets of each frame; columns beyond are padding.
+        counts: number of targets in each frame; further columns are padding.
 
     Raises:
-        FloatingPointError: where a cost is not finite.
+        FloatingPointError: a cost is not finite.
     """
     host = cost.float().cpu().numpy()
     if not np.isfinite(host).all():
         raise FloatingPointError(
             "The matching cost is not finite: the predictions have become NaN or infinite. "
-            "Lower SOLVER.BASE_LR or switch SOLVER.AMP.ENABLED off."
+            "Lower SOLVER.BASE_LR or disable SOLVER.AMP.ENABLED."
         )
     parts = []
     filled = [0] * len(counts)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class PrototypeAlignment(nn.Module):
-    """Compares the audio of a frame with the learnt prototypes in a common space."""
+    """Compares the audio of a frame with the learnt prototypes in a shared embedding space."""
 
     def __init__(self, *, dim: int):
         """
@@ -37,8 +37,8 @@ class PrototypeAlignment(nn.Module):
 
         Args:
             audio: unit vectors (N, C).
-            prototypes: unit vectors (T, C), or (N, T, C) where frames have their own.
-            target: float (N, T); 1 where the class is heard. Rows with negative numbers are left out.
+            prototypes: unit vectors (T, C), or (N, T, C) if each frame has its own.
+            target: float (N, T); 1 for audible classes. Rows with negative values are excluded.
 
         Returns:
             scalar.

@@ -1,6 +1,7 @@
-"""Ground truth in the form the matcher and the losses read: one mask per class and frame, in a block.
+"""Ground truth as read by the matcher and the losses: one mask per class and frame, padded to a tensor.
 
-Shape legend: N frames, M most classes in one frame, H x W pixels, P predictions, T matched pairs, X points.
+Shape legend: N frames, M maximum number of classes per frame, H x W pixels, P predictions, T matched pairs, X
+points.
 """
 
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ class Targets:
     """Ground-truth masks.
 
     Attributes:
-        classes: int64 (N, M); 0 where there is none.
+        classes: int64 (N, M); 0 for padding.
         masks: bool (N, M, H, W).
-        counts: how many of the M are real, frame by frame; a list, since the matcher runs on the host.
-        labels: uint8 (N, H, W), the label maps the masks were made of, where they are; None where made otherwise.
+        counts: number of masks of each frame without padding; a list, since the matcher runs on the host.
+        labels: uint8 (N, H, W), label maps from which the masks were made, on the same device; None if made
+            otherwise.
     """
 
     classes: Tensor
@@ -31,22 +33,22 @@ class Targets:
 
     @classmethod
     def from_label_maps(cls, labels: Tensor, *, ignore_label: int, device: torch.device) -> "Targets":
-        """One mask per class present in a frame; the ignore label is none.
+        """One mask per class present in a frame; the ignore label is not a class.
 
         Args:
-            labels: int64 (N, H, W) with values 0..255, on the host so that counting needs no transfer.
-            ignore_label: value of pixels of no class.
-            device: where the masks are wanted.
+            labels: int64 (N, H, W) with values 0..255, on the host, so that counting needs no transfer.
+            ignore_label: label of pixels without ground truth.
+            device: device of the masks.
         """
         present = torch.zeros(len(labels), 256, dtype=torch.bool)
         present.scatter_(1, labels.flatten(1), True)
         present[:, ignore_label] = False
         counts = present.sum(1)
         most = max(int(counts.max()), 1)
-        # A stable sort puts the classes that are present first, in ascending order.
+        # A stable sort moves the present classes to the front, in ascending order.
         classes = present.logical_not().sort(dim=1, stable=True).indices[:, :most]
         real = torch.arange(most) < counts[:, None]
-        # The only transfer of label maps, an eighth of their size on the host.
+        # The only transfer of label maps, as uint8: an eighth of their size on the host.
         on_device = labels.to(torch.uint8).to(device, non_blocking=True)
         wanted = torch.where(real, classes, -1).to(device, non_blocking=True)
         return cls(
@@ -57,12 +59,12 @@ class Targets:
         )
 
     def on_grid(self, size: tuple[int, int]) -> Tensor:
-        """Share of each cell that a mask covers: float32 (N, M, h, w)."""
+        """Fraction of each cell covered by a mask: float32 (N, M, h, w)."""
         return F.adaptive_avg_pool2d(self.masks.float(), size)
 
     @torch.no_grad()
     def at_points(self, pairs: Assignment, coords: Tensor, num_predictions: int) -> Tensor:
-        """Each matched target at its own points.
+        """Sample each matched target at its own points.
 
         Args:
             pairs: T matched pairs.
@@ -72,8 +74,8 @@ class Targets:
         Returns:
             float32 (T, X).
         """
-        # Every prediction finds a target once at most: its P sets of points are read off one copy of its mask.
-        first, frame, index = (part.to(coords.device, non_blocking=True) for part in places_in_frames(self.counts))
+        # A prediction matches a target at most once, so P sets of points are sampled from one copy of its mask.
+        first, frame, index = (part.to(coords.device, non_blocking=True) for part in index_targets(self.counts))
         row = first[pairs.frame] + pairs.target
         points = coords.new_zeros(len(frame), num_predictions, *coords.shape[1:])
         points[row, pairs.prediction] = coords
@@ -81,14 +83,15 @@ class Targets:
         return values.view(points.shape[:3])[row, pairs.prediction]
 
 
-def places_in_frames(counts: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Index of each target when those of all frames are put in a row, computed on the host.
+def index_targets(counts: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Index of each target when those of all frames are concatenated, computed on the host.
 
     Args:
         counts: targets of each frame.
 
     Returns:
-        int64: for each frame the row index of its first target; for each row index its frame, and its index there.
+        int64: for each frame the index of its first target; for each target its frame, and its index in that
+            frame.
     """
     number = torch.tensor(counts)
     frame = torch.arange(len(number)).repeat_interleave(number)

@@ -1,1 +1,1 @@
-"""Motion modules: from audio features and flow to a sound-activated motion map."""
+"""Motion modules: compute a sound-activated motion map from audio features and flow."""

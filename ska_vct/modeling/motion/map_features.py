@@ -1,9 +1,10 @@
-"""The motion map as a feature of what masks are made of (ours; docs/method.md, How the map reaches the masks).
+"""Feeds the motion map into the features that form masks (ours; docs/method.md, How the map reaches the masks).
 
-As published the map only reweights the features from which queries are made; masks are products with features that
-never saw it, so two objects that look alike are both covered although the map tells them apart.
+In the published model the map only reweights the features from which queries are generated. Masks are products of
+queries with features that do not contain the map, so two objects that look alike are both segmented even if the
+map distinguishes them.
 
-Shape legend: N frames, C width, g x g motion map, h x w mask-feature grid, K scales that the decoder reads.
+Shape legend: N frames, C width, g x g motion map, h x w mask-feature grid, K scales read by the decoder.
 """
 
 import torch
@@ -16,7 +17,7 @@ from .ska import MotionPrompt
 
 
 class MapFeatures(nn.Module):
-    """Adds a learnt vector times the map to the mask features and to the keys of the decoder's visual memories."""
+    """Adds the map times a learnt vector to the mask features and to the keys of the decoder's visual memories."""
 
     @configurable
     def __init__(self, *, dim: int, mask_dim: int, num_scales: int):
@@ -24,10 +25,10 @@ class MapFeatures(nn.Module):
         Args:
             dim: width C of the memories.
             mask_dim: width of the mask features.
-            num_scales: K, how many of the three scales some decoder layer reads, coarse to fine.
+            num_scales: K, number of the three scales, coarse to fine, that at least one decoder layer reads.
         """
         super().__init__()
-        # From zero: a model starts as it would be without.
+        # Initialised to zero, so that training starts from the unmodified model.
         self.mask_vector = nn.Parameter(torch.zeros(mask_dim))
         self.key_vectors = nn.Parameter(torch.zeros(num_scales, dim)) if num_scales else None
 
@@ -44,7 +45,7 @@ class MapFeatures(nn.Module):
     def forward(
         self, prompt: MotionPrompt, mask_features: Tensor, scales: list[Tensor]
     ) -> tuple[Tensor, list[Tensor | None]]:
-        """Mark what the map lights up.
+        """Add the map to mask features and keys.
 
         Args:
             prompt: of the N frames.
@@ -52,7 +53,7 @@ class MapFeatures(nn.Module):
             scales: three of (N, C, ., .).
 
         Returns:
-            mask features of the same shape, and for each scale what is added to its keys, (N, C, ., .) or None.
+            mask features of the same shape, and for each scale the term added to its keys, (N, C, ., .), or None.
         """
         marked = mask_features + self._spread(prompt, self.mask_vector, mask_features)
         vectors = [] if self.key_vectors is None else list(self.key_vectors)
@@ -67,6 +68,6 @@ class MapFeatures(nn.Module):
 
 
 def build_map_features(cfg) -> MapFeatures | None:
-    """The module where ``MODEL.SKA.MAP_AS_FEATURE`` asks for it and a map is made, else None."""
+    """The module if ``MODEL.SKA.MAP_AS_FEATURE`` is set and the model computes a map, else None."""
     on = cfg.MODEL.SKA.MAP_AS_FEATURE and cfg.MODEL.SKA.ENABLED and cfg.MODEL.MPQG.MOTION
     return MapFeatures(cfg) if on else None

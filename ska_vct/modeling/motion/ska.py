@@ -1,4 +1,4 @@
-"""Spectral-Kinematic Alignment: audio queries the flow field, so that only motion that goes with it lights up.
+"""Spectral-Kinematic Alignment: audio queries the flow field, so that only motion matching it is activated.
 
 Paper: "Listening to the Motion: Probing Physical Consistency for Audio-Visual Segmentation", SKA; docs/method.md.
 
@@ -22,18 +22,19 @@ from ..layers import at_least_float32, small_batch_norm
 SKA_REGISTRY = Registry("SKA")
 SKA_REGISTRY.__doc__ = """Modules that map (audio grid, log-mel, flow) to a MotionPrompt; chosen by MODEL.SKA.NAME.
 
-Each says in ``retrieves`` whether it fills ``MotionPrompt.retrieved``: what reads it is built only then;
-in ``reads_audio_grid`` whether it needs the audio encoder; and, where it does not read VGGish's patches, in
-``reads_audio_second`` that its second argument is the log-mel of exactly the frame's second instead."""
+Class attributes declare what a module reads and returns. ``retrieves``: it fills ``MotionPrompt.retrieved``; the
+layers that consume it are built only then. ``reads_audio_grid``: it needs the audio encoder.
+``reads_audio_second`` (optional): its second argument is the log-mel of exactly the frame's second instead of
+VGGish's patch."""
 
 _FLOW_CHANNELS = {"magnitude": 1, "uvm": 3}
-# A field whose values differ by less than this share of the largest is still, or moves as a whole.
+# A field whose values differ by less than this fraction of the largest is static or moves uniformly.
 _STILL_SHARE = 1e-4
-# Keeps the logarithm of places where nothing moves finite; share of the frame's largest motion.
+# Keeps the logarithm finite at static locations; fraction of the frame's largest motion.
 _ENERGY_FLOOR = 0.03
-# Attention that differs by less than this share of the uniform value is rounding noise.
+# Attention that varies by less than this fraction of the uniform value is rounding noise.
 _NOISE_SHARE = 1e-4
-# Without an absolute speed floor a location moves that has this share of the largest speed of its frame.
+# Without an absolute speed floor, a location at this fraction of its frame's largest speed counts as half moving.
 _MOVING_SHARE = 0.1
 
 
@@ -42,15 +43,15 @@ _ENERGY_PRIORS = ("auto", "on", "off")
 
 @dataclass(frozen=True)
 class MotionPrompt:
-    """What SKA found.
+    """Result of a motion module.
 
     Attributes:
-        motion_map: (N, 1, g, g) in [0, 1]; exactly zero for frames whose flow is the same everywhere.
-        retrieved: (N, C) values the audio attended to; zero for the same frames, and always where the module does
-            not retrieve.
-        moving: (N, 1, g, g) in [0, 1], how surely a location moves at all, whatever is heard; None: not known.
-        region_match: given regions (N, g*g), rows that sum to 1, the match (N, N) in [-1, 1] of region n's motion
-            with the audio of frame m; None where the module does not compare motion and audio over time.
+        motion_map: (N, 1, g, g) in [0, 1]; exactly zero for frames with uniform flow.
+        retrieved: (N, C) values to which the audio attended; zero for the same frames, and always zero if the
+            module does not retrieve.
+        moving: (N, 1, g, g) in [0, 1], confidence that a location moves, regardless of the audio; None if unknown.
+        region_match: maps regions (N, g*g), whose rows sum to 1, to the match (N, N) in [-1, 1] of region n's
+            motion with the audio of frame m; None if the module does not compare motion and audio over time.
     """
 
     motion_map: Tensor
@@ -60,14 +61,14 @@ class MotionPrompt:
 
 
 def energy_start(cfg: CfgNode, *, default: bool) -> float | None:
-    """Start of the learnt weight of the motion's energy, or None where the configuration has no such prior.
+    """Initial value of the learnt weight of the energy prior, or None if the prior is off.
 
     Args:
         cfg: the configuration.
-        default: whether ``MODEL.SKA.ENERGY_PRIOR: auto`` means on.
+        default: whether ``MODEL.SKA.ENERGY_PRIOR: auto`` enables the prior.
 
     Raises:
-        ValueError: for a prior that is neither auto nor on nor off.
+        InputError: ``MODEL.SKA.ENERGY_PRIOR`` is not auto, on or off.
     """
     prior = cfg.MODEL.SKA.ENERGY_PRIOR
     if prior not in _ENERGY_PRIORS:
@@ -76,17 +77,17 @@ def energy_start(cfg: CfgNode, *, default: bool) -> float | None:
 
 
 def energy_parameter(start: float | None) -> nn.Parameter | None:
-    """The learnt weight of the energy; None, which registers no parameter, without the prior."""
+    """The learnt weight of the energy prior; None, which registers no parameter, if the prior is off."""
     return None if start is None else nn.Parameter(torch.tensor(float(start)))
 
 
 def add_energy(logits: Tensor, magnitude: Tensor, weight: Tensor | None) -> Tensor:
-    """The prior that ties "attended" to "moving": how much a place moves at all.
+    """Add the energy prior: a location's log speed, which biases attention towards moving locations.
 
     Args:
         logits: (N, heads, L), at least float32.
         magnitude: (N, L), mean over the second.
-        weight: scalar, or None for no prior.
+        weight: scalar; None disables the prior.
 
     Returns:
         (N, heads, L).
@@ -100,7 +101,7 @@ def channel_count(channels: str) -> int:
     """Channels of ``flow_channels``.
 
     Raises:
-        ValueError: for a choice there is not.
+        InputError: ``channels`` is unknown.
     """
     if channels not in _FLOW_CHANNELS:
         raise InputError(f"MODEL.SKA.CHANNELS must be one of {', '.join(_FLOW_CHANNELS)}, got '{channels}'.")
@@ -108,7 +109,7 @@ def channel_count(channels: str) -> int:
 
 
 def flow_channels(flow: Tensor, channels: str) -> Tensor:
-    """What an SKA module reads of the flow; the magnitude is the last channel.
+    """Flow channels that an SKA module reads; the magnitude comes last.
 
     Args:
         flow: (N, S, 2, h, w), u and v.
@@ -122,24 +123,24 @@ def flow_channels(flow: Tensor, channels: str) -> Tensor:
 
 
 def reduce_flow(flow: Tensor, channels: str) -> Tensor:
-    """Flow series (N, S, 2, h, w) -> image of a frame's motion (N, 1 or 3, h, w): the mean over its second."""
+    """Flow series (N, S, 2, h, w) -> motion image of a frame (N, 1 or 3, h, w), the mean over its second."""
     return flow_channels(flow, channels).mean(1)
 
 
-def resize_map(picture: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_map(motion_image: Tensor, size: tuple[int, int]) -> Tensor:
     """(N, c, h, w) -> (N, c, *size), bilinear."""
-    return F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
+    return F.interpolate(motion_image, size=size, mode="bilinear", align_corners=False)
 
 
-def is_still(picture: Tensor) -> Tensor:
-    """Which frames have the same flow everywhere: (N, c, h, w) -> bool (N,)."""
-    flat = picture.flatten(2)
+def is_still(motion_image: Tensor) -> Tensor:
+    """Which frames have uniform flow: (N, c, h, w) -> bool (N,)."""
+    flat = motion_image.flatten(2)
     spread = flat.amax(-1) - flat.amin(-1)
     return (spread <= _STILL_SHARE * flat.abs().amax(-1)).all(-1)
 
 
 def min_max(attention: Tensor) -> Tensor:
-    """Stretch each row of (N, L) to [0, 1]; rows that are flat up to rounding become zero."""
+    """Stretch each row of (N, L) to [0, 1]; rows that are constant up to rounding become zero."""
     low, high = attention.amin(-1, keepdim=True), attention.amax(-1, keepdim=True)
     spread = high - low
     noise = _NOISE_SHARE * attention.mean(-1, keepdim=True)
@@ -147,7 +148,7 @@ def min_max(attention: Tensor) -> Tensor:
 
 
 def soft_gate(x: Tensor, floor: float | Tensor) -> Tensor:
-    """Rises from 0 at 0 over 1/2 at ``floor`` to 1: x^2 / (x^2 + floor^2)."""
+    """Soft threshold x^2 / (x^2 + floor^2): 0 at x = 0, 1/2 at ``floor``, approaching 1."""
     square = x.square()
     return square / (square + floor**2).clamp(min=torch.finfo(x.dtype).tiny)
 
@@ -155,26 +156,26 @@ def soft_gate(x: Tensor, floor: float | Tensor) -> Tensor:
 def make_prompt(
     attention: Tensor,
     retrieved: Tensor,
-    picture: Tensor,
+    motion_image: Tensor,
     *,
     speed_floor: float = 0.0,
     confidence: Tensor | None = None,
     region_match: Callable[[Tensor], Tensor] | None = None,
 ) -> MotionPrompt:
-    """The prompt of every form of SKA: attention averaged over heads and stretched, dark where nothing moves.
+    """Build the prompt of any form of SKA: attention averaged over heads, stretched, and zero at static locations.
 
     Args:
         attention: (N, heads, L) over the g*g locations.
         retrieved: (N, C).
-        picture: (N, c, g, g), the flow that was attended to; its last channel is the magnitude.
-        speed_floor: speed at which a location counts half, in the units of the flow; 0: only frames whose flow is
-            the same everywhere count as still, and ``moving`` is relative to the frame's fastest location.
-        confidence: (N,) in [0, 1], whether the map says anything at all; None: it does.
+        motion_image: (N, c, g, g), the flow that was attended to, with the magnitude as its last channel.
+        speed_floor: speed at which a location gets weight 1/2, in the units of the flow; 0: only frames with
+            uniform flow count as static, and ``moving`` is relative to the frame's fastest location.
+        confidence: (N,) in [0, 1], factor that scales the map; None: 1.
         region_match: see :class:`MotionPrompt`.
     """
-    still = is_still(picture)[:, None]
+    still = is_still(motion_image)[:, None]
     motion_map = min_max(attention.mean(1))
-    speed = picture[:, -1].flatten(1)
+    speed = motion_image[:, -1].flatten(1)
     if speed_floor > 0:
         moving = soft_gate(speed, speed_floor)
         motion_map = motion_map * moving
@@ -183,7 +184,7 @@ def make_prompt(
     if confidence is not None:
         motion_map, retrieved = (x * confidence[:, None] for x in (motion_map, retrieved))
     motion_map, moving = (
-        torch.where(still, 0.0, x).unflatten(-1, picture.shape[-2:])[:, None] for x in (motion_map, moving)
+        torch.where(still, 0.0, x).unflatten(-1, motion_image.shape[-2:])[:, None] for x in (motion_map, moving)
     )
     return MotionPrompt(
         motion_map=motion_map,
@@ -195,7 +196,7 @@ def make_prompt(
 
 @SKA_REGISTRY.register()
 class SKA(nn.Module):
-    """The published form: one pooled audio vector queries one motion image per frame."""
+    """The published form: a pooled audio vector queries one motion image per frame."""
 
     retrieves = True
     reads_audio_grid = True
@@ -216,19 +217,21 @@ class SKA(nn.Module):
         Args:
             dim: width C.
             flow_dim: hidden channels of the flow encoder.
-            grid: rows and columns the flow is resized to.
+            grid: rows and columns to which the flow is resized.
             channels: ``magnitude`` or ``uvm``.
             num_heads: attention heads.
-            energy_init: start of the learnt weight of the log energy; None for no such prior, as published.
-            norm: of the flow encoder: ``BN`` as published, or ``GN``, which does not depend on the batch.
+            energy_init: initial value of the learnt weight of the log energy; None for no energy prior, as
+                published.
+            norm: normalization in the flow encoder: ``BN`` as published, or ``GN``, which is independent of the
+                batch.
 
         Raises:
-            ValueError: for other ``channels`` or ``norm``, or a width that the heads do not divide.
+            InputError: ``channels`` or ``norm`` is unknown, or ``num_heads`` does not divide ``dim``.
         """
         super().__init__()
         width = channel_count(channels)
         if dim % num_heads:
-            raise InputError(f"MODEL.HIDDEN_DIM {dim} is no multiple of MODEL.SKA.NUM_HEADS {num_heads}.")
+            raise InputError(f"MODEL.HIDDEN_DIM {dim} is not a multiple of MODEL.SKA.NUM_HEADS {num_heads}.")
         self.grid = tuple(grid)
         self.channels = channels
         self.num_heads = num_heads
@@ -243,7 +246,7 @@ class SKA(nn.Module):
         self.q_proj = nn.Linear(dim, dim, bias=False)
         self.k_proj = nn.Linear(dim, dim, bias=False)
         self.v_proj = nn.Linear(dim, dim, bias=False)
-        # The logarithm, so that the temperature stays positive; it starts at 1.
+        # Stored as a logarithm to keep the temperature positive; initially 1.
         self.log_temperature = nn.Parameter(torch.zeros(()))
         self.register_load_state_dict_pre_hook(_read_temperature)
         self.energy_weight = energy_parameter(energy_init)
@@ -262,15 +265,15 @@ class SKA(nn.Module):
         }
 
     def forward(self, audio_grid: Tensor, log_mel: Tensor, flow: Tensor) -> MotionPrompt:
-        """Find the motion that goes with the sound.
+        """Find the motion that matches the audio.
 
         Args:
             audio_grid: (N, C, a, b).
-            log_mel: (N, 1, 96, 64); not read by the published form.
+            log_mel: (N, 1, 96, 64); ignored by the published form.
             flow: (N, S, 2, h', w'), in the units of ``INPUT.FLOW.NORM``.
         """
-        picture = resize_map(reduce_flow(flow, self.channels), self.grid)
-        tokens = self.flow_encoder(picture).flatten(2).transpose(1, 2)  # N, L, C
+        motion_image = resize_map(reduce_flow(flow, self.channels), self.grid)
+        tokens = self.flow_encoder(motion_image).flatten(2).transpose(1, 2)  # N, L, C
         audio = self.audio_proj(audio_grid.mean((2, 3)))  # N, C
 
         heads = (self.num_heads, -1)
@@ -278,38 +281,38 @@ class SKA(nn.Module):
         k = self.k_proj(tokens).unflatten(-1, heads)
         v = self.v_proj(tokens).unflatten(-1, heads)
         logits = torch.einsum("nhd,nlhd->nhl", q, k) / (q.shape[-1] ** 0.5 * self.log_temperature.exp())
-        # The magnitude is the last channel of either image.
-        logits = add_energy(at_least_float32(logits), picture[:, -1].flatten(1), self.energy_weight)
+        # The magnitude is the last channel with either setting of ``channels``.
+        logits = add_energy(at_least_float32(logits), motion_image[:, -1].flatten(1), self.energy_weight)
         attention = logits.softmax(-1)
         retrieved = torch.einsum("nhl,nlhd->nhd", attention.to(v.dtype), v).flatten(1)
-        return self._prompt(attention, retrieved, picture)
+        return self._prompt(attention, retrieved, motion_image)
 
-    def _prompt(self, attention: Tensor, retrieved: Tensor, picture: Tensor) -> MotionPrompt:
-        return make_prompt(attention, retrieved, picture)
+    def _prompt(self, attention: Tensor, retrieved: Tensor, motion_image: Tensor) -> MotionPrompt:
+        return make_prompt(attention, retrieved, motion_image)
 
 
 @SKA_REGISTRY.register()
 class FlowGatedSKA(SKA):
-    """The affinity times the motion itself (the authors' later notes, KEVA): what stands still cannot light up.
+    """Multiplies the affinity by the motion (the authors' later notes, KEVA), so static regions stay at zero.
 
-    Nothing in the published form ties "attended" to "moving", so its map may come out inverted; this one cannot.
+    The published form does not couple attention to motion, so its map may be inverted; this form rules that out.
     """
 
-    def _prompt(self, attention: Tensor, retrieved: Tensor, picture: Tensor) -> MotionPrompt:
-        speed = picture[:, -1].flatten(1)
+    def _prompt(self, attention: Tensor, retrieved: Tensor, motion_image: Tensor) -> MotionPrompt:
+        speed = motion_image[:, -1].flatten(1)
         affinity = min_max(attention.mean(1)) * min_max(speed)
-        return make_prompt(affinity[:, None], retrieved, picture)
+        return make_prompt(affinity[:, None], retrieved, motion_image)
 
 
 def _read_temperature(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
-    """Checkpoints from before 0.2 hold the temperature itself."""
+    """Convert the temperature of checkpoints from before 0.2, which store it without the logarithm."""
     old = state_dict.pop(f"{prefix}temperature", None)
     if old is not None:
         state_dict[f"{prefix}log_temperature"] = old.abs().clamp(min=1e-4).log()
 
 
 def build_ska(cfg) -> nn.Module | None:
-    """The motion module of the configuration, or None where it is off."""
+    """The motion module named by the config, or None if it is disabled."""
     if not cfg.MODEL.SKA.ENABLED:
         return None
     return find_registered(SKA_REGISTRY, cfg.MODEL.SKA.NAME, key="MODEL.SKA.NAME")(cfg)

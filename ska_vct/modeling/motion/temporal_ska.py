@@ -1,12 +1,12 @@
-"""Temporal SKA: motion in step with the audio lights up (ours; docs/method.md, Temporal SKA).
+"""Temporal SKA: activates motion that is synchronous with the audio (ours; docs/method.md, Temporal SKA).
 
-One pooled audio vector and one flow field have no time left in them. Here the S flow fields of a frame's second
-are matched, location by location, with the audio of exactly the same second as it unfolds. How much moves at all
-is the prior that ties "attended" to "moving"; whether anything is heard and moves is a confidence beside the
-softmax, which only says where.
+A pooled audio vector and a single flow field carry no temporal information. Temporal SKA correlates the S flow
+fields of a frame's second, location by location, with the audio of exactly the same second. An energy prior (log
+speed) biases attention towards moving locations. The softmax only locates; a separate confidence estimates whether
+anything is audible and moving.
 
-Shape legend: N frames, C width, S flow fields of a second, c channels of a field, B steps at which motion and
-audio are compared (S unless chosen), H heads, D width of a head, L = g*g locations, t log-mel hops of the audio.
+Shape legend: N frames, C width, S flow fields of a second, c channels of a field, B time steps at which
+motion and audio are compared (default S), H heads, D width of a head, L = g*g locations, t log-mel hops.
 """
 
 import math
@@ -38,29 +38,29 @@ AUDIO_CHOICES = ("second", "patch")
 _MEL_BANDS = 64
 # Log-mel of digital silence, ln(0.01).
 _SILENCE = math.log(0.01)
-# Mean log-mel above silence at which audio counts half as heard; a room's noise floor lies at tenths.
+# Mean log-mel above silence at which the loudness gate is 1/2; the noise floor of a room is a few tenths.
 _LEVEL_FLOOR = 0.05
-# Motion that changes by less than this over the second goes with no audio; in the units of the flow.
+# Motion that varies by less than this over the second matches no audio; in the units of the flow.
 _STEADY = 1e-3
 
 
 class _Audio(NamedTuple):
-    """What is compared with motion.
+    """Audio features that are compared with motion.
 
     Attributes:
-        embedded: (N, H, D, B), the audio side of the cosine: normalised, centred if chosen, times the weights.
-        weight: (N, B) in [0, 1], how much of a step is known.
-        level: (N,), mean log-mel above silence; None where it does not matter.
+        embedded: (N, H, D, B), audio side of the cosine: normalised, centred if requested, times the weights.
+        weight: (N, B) in [0, 1], fraction of each step for which audio exists.
+        level: (N,), mean log-mel above silence.
     """
 
     embedded: Tensor
     weight: Tensor
-    level: Tensor | None
+    level: Tensor
 
 
 @SKA_REGISTRY.register()
 class TemporalSKA(nn.Module):
-    """Cosine of motion and audio over the second, and the motion's energy, decide where to attend."""
+    """Attends by the cosine similarity of motion and audio over the second, plus the energy prior."""
 
     retrieves = True
     reads_audio_grid = False
@@ -85,22 +85,22 @@ class TemporalSKA(nn.Module):
         """
         Args:
             dim: width C.
-            grid: rows and columns the flow is resized to.
-            num_heads: heads, each with its own idea of what goes together.
+            grid: rows and columns to which the flow is resized.
+            num_heads: attention heads, each with its own embedding of motion and audio.
             series_dim: width D of a head.
             match_scale: weight of the cosine in the logits.
-            energy_init: start of the learnt weight of the log energy; None for no such prior.
-            channels: what is matched, ``magnitude`` or ``uvm``; the energy is the magnitude's either way.
-            centred: whether motion and audio lose their mean over the second before they are compared.
-            steps: B at which they are compared; 0 for as many as there are flow fields.
+            energy_init: initial value of the learnt weight of the log energy; None for no energy prior.
+            channels: flow channels to match, ``magnitude`` or ``uvm``; the energy always uses the magnitude.
+            centred: subtract the means of motion and audio over the second before comparing them.
+            steps: B, time steps at which they are compared; 0 for the number of flow fields.
             audio: ``second``: the 100 log-mel hops of exactly the frame's second; ``patch``: VGGish's patch, which
                 for frame k begins at 0.96 k seconds and runs ahead of the flow by up to 0.4 s in ten seconds.
-            speed_floor: speed at which a location counts half, in the units of the flow; 0 for no floor.
-            confidence: whether the map is scaled by a learnt confidence that something sounds and moves; silence
-                then gives an exactly zero map.
+            speed_floor: speed at which a location gets weight 1/2, in the units of the flow; 0 for no floor.
+            confidence: scale the map by a learnt confidence that something is audible and moving; the map is then
+                exactly zero in silence.
 
         Raises:
-            InputError: another ``channels`` or ``audio``, or a number of steps in which nothing unfolds.
+            InputError: ``channels`` or ``audio`` is unknown, or ``steps`` is 1 or negative.
         """
         super().__init__()
         if steps < 0 or steps == 1:
@@ -116,9 +116,9 @@ class TemporalSKA(nn.Module):
         self.reads_audio_second = audio == "second"
         self.speed_floor = speed_floor
         width = num_heads * series_dim
-        # Without a bias: what is added to a whole series is centred away.
+        # No bias: centring would remove a constant offset anyway.
         self.motion_encoder = nn.Conv1d(channel_count(channels), width, 3, padding=1, bias=False)
-        # Zeros beside the second would be a click: silence is -4.6.
+        # Zero padding would sound like a click at the edges, since silence is -4.6.
         padding = "replicate" if self.reads_audio_second else "zeros"
         self.audio_encoder = nn.Sequential(
             nn.Conv1d(_MEL_BANDS, width, 5, padding=2, padding_mode=padding),
@@ -132,7 +132,7 @@ class TemporalSKA(nn.Module):
     @classmethod
     def from_config(cls, cfg):
         node = cfg.MODEL.SKA
-        # Only this unit has a physical meaning.
+        # Only this unit has a physical meaning, which an absolute floor needs.
         absolute = cfg.INPUT.FLOW.NORM == "diagonal"
         return {
             "dim": cfg.MODEL.HIDDEN_DIM,
@@ -150,11 +150,11 @@ class TemporalSKA(nn.Module):
         }
 
     def forward(self, audio_grid: Tensor, audio: Tensor, flow: Tensor) -> MotionPrompt:
-        """Find the motion in step with the audio.
+        """Find the motion that is synchronous with the audio.
 
         Args:
-            audio_grid: (N, C, a, b); not read: no time is left in it.
-            audio: log-mel, (N, 1, 100, 64) of exactly the frame's second, NaN in hops that no file holds; with
+            audio_grid: (N, C, a, b); ignored, since it carries no temporal information.
+            audio: log-mel, (N, 1, 100, 64) of exactly the frame's second, NaN in hops without audio data; with
                 ``audio="patch"`` (N, 1, 96, 64).
             flow: (N, S, 2, h', w') with S > 1, in the units of ``INPUT.FLOW.NORM``.
 
@@ -166,8 +166,8 @@ class TemporalSKA(nn.Module):
                 "TemporalSKA needs a series of flow fields: set INPUT.FLOW.SERIES to 2 or more, e.g. 10."
             )
         fields = flow_channels(at_least_float32(flow), self.channels)
-        picture = resize_map(fields.flatten(1, 2), self.grid)  # N, S*c, g, g
-        series = picture.flatten(2)  # N, S*c, L
+        motion_image = resize_map(fields.flatten(1, 2), self.grid)  # N, S*c, g, g
+        series = motion_image.flatten(2)  # N, S*c, L
         steps = self.steps or flow.shape[1]
         heard = self._hear(audio, steps)
         response = self._response(series, steps)
@@ -177,7 +177,7 @@ class TemporalSKA(nn.Module):
         logits = add_energy(self.match_scale * cosine, per_field.mean(1), self.energy_weight)
         attention = logits.softmax(-1)
 
-        # The encoder is linear, so that attending before it gives the same at the cost of one location.
+        # The encoder is linear: attending first gives the same result and encodes only one location.
         attended = attention @ series.transpose(1, 2)  # N, H, S*c
         motion = self._encode(attended.flatten(0, 1), steps).unflatten(0, (-1, self.num_heads))
         own = motion.unflatten(2, (self.num_heads, -1)).diagonal(dim1=1, dim2=2)  # N, D, B, H
@@ -187,7 +187,7 @@ class TemporalSKA(nn.Module):
         return make_prompt(
             attention,
             retrieved,
-            torch.cat((picture, speed.unflatten(-1, self.grid)[:, None]), 1),
+            torch.cat((motion_image, speed.unflatten(-1, self.grid)[:, None]), 1),
             speed_floor=self.speed_floor,
             confidence=self._confident(attention, cosine, speed, heard.level),
             region_match=self._region_match(response, series, heard),
@@ -197,7 +197,7 @@ class TemporalSKA(nn.Module):
         log_mel = at_least_float32(audio[:, 0]).transpose(1, 2)  # N, 64, t
         if self.reads_audio_second:
             known = ~log_mel[:, 0].isnan()  # N, t
-            # Unknown hops repeat the last known one, so that the edge is no event; none known is silence.
+            # Unknown hops repeat the last known one, so the edge is not an onset; without any, silence is assumed.
             hops = torch.arange(known.shape[1], device=known.device)
             last = torch.where(known, hops, 0).cummax(1).values
             log_mel = torch.where(log_mel.isnan(), _SILENCE, log_mel) - _SILENCE
@@ -221,26 +221,26 @@ class TemporalSKA(nn.Module):
         return self.motion_encoder(_resample(fields, steps))
 
     def _response(self, series: Tensor, steps: int) -> Tensor:
-        """The motion encoder's answer to unit impulses: (S*c, H, D, B)."""
+        """The motion encoder's response to unit impulses: (S*c, H, D, B)."""
         impulses = torch.eye(series.shape[1], device=series.device, dtype=series.dtype)
         return self._encode(impulses, steps).unflatten(1, (self.num_heads, -1))
 
     def _match(self, response: Tensor, series: Tensor, heard: _Audio) -> Tensor:
-        """Cosine over time and width of encoded motion and audio, both centred over time if chosen.
+        """Cosine similarity of encoded motion and audio over time and width, both centred over time if requested.
 
-        The motion encoder is linear in a series x of S*c numbers: with its response A to unit impulses, the
-        product with the audio s is (A's)'x and the motion's squared norm x'(A'A)x, so that no location needs
-        H*D*B numbers.
+        The motion encoder is linear in a series x of S*c numbers. With its impulse response A, the product with
+        the audio s is (A's)'x and the motion's squared norm is x'(A'A)x, which avoids storing H*D*B numbers per
+        location.
 
         Args:
             response: (S*c, H, D, B).
             series: (N or 1, 1 or N, S*c, L), broadcast against the audio's frames and heads.
-            heard: of N frames.
+            heard: audio of N frames.
 
         Returns:
             (N, H, L).
         """
-        # The audio side is centred, so that the motion's mean drops out of the product by itself.
+        # The audio is centred already, so the motion's mean cancels in the product.
         product = torch.einsum("shdb,nhdb->nhs", response, heard.embedded)
         gram = torch.einsum("shdb,thdb,nb->nhst", response, response, heard.weight)
         if self.centred:
@@ -252,7 +252,7 @@ class TemporalSKA(nn.Module):
     def _region_match(self, response: Tensor, series: Tensor, heard: _Audio) -> Callable[[Tensor], Tensor]:
         def match(regions: Tensor) -> Tensor:
             pooled = series @ at_least_float32(regions)[..., None]  # N, S*c, 1
-            # Regions take the place of locations: every region with every frame's audio.
+            # Regions instead of locations: each region is compared with each frame's audio.
             columns = pooled[..., 0].T[None, None]  # 1, 1, S*c, N
             return self._match(response, columns, heard).mean(1).T
 
@@ -268,12 +268,12 @@ class TemporalSKA(nn.Module):
 
 
 class _Confidence(nn.Module):
-    """Logistic regression on (match attended to, loudness, whether what is attended to moves)."""
+    """Logistic regression on (match, loudness, motion), the first and last averaged over attention."""
 
     def __init__(self):
         super().__init__()
         self.linear = nn.Linear(3, 1)
-        # Starts out sure, and surer of a better match.
+        # Initially high, and higher for a better match.
         with torch.no_grad():
             self.linear.weight.copy_(torch.tensor([[4.0, 0.0, 0.0]]))
             self.linear.bias.fill_(2.0)
@@ -284,13 +284,13 @@ class _Confidence(nn.Module):
 
 
 def _sum(weight: Tensor) -> Tensor:
-    """Total weight over the last axis, kept; never zero."""
+    """Sum over the last axis, which is kept; at least 1e-6."""
     total = weight.sum(-1, keepdim=True)
     return total.clamp(min=1e-6)
 
 
 def _resample(x: Tensor, steps: int) -> Tensor:
-    """(M, k, t) -> (M, k, steps) over the same second: averaged down, interpolated up."""
+    """(M, k, t) -> (M, k, steps) over the same second: averaging to fewer steps, interpolating to more."""
     if steps == x.shape[-1]:
         return x
     if steps < x.shape[-1]:

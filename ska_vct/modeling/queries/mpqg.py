@@ -1,4 +1,4 @@
-"""Motion-Prompted Query Generation, and VCT's PPQG as its off state.
+"""Motion-Prompted Query Generation; with the motion prompt off it equals VCT's PPQG.
 
 Papers: "Listening to the Motion" (the motion prompt); Huang et al., "Revisiting Audio-Visual Segmentation with
 Vision-Centric Transformer", CVPR 2025 (PPQG); Xu et al., "GroupViT", CVPR 2022 (pixel grouping); docs/method.md.
@@ -17,7 +17,7 @@ from ska_vct.utils.errors import InputError
 
 from ..layers import MLP, CrossAttentionLayer, at_least_float32
 from ..motion.ska import SKA_REGISTRY, MotionPrompt
-from .anchors import best_places, sample_places, seed_queries
+from .anchors import best_locations, sample_locations, seed_queries
 
 
 def sample_gumbel(shape: torch.Size, like: Tensor) -> Tensor:
@@ -27,10 +27,10 @@ def sample_gumbel(shape: torch.Size, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pixels W (s * y) + b * s that are never made: what reads them is linear, and works on a few queries instead.
+    """Lazy pixel features W (s * y) + b * s; every consumer is linear, so they are never materialised.
 
     Attributes:
-        hidden: (N, p, h, w), s * y: features before the last projection, already times the motion prompt s.
+        hidden: (N, p, h, w), s * y: features before the last projection, multiplied by the motion prompt s.
         scale: (N, 1, h, w), the motion prompt s; ones without a prompt.
         weight: (C, p), W.
         bias: (C,), b.
@@ -42,29 +42,29 @@ class Pixels:
     bias: Tensor
 
     def dot(self, vectors: Tensor) -> Tensor:
-        """Products of (N, Q, C) vectors with all pixels: (N, Q, h*w)."""
+        """Dot products of (N, Q, C) vectors with all pixels: (N, Q, h*w)."""
         offset = vectors @ self.bias[:, None] * self.scale.flatten(2)
         return (vectors @ self.weight) @ self.hidden.flatten(2) + offset
 
     def sum(self, shares: Tensor) -> Tensor:
-        """Sums of pixels by (N, Q, h*w) shares: (N, Q, C)."""
+        """Sums of pixels weighted by (N, Q, h*w) shares: (N, Q, C)."""
         hidden, scale = (shares @ maps.flatten(2).mT for maps in (self.hidden, self.scale))
         return F.linear(hidden, self.weight) + scale * self.bias
 
     def mix(self, mixer: nn.Linear) -> Tensor:
-        """What ``mixer`` makes of each channel's h*w pixels: (N, C, out)."""
-        # A linear layer would make, and keep, a copy of features that lie channels last.
+        """``mixer`` applied to the h*w pixels of each channel: (N, C, out)."""
+        # A linear layer would copy channels-last features and keep the copy for the backward pass.
         weight = mixer.weight.expand(self.hidden.shape[0], -1, -1)
         hidden, scale = (torch.bmm(weight, maps.flatten(2).mT).mT for maps in (self.hidden, self.scale))
         return self.weight @ hidden + self.bias[:, None] * scale + mixer.bias
 
-    def at(self, places: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Pixels at the centres of a grid's cells, see ``sample_places``: (N, k, C)."""
-        hidden, scale = (sample_places(maps, places, grid) for maps in (self.hidden, self.scale))
+    def at(self, locations: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Pixels at the centres of grid cells, see ``sample_locations``: (N, k, C)."""
+        hidden, scale = (sample_locations(maps, locations, grid) for maps in (self.hidden, self.scale))
         return F.linear(hidden, self.weight) + scale * self.bias
 
     def resized(self, size: tuple[int, int]) -> "Pixels":
-        """The same on a grid of another size."""
+        """The same pixels interpolated to another grid size."""
         hidden, scale = (
             F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
             for maps in (self.hidden, self.scale)
@@ -73,13 +73,13 @@ class Pixels:
 
 
 class PixelGrouping(nn.Module):
-    """Gives each pixel to one query and adds the pixels' sum to it."""
+    """Assigns each pixel to one query and adds the projected mean of its pixels to the query."""
 
     def __init__(self, *, dim: int, tau: float):
         """
         Args:
             dim: width C.
-            tau: temperature of the Gumbel-softmax while training.
+            tau: temperature of the Gumbel-softmax in training.
         """
         super().__init__()
         self.q_proj = nn.Linear(dim, dim)
@@ -91,7 +91,7 @@ class PixelGrouping(nn.Module):
 
     def assign(self, queries: Tensor, pixels: Pixels) -> Tensor:
         """One-hot assignment of each pixel to a query, with a straight-through gradient: (N, Q, h*w)."""
-        # q . (K x + k) = (K'q) . x + q . k: keys are a projection of the queries, not of all pixels.
+        # q . (K x + k) = (K'q) . x + q . k: project the few queries instead of all pixels.
         projected = self.q_proj(queries) * self.scale
         logits = pixels.dot(projected @ self.k_proj.weight) + projected @ self.k_proj.bias[:, None]
         logits = at_least_float32(logits)
@@ -108,13 +108,13 @@ class PixelGrouping(nn.Module):
         """(N, Q, C) -> (N, Q, C)."""
         assignment = self.assign(queries, pixels).to(pixels.hidden.dtype)
         count = assignment.sum(-1, keepdim=True)
-        # The values V x + v of a query's pixels sum to V (their sum) + v (their number).
+        # The values V x + v of a query's pixels sum to V (sum of x) + v (number of pixels).
         values = F.linear(pixels.sum(assignment), self.v_proj.weight) + count * self.v_proj.bias
         return queries + self.out_proj(values / (count + 1))
 
 
 class MPQG(nn.Module):
-    """Queries made from the mask features, reweighted by the motion that SKA found."""
+    """Generates queries from the mask features, reweighted by the motion map of SKA."""
 
     @configurable
     def __init__(
@@ -140,20 +140,20 @@ class MPQG(nn.Module):
             mask_dim: width of the mask features.
             dim: width C of the queries.
             num_queries: Q.
-            mixer_grid: rows and columns the query mixer is made for; other grids are resized to it.
+            mixer_grid: rows and columns expected by the query mixer; other grids are resized to it.
             pre_dim: width of the convolutions before the mixer.
             mixer_dim: hidden width of the mixer.
-            num_prototypes: learnt class prototypes the queries may read; 0 for none.
-            num_heads: heads of that reading.
+            num_prototypes: learnt class prototypes to which the queries attend; 0 for none.
+            num_heads: heads of that attention.
             tau: see ``PixelGrouping``.
-            motion: whether a motion prompt is used; without it this is VCT's PPQG.
-            gate_init: start of the learnt weight of the motion map.
-            retrieves: whether prompts hold retrieved motion, so that the queries get it.
-            anchors: queries that start as the features at the best places of the motion map; 0 for none.
-            plain_anchors: whether those features are taken before the motion map reweights them.
+            motion: whether to use a motion prompt; without it the module equals VCT's PPQG.
+            gate_init: initial value of the learnt weight of the motion map.
+            retrieves: whether prompts contain retrieved motion, which is then added to the queries.
+            anchors: number of queries initialised with the features at the maxima of the motion map; 0 for none.
+            plain_anchors: whether those features are sampled before the motion map reweights them.
 
         Raises:
-            InputError: for anchors without motion, or more than there are queries.
+            InputError: ``anchors`` is set without ``motion``, or exceeds ``num_queries``.
         """
         super().__init__()
         if anchors and not motion:
@@ -185,7 +185,7 @@ class MPQG(nn.Module):
         self.retrieved_proj = None
         if motion and retrieves:
             self.retrieved_proj = nn.Linear(dim, dim)
-            # Starts as published, where the retrieved motion is thrown away, yet lets it train.
+            # Initially zero, which equals the published model (it discards the retrieved motion), but trainable.
             nn.init.zeros_(self.retrieved_proj.weight)
             nn.init.zeros_(self.retrieved_proj.bias)
 
@@ -193,9 +193,11 @@ class MPQG(nn.Module):
     def from_config(cls, cfg):
         node = cfg.MODEL.MPQG
         motion = node.MOTION and cfg.MODEL.SKA.ENABLED
-        places = cfg.MODEL.SKA.GRID[0] * cfg.MODEL.SKA.GRID[1]
-        if node.ANCHORS > places:
-            raise InputError(f"MODEL.MPQG.ANCHORS is {node.ANCHORS}, but MODEL.SKA.GRID has {places} places.")
+        locations = cfg.MODEL.SKA.GRID[0] * cfg.MODEL.SKA.GRID[1]
+        if node.ANCHORS > locations:
+            raise InputError(
+                f"MODEL.MPQG.ANCHORS is {node.ANCHORS}, but MODEL.SKA.GRID has only {locations} locations."
+            )
         grid = node.MIXER_GRID if any(node.MIXER_GRID) else [-(-side // 4) for side in cfg.INPUT.SIZE]
         return {
             "mask_dim": cfg.MODEL.PIXEL_DECODER.MASK_DIM or cfg.MODEL.HIDDEN_DIM,
@@ -211,23 +213,23 @@ class MPQG(nn.Module):
             "gate_init": node.GATE_INIT,
             "anchors": node.ANCHORS,
             "plain_anchors": _plain_anchors(node.ANCHOR_FEATURES),
-            # A projection that reads zeros would leave parameters without a gradient.
+            # A projection of zeros would have parameters without a gradient.
             "retrieves": motion and SKA_REGISTRY.get(cfg.MODEL.SKA.NAME).retrieves,
         }
 
     def forward(self, mask_features: Tensor, prompt: MotionPrompt | None = None) -> Tensor:
-        """Make the queries.
+        """Generate the queries.
 
         Args:
             mask_features: (N, mask_dim, h, w).
-            prompt: what SKA found; None where motion is off.
+            prompt: result of SKA; None if motion is off.
 
         Returns:
             (N, Q, C).
         """
         plain, pixels = self._pixels(mask_features, prompt)
         mixed, size = pixels, pixels.hidden.shape[-2:]
-        # An exported graph for any size always resizes: to the same size it changes nothing.
+        # A graph exported for any size always resizes; resizing to the same size is the identity.
         if isinstance(size[-1], torch.SymInt) or size != self.mixer_grid:
             mixed = pixels.resized(self.mixer_grid)
         first, *rest = self.query_mixer
@@ -236,9 +238,9 @@ class MPQG(nn.Module):
             queries = layer(queries)
         queries = queries.transpose(1, 2)
         if prompt is not None and self.anchors:
-            places, found = best_places(prompt.motion_map, self.anchors)
+            locations, found = best_locations(prompt.motion_map, self.anchors)
             source = plain if self.plain_anchors else pixels
-            queries = seed_queries(queries, source.at(places, prompt.motion_map.shape[-2:]), found)
+            queries = seed_queries(queries, source.at(locations, prompt.motion_map.shape[-2:]), found)
         if prompt is not None and self.retrieved_proj is not None:
             queries = queries + self.retrieved_proj(prompt.retrieved)[:, None]
         if self.prototypes is not None:

@@ -1,7 +1,7 @@
-"""Runs the whole model on fake tensors, which have shapes and types but no data and so need no memory at any size.
+"""Runs the model on fake tensors, which have shapes and types but no data and so need no memory at any size.
 
-The model is on PyTorch's fake CPU. Host code that reads values (the batch, the targets, the assignment) runs on
-real tensors, and its results are then made fake.
+The model is on PyTorch's fake CPU. Host code that depends on values (the batch, the targets, the assignment) runs
+on real tensors, and its results are then converted to fake tensors.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,10 +25,10 @@ from ska_vct.modeling.losses.targets import Targets
 
 
 def build_without_data(cfg: CfgNode) -> nn.Module:
-    """The model of ``cfg``, its parameters on PyTorch's ``meta`` device, which need no memory."""
+    """Build the model of ``cfg`` with its parameters on PyTorch's ``meta`` device, where they need no memory."""
     cfg = cfg.clone()
     cfg.defrost()
-    # The device is decided here.
+    # Whatever device the config names.
     cfg.MODEL.DEVICE = "cpu"
     register = nn.Module.register_parameter
 
@@ -64,7 +64,7 @@ def make_fake(model: nn.Module, mode: FakeTensorMode) -> nn.Module:
 
 @contextmanager
 def fake_run(model: nn.Module) -> Iterator[FakeTensorMode]:
-    """Within the block ``model`` is fake and accepts real clips; enter other modes inside the block."""
+    """Make ``model`` fake within the block, so that it accepts real clips; enter other modes inside the block."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     mean, std = model.pixel_mean, model.pixel_std
     make_fake(model, mode)
@@ -73,14 +73,14 @@ def fake_run(model: nn.Module) -> Iterator[FakeTensorMode]:
 
         def collate(clips, *, pixel_mean, pixel_std, **options) -> FrameBatch:
             batch = collate_clips(clips, pixel_mean=mean, pixel_std=std, **options)
-            # The host reads the ground truth again.
+            # The host reads the label maps later.
             return _fake_fields(batch, mode, keep=("labels",))
 
         patch(mock.patch.object(meta_arch, "collate_clips", _on_host(collate)))
         targets = _on_host(Targets.from_label_maps, mode)
         patch(mock.patch.object(Targets, "from_label_maps", targets))
-        places = _on_host(targets_module.places_in_frames, mode)
-        patch(mock.patch.object(targets_module, "places_in_frames", places))
+        indices = _on_host(targets_module.index_targets, mode)
+        patch(mock.patch.object(targets_module, "index_targets", indices))
         patch(mock.patch.object(meta_arch, "sounding_classes", _on_host(meta_arch.sounding_classes, mode)))
         patch(
             mock.patch.object(criterion_module, "assign", _on_host(_any_assignment(criterion_module.assign), mode))
@@ -95,7 +95,7 @@ def _any_assignment(assign: Callable) -> Callable:
 
 
 def _on_host(function: Callable, mode: FakeTensorMode | None = None) -> Callable:
-    """``function`` on real tensors, hidden from modes; its result is made fake if a mode is given."""
+    """Run ``function`` on real tensors outside all dispatch modes; with ``mode``, make its result fake."""
 
     @wraps(function)
     def run(*args, **kwargs):

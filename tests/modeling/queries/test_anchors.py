@@ -1,11 +1,11 @@
-"""Anchors: which places are chosen, what is read there, and what still frames get."""
+"""Anchors: which locations are chosen, what is sampled there, and what static frames get."""
 
 import pytest
 import torch
 
 from ska_vct.config import get_cfg
 from ska_vct.modeling.motion.ska import MotionPrompt
-from ska_vct.modeling.queries.anchors import best_places, sample_places, seed_queries
+from ska_vct.modeling.queries.anchors import best_locations, sample_locations, seed_queries
 from ska_vct.modeling.queries.mpqg import MPQG
 
 
@@ -17,23 +17,23 @@ def two_hills():
     return motion_map
 
 
-def test_each_hill_is_one_place():
-    places, found = best_places(two_hills(), 4)
-    assert places[0, :2].tolist() == [1 * 6 + 1, 4 * 6 + 4]
+def test_each_hill_is_one_location():
+    locations, found = best_locations(two_hills(), 4)
+    assert locations[0, :2].tolist() == [1 * 6 + 1, 4 * 6 + 4]
     assert found.tolist() == [[True, True, False, False]]
 
 
-def test_a_plateau_is_one_place_and_a_still_frame_none():
+def test_a_plateau_is_one_place_and_a_static_frame_has_none():
     plateau = torch.zeros(2, 1, 6, 6)
     plateau[0, 0, 1:5, 1:5] = 1.0
-    places, found = best_places(plateau, 3)
+    locations, found = best_locations(plateau, 3)
     assert found.tolist() == [[True, False, False], [False] * 3]
-    assert plateau[0].flatten()[places[0, 0]] == 1
+    assert plateau[0].flatten()[locations[0, 0]] == 1
 
 
-def test_an_independent_search_finds_the_same_places():
+def test_an_independent_search_finds_the_same_locations():
     motion_map = torch.rand(3, 1, 9, 7)
-    places, found = best_places(motion_map, 5)
+    locations, found = best_locations(motion_map, 5)
     for frame in range(3):
         image = motion_map[frame, 0]
         peaks = [
@@ -42,17 +42,17 @@ def test_an_independent_search_finds_the_same_places():
             for x in range(7)
             if image[y, x] == image[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].max()
         ]
-        wanted = [place for _, place in sorted(peaks, reverse=True)[:5]]
-        assert places[frame][found[frame]].tolist() == wanted
+        wanted = [location for _, location in sorted(peaks, reverse=True)[:5]]
+        assert locations[frame][found[frame]].tolist() == wanted
 
 
 @pytest.mark.parametrize("grid", [(3, 2), (6, 4), (12, 8)])
 def test_features_are_read_at_the_centres_of_cells(grid):
-    """Features that are the coordinates themselves: bilinear sampling gives them exactly, but for the border."""
+    """Features that are the coordinates themselves: bilinear sampling gives them exactly, except at the border."""
     rows, columns = (torch.arange(12) + 0.5) / 12, (torch.arange(8) + 0.5) / 8
     features = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
-    places = torch.arange(grid[0] * grid[1])[None]
-    found = sample_places(features, places, grid)[0]
+    locations = torch.arange(grid[0] * grid[1])[None]
+    found = sample_locations(features, locations, grid)[0]
     wanted = [((y + 0.5) / grid[0], (x + 0.5) / grid[1]) for y in range(grid[0]) for x in range(grid[1])]
     torch.testing.assert_close(found, torch.tensor(wanted))
 
@@ -60,8 +60,8 @@ def test_features_are_read_at_the_centres_of_cells(grid):
 def test_first_queries_are_seeded_and_the_others_stay():
     queries, features = torch.randn(2, 5, 3), torch.randn(2, 3, 6, 6)
     motion_map = torch.cat((two_hills(), torch.zeros(1, 1, 6, 6)))
-    places, found = best_places(motion_map, 3)
-    seeded = seed_queries(queries, sample_places(features, places, (6, 6)), found)
+    locations, found = best_locations(motion_map, 3)
+    seeded = seed_queries(queries, sample_locations(features, locations, (6, 6)), found)
     torch.testing.assert_close(seeded[0, 0], features[0, :, 1, 1])
     torch.testing.assert_close(seeded[0, 1], features[0, :, 4, 4])
     assert torch.equal(seeded[0, 2:], queries[0, 2:]) and torch.equal(seeded[1], queries[1])
@@ -77,7 +77,7 @@ def make_mpqg(anchors, *overrides):
     return MPQG(cfg).eval()
 
 
-def test_still_frames_get_the_queries_they_would_have_without_anchors():
+def test_static_frames_get_the_queries_they_would_have_without_anchors():
     features = torch.randn(2, 16, 8, 8)
     motion_map = torch.cat((two_hills(), torch.zeros(1, 1, 6, 6)))
     prompt = MotionPrompt(motion_map=motion_map, retrieved=torch.randn(2, 16))
@@ -90,16 +90,16 @@ def test_still_frames_get_the_queries_they_would_have_without_anchors():
 
 def test_gradients_reach_features_and_gate_through_the_seeds():
     queries, features = torch.zeros(1, 5, 3, requires_grad=True), torch.randn(1, 3, 6, 6, requires_grad=True)
-    places, found = best_places(two_hills(), 2)
-    seed_queries(queries, sample_places(features, places, (6, 6)), found).sum().backward()
+    locations, found = best_locations(two_hills(), 2)
+    seed_queries(queries, sample_locations(features, locations, (6, 6)), found).sum().backward()
     assert features.grad[0, 0].nonzero().tolist() == [[1, 1], [4, 4]]
     assert queries.grad.sum((0, 2)).tolist() == [0, 0, 3, 3, 3]
 
 
-def test_anchors_that_cannot_be_are_refused():
+def test_invalid_anchor_settings_are_refused():
     with pytest.raises(ValueError, match="needs a motion map"):
         make_mpqg(2, "MODEL.SKA.ENABLED", False)
     with pytest.raises(ValueError, match="ANCHORS is 6, but there are 5 queries"):
         make_mpqg(6)
-    with pytest.raises(ValueError, match="GRID has 4 places"):
+    with pytest.raises(ValueError, match="GRID has only 4 locations"):
         make_mpqg(5, "MODEL.SKA.GRID", (2, 2))

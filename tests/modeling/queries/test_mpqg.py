@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from ska_vct.modeling.motion.ska import MotionPrompt
-from ska_vct.modeling.queries.anchors import best_places, sample_places
+from ska_vct.modeling.queries.anchors import best_locations, sample_locations
 from ska_vct.modeling.queries.mpqg import MPQG, PixelGrouping, Pixels
 
 
@@ -80,8 +80,8 @@ def queries_of_made_pixels(mpqg, features, prompt, noise):
     mixed = F.interpolate(x, size=mpqg.mixer_grid, mode="bilinear")
     queries = mpqg.query_mixer(mixed.flatten(2)).transpose(1, 2)
     if prompt is not None and mpqg.anchors:
-        places, found = best_places(prompt.motion_map, mpqg.anchors)
-        seeds = sample_places(x, places, (6, 6))
+        locations, found = best_locations(prompt.motion_map, mpqg.anchors)
+        seeds = sample_locations(x, locations, (6, 6))
         queries = torch.cat((torch.where(found[..., None], seeds, queries[:, : mpqg.anchors]), queries[:, 2:]), 1)
     if prompt is not None:
         queries = queries + mpqg.retrieved_proj(prompt.retrieved)[:, None]
