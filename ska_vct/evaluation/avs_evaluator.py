@@ -35,8 +35,8 @@ class AVSEvaluator(DatasetEvaluator):
     ranks counts once, so that scores depend neither on ranks nor on batches.
 
     Attributes:
-        class_names: K names, background included; indices where the dataset names none.
-        last_report: what ``evaluate`` reported last; None before, and on ranks other than the first.
+        class_names: K names, background included; class indices if the dataset has no names.
+        last_report: latest report of ``evaluate``; None before that, and on ranks other than the first.
     """
 
     @configurable
@@ -55,29 +55,29 @@ class AVSEvaluator(DatasetEvaluator):
     ) -> None:
         """
         Args:
-            dataset_name: printed in tables and files.
+            dataset_name: name printed in tables and files.
             num_classes: K, background included.
             binary: masks are 0 / 1 and K is 2; scores are M_J and M_F.
-            class_names: K names for the table of classes; indices when empty.
-            convention: ``combo``, ``tpavi``, ``dataset`` or ``pooled``: the one whose scores are returned; reports
-                hold all of them.
-            output_dir: where the files of ``report_files.py`` and predictions go; nothing is written when None.
+            class_names: K names for the class table; if empty, class indices are used.
+            convention: ``combo``, ``tpavi``, ``dataset`` or ``pooled``: selects the scores that are returned;
+                reports contain all of them.
+            output_dir: folder for the files of ``report_files.py`` and predictions; None to write nothing.
             save_predictions: also write predictions, as PNG files in AVSBench's layout to
                 ``{output_dir}/predictions`` and as COCO's run lengths to ``{output_dir}/predictions_coco.json``.
             boundary: also measure boundary F (binary masks only).
             distributed: gather over ranks.
 
         Raises:
-            InputError: arguments contradict each other.
+            InputError: the arguments are inconsistent.
         """
         check_convention(convention)
         if binary and num_classes != 2:
             raise InputError(
-                f"Binary masks have 2 classes, MODEL.NUM_CLASSES is {num_classes} for '{dataset_name}'."
+                f"Binary masks have 2 classes, but MODEL.NUM_CLASSES is {num_classes} for '{dataset_name}'."
             )
         if class_names and len(class_names) != num_classes:
             raise InputError(
-                f"'{dataset_name}' names {len(class_names)} classes, MODEL.NUM_CLASSES is {num_classes}."
+                f"'{dataset_name}' names {len(class_names)} classes, but MODEL.NUM_CLASSES is {num_classes}."
             )
         if save_predictions and output_dir is None:
             raise InputError("Saving predictions needs an output folder (OUTPUT_DIR).")
@@ -115,7 +115,7 @@ class AVSEvaluator(DatasetEvaluator):
         }
 
     def reset(self) -> None:
-        """Forget every clip."""
+        """Discard the statistics of all clips."""
         self._clips: OrderedDict[str, BinaryStats | SemanticStats] = OrderedDict()
         self._encoded: dict[str, list[dict]] = {}
 
@@ -123,13 +123,13 @@ class AVSEvaluator(DatasetEvaluator):
         """Count a batch.
 
         Args:
-            inputs: clips as ``structures/clip.py`` describes them, with ``masks`` (T, H, W).
+            inputs: clips as described in ``structures/clip.py``, with ``masks`` (T, H, W).
             outputs: one dict per clip with ``sem_seg``, the scores of inference, float (T, K, H, W) or only the
                 rows of existing frames: their softmax's channel 1 is the binary probability, their argmax the
                 class map; or, for saved predictions, with ``labels``, integers (T, H, W).
 
         Raises:
-            InputError: a prediction or mask does not fit; names the clip.
+            InputError: a prediction or mask has the wrong shape or values; the message names the clip.
         """
         if len(inputs) != len(outputs):
             raise ValueError(f"The model returned {len(outputs)} results for {len(inputs)} clips.")
@@ -202,7 +202,9 @@ class AVSEvaluator(DatasetEvaluator):
         if high >= self._num_classes:
             high = masks.where(masks != IGNORE_LABEL, 0).max()
         if low < 0 or high >= self._num_classes:
-            raise InputError(f"masks hold values that are neither classes 0 to {self._num_classes - 1} nor 255.")
+            raise InputError(
+                f"masks contain values that are neither classes 0 to {self._num_classes - 1} nor 255."
+            )
         prediction = _rows(prediction, annotated)
         if not self._binary:
             stats = semantic_stats(prediction, masks, self._num_classes, ignore_label=IGNORE_LABEL)
@@ -229,7 +231,7 @@ class AVSEvaluator(DatasetEvaluator):
         expected = (int(exists.sum()), *(() if is_saved else (self._num_classes,)), *size)
         if tuple(values.shape) != expected:
             raise InputError(
-                f"the prediction has shape {tuple(values.shape)}, the masks require {expected} "
+                f"the prediction has shape {tuple(values.shape)}, but the masks require {expected} "
                 f"(frames, {'' if is_saved else 'classes, '}height, width)."
             )
         if is_saved:

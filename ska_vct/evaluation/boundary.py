@@ -46,7 +46,7 @@ def boundary_f(prediction: Tensor, mask: Tensor, *, tolerance: float = TOLERANCE
     found = (ours & _dilate(theirs, radius)).count_nonzero((1, 2)).double()
     covered = (theirs & _dilate(ours, radius)).count_nonzero((1, 2)).double()
     num_ours, num_theirs = ours.count_nonzero((1, 2)), theirs.count_nonzero((1, 2))
-    # without a predicted contour nothing is false, without a labelled one nothing is missed
+    # Without a predicted contour precision is 1; without a labelled one recall is 1.
     precision = torch.where(num_ours == 0, torch.ones_like(found), found / num_ours.clamp(min=1))
     recall = torch.where(num_theirs == 0, torch.ones_like(found), covered / num_theirs.clamp(min=1))
     return torch.nan_to_num(2 * precision * recall / (precision + recall), nan=0.0)

@@ -1,8 +1,8 @@
 """Predictions as run lengths in one JSON file of COCO's dataset format, which pycocotools and others read.
 
-An image is a frame; its ``file_name`` is where ``prediction_files.py`` puts its image, and by it the frame is
-known again. ``clip_id`` and ``frame`` (from 0) stand beside it. An annotation is the region of one class;
-background has none.
+An image is a frame, identified by its ``file_name``: the path under which ``prediction_files.py`` stores the
+frame. ``clip_id`` and ``frame`` (from 0) are further fields. An annotation is the region of one class; background
+has none.
 """
 
 import json
@@ -57,7 +57,7 @@ def encode_frames(clip_id: str, prediction: np.ndarray, frames: Sequence[int], *
 
 
 def write_coco(path: str | os.PathLike, frames: Iterable[dict], class_names: Sequence[str]) -> None:
-    """Write frames of ``encode_frames``, whole or not at all; image ids count from 1 in their order."""
+    """Write the frames of ``encode_frames`` atomically; image ids count from 1 in their order."""
     from pycocotools import mask as coco_mask
 
     images: list[dict] = []
@@ -83,12 +83,12 @@ def write_coco(path: str | os.PathLike, frames: Iterable[dict], class_names: Seq
 
 
 class CocoPredictions:
-    """Predictions of a file that ``write_coco`` or another tool wrote.
+    """Predictions from a file written by ``write_coco`` or another tool.
 
     Args:
         path: the file, for messages.
         images: file name -> image.
-        regions: image id -> its annotations, the surest last.
+        regions: image id -> its annotations, by increasing score.
         binary: 0 / 1 masks rather than class maps.
         num_classes: K; classes are 0 .. K - 1.
     """
@@ -125,7 +125,7 @@ class CocoPredictions:
         height, width = image["height"], image["width"]
         if size is not None and (height, width) != tuple(size):
             raise InputError(
-                f"Image '{name}' of {self._path} is {height} x {width} pixels but {size[0]} x {size[1]} are "
+                f"Image '{name}' of {self._path} is {height} x {width} pixels, but {size[0]} x {size[1]} are "
                 "expected."
             )
         labels = np.zeros((height, width), np.int64)
@@ -143,7 +143,7 @@ class CocoPredictions:
         if type(category) is not int or not first <= category <= last:
             raise InputError(
                 f"Image '{name}' of {self._path} has a region of category_id {str(category)[:20]}, expected "
-                f"{'1' if self._binary else f'{first} to {last}'}; the predictions may be of another dataset."
+                f"{'1' if self._binary else f'{first} to {last}'}; the predictions may belong to another dataset."
             )
         return category
 
@@ -156,19 +156,19 @@ def load_coco(path: str | os.PathLike, *, binary: bool, num_classes: int = 256) 
         num_classes: K; classes are 0 .. K - 1.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not JSON of COCO's dataset format, or refers to images that it does not have.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not JSON in COCO's dataset format, or refers to images that it does not contain.
     """
     path = os.fspath(path)
     if not os.path.exists(path):
-        raise MissingFileError(f"There is no file of predictions '{path}'; check the path.")
+        raise MissingFileError(f"Prediction file '{path}' does not exist; check the path.")
     try:
         data = parse_json(read_bytes(path))
         images, ids = _images(data)
         regions = _regions(data, ids)
     except ArrayFileError as error:
         raise InputError(
-            f"{path} is not a file of predictions in COCO's format: it {error}; it needs images with file_name, "
+            f"{path} is not a prediction file in COCO's format: it {error}; it needs images with file_name, "
             "height and width, and annotations."
         ) from None
     return CocoPredictions(path=path, images=images, regions=regions, binary=binary, num_classes=num_classes)

@@ -1,8 +1,9 @@
-"""COCO's three ways to write a region: compressed and uncompressed run lengths, and polygons.
+"""Decodes COCO's three region formats: compressed and uncompressed run lengths, and polygons.
 
 Run lengths (Lin et al., "Microsoft COCO", ECCV 2014; the code of ``pycocotools``) count pixels column by column,
-outside first. Compressed, each number is written in groups of five bits, the lowest first, from the third on as
-the difference to the number two before. Here they are decoded within bounds; ``pycocotools`` draws polygons.
+starting outside the region. In compressed form each number is a sequence of five-bit groups, the lowest first;
+from the third number on, the difference to the number two positions earlier is stored. Run lengths are decoded
+here with bounds checks; ``pycocotools`` draws polygons.
 """
 
 from typing import Any
@@ -11,12 +12,12 @@ import numpy as np
 
 from ska_vct.utils.errors import InputError
 
-# Polygons of annotation tools may leave the image by rounding.
+# Rounding in annotation tools may put polygon points slightly outside the image, pixels.
 _BEYOND = 2.0
 
 
 class RegionError(InputError):
-    """A region cannot be decoded; the message says why, as part of a sentence."""
+    """A region cannot be decoded; the message completes a sentence about it."""
 
 
 def decode_region(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
@@ -27,12 +28,12 @@ def decode_region(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
         size: (h, w) of its image.
 
     Raises:
-        RegionError: it is of another form, of another size, or does not cover the image exactly.
+        RegionError: the format is unknown, the size differs, or the run lengths do not cover the image exactly.
     """
     if isinstance(segmentation, dict):
         stated, counts = segmentation.get("size"), segmentation.get("counts")
         if not isinstance(stated, list) or [*stated] != [*size] or any(type(side) is not int for side in stated):
-            raise RegionError(f"has size {str(stated)[:40]} but its image {[*size]}")
+            raise RegionError(f"has size {str(stated)[:40]}, but its image has {[*size]}")
         runs = _uncompress(counts, size[0] * size[1]) if isinstance(counts, str) else counts
         return _from_runs(runs, size)
     if isinstance(segmentation, list):
@@ -68,7 +69,7 @@ def _from_runs(runs: Any, size: tuple[int, int]) -> np.ndarray:
     if not isinstance(runs, list) or any(type(run) is not int or not 0 <= run <= limit for run in runs):
         raise RegionError("has run lengths that are not counts of its pixels")
     if sum(runs) != limit:
-        raise RegionError(f"has run lengths of {sum(runs)} pixels in all but its image {limit}")
+        raise RegionError(f"has run lengths of {sum(runs)} pixels in total, but its image has {limit}")
     inside = np.arange(len(runs)) % 2 == 1
     return np.repeat(inside, runs).reshape(size, order="F")
 
@@ -81,7 +82,7 @@ def _from_polygons(polygons: list, size: tuple[int, int]) -> np.ndarray:
     most = (size[1] + _BEYOND, size[0] + _BEYOND)
     for polygon in polygons:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            raise RegionError("has a polygon of less than three points")
+            raise RegionError("has a polygon with fewer than three points")
         for index, value in enumerate(polygon):
             if type(value) not in (int, float) or not -_BEYOND <= value <= most[index % 2]:
                 raise RegionError(f"has a polygon with a point at {str(value)[:20]}, outside its image")

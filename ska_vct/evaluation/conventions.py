@@ -7,8 +7,8 @@ dataset  counts summed over the whole dataset, then the mean over classes, backg
          classes, without a threshold search (CAVP's per-dataset scores)
 pooled   counts of the object summed over the whole dataset; F at the best threshold for all clips
 
-All scores are shares in [0, 1]; the evaluator turns them into percent. docs/scores.md names the published function
-that each figure equals, and says what compares with what.
+All scores are fractions in [0, 1]; the evaluator converts them to percent. docs/scores.md names the published
+function that each score equals, and states which published scores are comparable.
 """
 
 from collections.abc import Sequence
@@ -41,9 +41,9 @@ MEANINGS = {
     "dataset": "pixels summed over the whole dataset, mean over classes with background, F at p > 0.5 (CAVP's "
     "per-dataset scores)",
     "pooled": "pixels of the object summed over the whole dataset, one best threshold for all; AVSS: as "
-    "`dataset`, but classes that occur nowhere count as 0 in F, too",
+    "`dataset`, but classes that occur nowhere count as 0 in F as well",
 }
-# Where M_F's threshold comes from; masks without probabilities leave only one.
+# How M_F's threshold is chosen; masks without probabilities have only one.
 THRESHOLDS = {
     "combo": "best of 255 per clip",
     "tpavi": "best of 255 per batch of 4 clips",
@@ -57,13 +57,13 @@ TPAVI_FRAMES = 10
 
 
 def check_convention(convention: str) -> None:
-    """Raise an ``InputError`` that lists the choices when ``convention`` does not exist."""
+    """Raise an ``InputError`` that lists the choices if ``convention`` does not exist."""
     if convention not in CONVENTIONS:
         raise InputError(f"TEST.CONVENTION '{convention}' does not exist; choose one of {', '.join(CONVENTIONS)}.")
 
 
 def m_f_threshold(convention: str, *, from_masks: bool = False) -> str:
-    """Which threshold M_F is taken at, for tables.
+    """Description of the threshold at which M_F is computed, for tables.
 
     Args:
         convention: see the module docstring.
@@ -135,8 +135,9 @@ def reduce_semantic(
     else:
         iou_sum, f_sum, count = (sum(values) for values in zip(*map(class_sums, clips), strict=True))
         if convention == "tpavi":
-            # Blank frames are labelled background, and the script masks the network there, so that all logits are
-            # equal and their argmax is background, too. Each adds 1 to background's IoU, F and count.
+            # Blank frames are labelled background, and the script masks the network's output there, so
+            # that all logits are equal and their argmax is background as well. Each adds 1 to background's IoU, F
+            # and count.
             for total in (iou_sum, f_sum, count):
                 total[0] += sum(clip.blank for clip in clips)
         iou, f = iou_sum / count.clamp(min=1), f_sum / count.clamp(min=1)
@@ -202,7 +203,7 @@ def _binary_pooled(clips: Sequence[BinaryStats]) -> dict[str, float]:
 
 
 def _mean_of(values: Tensor, present: Tensor | None) -> float:
-    """Mean of all values, or of the present ones; 0 when none is."""
+    """Mean of all values, or of those present; 0 if there are none."""
     kept = values if present is None else values[present]
     return float(kept.mean()) if kept.numel() else 0.0
 

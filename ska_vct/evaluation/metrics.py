@@ -1,7 +1,7 @@
 """Scores of audio-visual segmentation as pure functions of one clip's frames (docs/scores.md, ``combo``).
 
 Shape legend
-    T     frames that are scored: they exist and are annotated
+    T     scored frames: those that exist and are annotated
     H, W  evaluation size, 224 x 224 in the literature
     N     thresholds of the F-score, 255
     K     semantic classes, background (index 0) included
@@ -47,13 +47,13 @@ class BinaryStats:
 
     Attributes:
         predicted: (T, N) pixels with p >= threshold.
-        true_positive: (T, N) those inside the mask.
+        true_positive: (T, N) such pixels inside the mask.
         labelled: (T,) pixels of the mask.
-        pixels: (T,) pixels that are compared.
+        pixels: (T,) compared pixels.
         positive: (T,) pixels with p > 0.5.
-        intersection: (T,) those inside the mask.
-        boundary: float64 (T,) boundary F; None when not measured.
-        objects: (T, 3, 2), see ``objects.count_objects``; None where objects are not known.
+        intersection: (T,) such pixels inside the mask.
+        boundary: float64 (T,) boundary F; None if not measured.
+        objects: (T, 3, 2), see ``objects.count_objects``; None if objects are unknown.
         frame_index: (T,) the frames' seconds in the video; None for 0 .. T - 1.
         from_masks: the prediction had no probabilities: every threshold above 0 gives the same mask.
     """
@@ -72,14 +72,14 @@ class BinaryStats:
 
 @dataclass
 class SemanticStats:
-    """Per frame and class, int64 (T, K): pixels predicted and labelled so, predicted so, labelled so.
+    """Pixels per frame and class, int64 (T, K): predicted and labelled, predicted, and labelled as the class.
 
     Attributes:
         blank: frames missing up to the 10 of the longest clips; only ``tpavi`` counts them.
-        objects: int64 (T, 3, 2), see ``objects.count_objects``; None where objects are not known.
+        objects: int64 (T, 3, 2), see ``objects.count_objects``; None if objects are unknown.
         frame_index: int64 (T,) the frames' seconds in the video; None for 0 .. T - 1.
-        confusion: int64 (n, 3), the pairs of a labelled and a predicted class that occur in the clip, and their
-            pixels; None when not counted.
+        confusion: int64 (n, 3), labelled class, predicted class and pixels of each pair that occurs in the clip;
+            None if not counted.
     """
 
     true_positive: Tensor
@@ -100,9 +100,9 @@ def binary_stats(prob: Tensor, mask: Tensor, *, ignore_label: int | None = None)
     """Count one clip against its masks, all thresholds in a single histogram.
 
     Args:
-        prob: float (T, H, W), foreground share in [0, 1]; compared with the thresholds in float32.
+        prob: float (T, H, W), foreground probability in [0, 1]; compared with the thresholds in float32.
         mask: (T, H, W), any type; 1 is foreground.
-        ignore_label: pixels of this value are left out of every count.
+        ignore_label: pixels with this value are excluded from all counts.
 
     Returns:
         Counts on ``prob``'s device.
@@ -125,12 +125,12 @@ def binary_stats(prob: Tensor, mask: Tensor, *, ignore_label: int | None = None)
     valid = torch.ones_like(mask, dtype=torch.bool) if ignore_label is None else mask != ignore_label
     foreground = (mask == 1) & valid
 
-    # One index from frame, mask value and bucket, so that a single histogram counts everything.
+    # Combine frame, mask value and bucket into one index, so that a single histogram counts everything.
     bins = NUM_THRESHOLDS + 1
-    place = _bucket(prob)
-    place += (2 * torch.arange(num_frames, device=prob.device, dtype=torch.int32)[:, None] + foreground) * bins
-    place = place.flatten() if bool(valid.all()) else place[valid]
-    histogram = torch.bincount(place, minlength=num_frames * 2 * bins).view(num_frames, 2, bins)
+    index = _bucket(prob)
+    index += (2 * torch.arange(num_frames, device=prob.device, dtype=torch.int32)[:, None] + foreground) * bins
+    index = index.flatten() if bool(valid.all()) else index[valid]
+    histogram = torch.bincount(index, minlength=num_frames * 2 * bins).view(num_frames, 2, bins)
 
     positive = (prob > 0.5) & valid
     return BinaryStats(
@@ -150,16 +150,16 @@ def semantic_stats(
 
     Args:
         prediction: int (T, H, W), classes 0 .. K - 1.
-        labels: int (T, H, W); values outside the classes (255) count for no class.
+        labels: int (T, H, W); values outside the classes (255) belong to no class.
         num_classes: K.
         ignore_label: pixels of this label are excluded. Published code has no such label and counts predictions
-            there as false; the released AVSS label maps hold classes only, so that both agree on them.
+            there as false; the released AVSS label maps contain only classes, so both agree on them.
 
     Returns:
         Counts on ``prediction``'s device.
 
     Raises:
-        ValueError: shapes differ, or ``prediction`` holds a value outside the classes.
+        ValueError: shapes differ, or ``prediction`` contains a value outside the classes.
     """
     if prediction.shape != labels.shape or prediction.ndim != 3:
         raise InputError(
@@ -170,7 +170,7 @@ def semantic_stats(
     prediction = prediction.detach().long().flatten(1)
     labels = labels.to(prediction.device).long().flatten(1)
     if prediction.numel() and not (0 <= int(prediction.min()) and int(prediction.max()) < num_classes):
-        raise InputError(f"The prediction holds values outside the classes 0 to {num_classes - 1}.")
+        raise InputError(f"The prediction contains values outside the classes 0 to {num_classes - 1}.")
     known = (labels >= 0) & (labels < num_classes)
     kept = torch.ones_like(known) if ignore_label is None else labels != ignore_label
     frame = torch.arange(num_frames, device=prediction.device)[:, None] * num_classes
@@ -190,7 +190,7 @@ def semantic_stats(
 
 
 def frame_ious(stats: BinaryStats) -> Tensor:
-    """IoU of p > 0.5 per frame, float64 (T,); with an empty mask the share of pixels that are empty in both."""
+    """IoU of p > 0.5 per frame, float64 (T,); for an empty mask, the fraction of pixels that are empty in both."""
     union = stats.positive + stats.labelled - stats.intersection
     iou = stats.intersection.double() / (union.double() + IOU_EPSILON)
     empty_in_both = (stats.pixels - stats.positive).double() / stats.pixels.clamp(min=1).double()
@@ -212,16 +212,16 @@ def f_score(precision: Tensor, recall: Tensor) -> Tensor:
 
 
 def best_f(stats: BinaryStats) -> float:
-    """F averaged over the frames with a non-empty mask, at the best threshold; 0 when there is no such frame."""
+    """F averaged over the frames with a non-empty mask, at the best threshold; 0 if there is no such frame."""
     frames, _ = best_frame_fs(stats)
     return 0.0 if frames.isnan().all() else float(frames.nanmean())
 
 
 def best_frame_fs(stats: BinaryStats) -> tuple[Tensor, float]:
-    """F of each frame at the threshold that is best for all of them together.
+    """F of each frame at the threshold with the best mean over frames.
 
     Returns:
-        float64 (T,), NaN for a frame with an empty mask, and the threshold; NaN when all masks are empty.
+        float64 (T,), NaN for frames with an empty mask, and the threshold, NaN if all masks are empty.
     """
     present = stats.labelled > 0
     curves = f_score(*precision_recall(stats))
@@ -234,7 +234,7 @@ def best_frame_fs(stats: BinaryStats) -> tuple[Tensor, float]:
 def mean_precision_recall(clips: Sequence[BinaryStats]) -> tuple[Tensor, Tensor]:
     """Precision and recall at each threshold, float64 (N,) each: means over clips of means over their frames.
 
-    As in M_F, frames with an empty mask are left out; NaN when no clip has another.
+    As in M_F, frames with an empty mask are excluded; NaN if no other frame exists.
     """
     curves = []
     for clip in clips:
@@ -254,7 +254,7 @@ def confusion_matrix(clips: Sequence[SemanticStats], num_classes: int) -> Tensor
     matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
     for clip in clips:
         if clip.confusion is None:
-            raise InputError("A clip's pairs of classes were not counted, so that there is no confusion matrix.")
+            raise InputError("A clip has no counts of class pairs, so the confusion matrix cannot be computed.")
         labelled, predicted, pixels = clip.confusion.unbind(1)
         matrix.index_put_((labelled, predicted), pixels, accumulate=True)
     return matrix
@@ -272,7 +272,7 @@ def mask_iou(prob: Tensor, mask: Tensor) -> MaskIoU:
 
 
 def f_measure(prob: Tensor, mask: Tensor) -> FMeasure:
-    """M_F of one clip, with the curves it is read from.
+    """M_F of one clip, with its precision and recall curves.
 
     Args:
         prob: float (T, H, W) in [0, 1].
@@ -283,9 +283,9 @@ def f_measure(prob: Tensor, mask: Tensor) -> FMeasure:
 
 
 def false_positive_share(stats: BinaryStats | SemanticStats) -> float:
-    """Mean over the frames of the share of pixels that are segmented, whatever the mask says.
+    """Mean over the frames of the fraction of segmented pixels, regardless of the mask.
 
-    Segmented is what has p > 0.5, and with classes what is not called background.
+    Segmented pixels have p > 0.5 or, with classes, a predicted class other than background.
     """
     if isinstance(stats, SemanticStats):
         pixels, segmented = stats.predicted.sum(1), stats.predicted[:, 1:].sum(1)
@@ -309,7 +309,7 @@ def class_scores(stats: SemanticStats) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def labelled_frame_scores(stats: SemanticStats) -> tuple[Tensor, Tensor]:
-    """Mean IoU and F over the classes labelled in each frame, float64 (T,) each; NaN for a frame without any."""
+    """Mean IoU and F over the classes labelled in each frame, float64 (T,) each; NaN for frames without any."""
     labelled = stats.labelled > 0
     count = labelled.sum(1)
     iou, f, _ = class_scores(stats)
@@ -317,7 +317,7 @@ def labelled_frame_scores(stats: SemanticStats) -> tuple[Tensor, Tensor]:
 
 
 def _bucket(prob: Tensor) -> Tensor:
-    """How many thresholds are <= p, int32; a tie p == t counts as p >= t. Equal to ``bucketize``, but faster."""
+    """Number of thresholds <= p, int32; a tie p == t counts as p >= t. Equals ``bucketize``, but is faster."""
     steps = thresholds().to(prob.device)
     # Thresholds are evenly spaced, so rounding can only misplace p relative to the nearest one.
     nearest = (prob * (NUM_THRESHOLDS - 1) + 0.5).int()

@@ -1,10 +1,10 @@
-"""Which share of sounding and of silent objects is segmented, where every object is known (docs/scores.md).
+"""Measures how much of the sounding and of the silent objects is segmented (docs/scores.md); needs known objects.
 
-Sounding and silent are decided frame by frame: an object that sounds elsewhere in its clip but rests in this
-second is silent and still here, and does not belong to the ground truth's foreground.
+Whether an object is sounding or silent is decided per frame. An object that sounds elsewhere in its clip but rests
+in this second is silent and still here and does not belong to the ground truth's foreground.
 
 Shape legend
-    T     frames that are scored
+    T     scored frames
     H, W  evaluation size
     G     groups of objects: sounding, silent and still, silent and moving, in this order
 """
@@ -22,17 +22,17 @@ _CODES = [SOUNDING, SILENT_STILL, SILENT_MOVING]
 
 
 def count_objects(segmented: Tensor, groups: Tensor) -> Tensor:
-    """Count the pixels of each group of objects, and those of them that are segmented.
+    """Count the pixels and the segmented pixels of each group of objects.
 
     Args:
         segmented: bool (T, H, W).
         groups: uint8 (T, H, W), a clip's ``object_groups``.
 
     Returns:
-        int64 (T, G, 2): pixels, and segmented ones.
+        int64 (T, G, 2): pixels and segmented pixels.
 
     Raises:
-        ValueError: shapes differ, or ``groups`` holds an unknown value.
+        ValueError: shapes differ, or ``groups`` contains an unknown value.
     """
     if segmented.shape != groups.shape or segmented.ndim != 3:
         raise InputError(
@@ -43,10 +43,10 @@ def count_objects(segmented: Tensor, groups: Tensor) -> Tensor:
     num_frames = len(groups)
     groups = groups.to(segmented.device).flatten(1).int()
     if num_frames and int(groups.max()) >= codes:
-        raise InputError(f"Object groups hold the value {int(groups.max())}; they range from 0 to {codes - 1}.")
+        raise InputError(f"Object groups contain the value {int(groups.max())}; they range from 0 to {codes - 1}.")
     frame = torch.arange(num_frames, device=segmented.device, dtype=torch.int32)[:, None]
-    place = ((frame * codes + groups) * 2 + segmented.flatten(1)).flatten()
-    counts = torch.bincount(place, minlength=num_frames * codes * 2).view(num_frames, codes, 2)[:, _CODES]
+    index = ((frame * codes + groups) * 2 + segmented.flatten(1)).flatten()
+    counts = torch.bincount(index, minlength=num_frames * codes * 2).view(num_frames, codes, 2)[:, _CODES]
     return torch.stack([counts.sum(-1), counts[..., 1]], dim=-1)
 
 
@@ -57,13 +57,13 @@ def object_scores(clips: Sequence[Tensor]) -> dict[str, float | int | None]:
         clips: one result of ``count_objects`` per clip.
 
     Returns:
-        shares in [0, 1], None where there is nothing to measure:
+        fractions in [0, 1], None if there is nothing to measure:
             ``silent_still``, ``silent_moving``, ``silent``: pixels of silent objects that are segmented;
             ``missed``: pixels of sounding objects that are not segmented;
             ``right``: among frames with both a sounding and a silent object, those where more than half of the
             sounding and less than half of the silent pixels are segmented; ``wrong``: the reverse;
             ``right_minus_wrong``;
-        and ``silent_frames``, the number of frames that ``right`` and ``wrong`` are shares of.
+        and ``silent_frames``, the number of frames to which ``right`` and ``wrong`` refer.
     """
     counts = torch.cat(list(clips)) if clips else torch.zeros(0, len(GROUPS), 2, dtype=torch.int64)
     (sounding, heard), (still, still_found), (moving, moving_found) = counts.sum(0).tolist()
@@ -84,7 +84,7 @@ def judge_frames(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Right frames, wrong frames, and frames with both a sounding and a silent object; bool (T,) each."""
     sounding, silent = counts[:, 0], counts[:, 1:].sum(1)
     both = (sounding[:, 0] > 0) & (silent[:, 0] > 0)
-    # Integers, so that exactly half is neither more nor less.
+    # In integers, exactly half counts as neither more nor less.
     sounding_found, silent_found = (2 * group[:, 1] - group[:, 0] for group in (sounding, silent))
     right = both & (sounding_found > 0) & (silent_found < 0)
     wrong = both & (sounding_found < 0) & (silent_found > 0)

@@ -21,7 +21,7 @@ def prediction_path(root: str | Path, clip_id: str, frame: int, *, binary: bool)
     """File of one frame; ``frame`` counts from 0.
 
     Raises:
-        ValueError: the clip's id would lead out of ``root``.
+        ValueError: the clip's id would lead outside ``root``.
     """
     relative = PurePosixPath(clip_id)
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
@@ -33,7 +33,7 @@ def prediction_path(root: str | Path, clip_id: str, frame: int, *, binary: bool)
 def save_prediction(
     root: str | Path, clip_id: str, prediction: np.ndarray, frames: Sequence[int], *, binary: bool
 ) -> None:
-    """Write one image per frame, each whole or not at all.
+    """Write one image per frame, atomically.
 
     Args:
         root: folder of the dataset's predictions.
@@ -44,25 +44,25 @@ def save_prediction(
     """
     palette = voc_palette(256).flatten().tolist()
     for frame, labels in zip(frames, prediction.astype(np.uint8), strict=True):
-        picture = Image.fromarray(labels * 255 if binary else labels)
+        image = Image.fromarray(labels * 255 if binary else labels)
         if not binary:
-            picture = picture.convert("P")
-            picture.putpalette(palette)
+            image = image.convert("P")
+            image.putpalette(palette)
         with atomic_write(prediction_path(root, clip_id, int(frame), binary=binary)) as file:
-            picture.save(file, format="PNG")
+            image.save(file, format="PNG")
 
 
 def load_prediction(
     root: str | Path, clip_id: str, frames: Sequence[int], *, binary: bool, size: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """Read what ``save_prediction`` wrote.
+    """Read predictions written by ``save_prediction``.
 
     Args:
         root: folder of the dataset's predictions.
         clip_id: the clip's id.
-        frames: frame indices wanted, from 0.
+        frames: frame indices to read, from 0.
         binary: images are 0 / 255 rather than index maps.
-        size: height and width that the images must have; any, as long as all agree, when None.
+        size: required height and width of the images; None for any size that all images share.
 
     Returns:
         int64 (T, H, W), class per pixel.

@@ -16,15 +16,15 @@ class ScoreReport:
     """Scores of a dataset, all in percent.
 
     Attributes:
-        dataset: its name.
-        num_clips: clips scored.
-        convention: the one chosen.
+        dataset: name of the dataset.
+        num_clips: number of scored clips.
+        convention: the chosen convention.
         conventions: convention -> name of a score -> value. Binary masks have ``M_J`` and ``M_F``, also under the
             names ``mIoU`` and ``F`` that all subsets share.
-        classes: AVSS, in the chosen convention: dicts of ``class``, ``IoU``, ``F`` and ``frames``, those in which
-            the class is predicted or labelled, by class index; empty for binary masks.
-        m_f_threshold: binary masks: convention -> the threshold M_F is taken at, in words; empty for AVSS.
-        precision_recall: binary masks: precision and recall, shares, float64 (N,) each, see
+        classes: AVSS, in the chosen convention: one dict per class with ``class``, ``IoU``, ``F`` and ``frames``
+            (number of frames in which the class is predicted or labelled); empty for binary masks.
+        m_f_threshold: binary masks: convention -> description of the threshold of M_F; empty for AVSS.
+        precision_recall: binary masks: precision and recall in [0, 1], float64 (N,) each, see
             ``metrics.mean_precision_recall``; None for AVSS and for masks without probabilities.
         confusion: AVSS: int64 (K, K), see ``metrics.confusion_matrix``; None for binary masks.
     """
@@ -40,14 +40,14 @@ class ScoreReport:
 
     @property
     def scores(self) -> dict[str, float]:
-        """Those of the chosen convention."""
+        """Scores in the chosen convention."""
         return self.conventions[self.convention]
 
     @classmethod
     def of(
         cls, clips: Mapping[str, Stats], *, dataset: str, convention: str, class_names: Sequence[str]
     ) -> "ScoreReport":
-        """Reduce the statistics of all clips, in their order."""
+        """Create a report from the statistics of all clips, in their order."""
         stats = list(clips.values())
         conventions, classes, details = {}, [], {}
         binary = isinstance(stats[0], BinaryStats)

@@ -4,15 +4,15 @@ Files, below the evaluator's folder; all scores are in percent:
 
 ========================  ====================================================================================
 ``results.json``          ``sem_seg`` and ``classes`` in the chosen ``convention``, ``conventions`` with all of
-                          them, and ``m_f_threshold``, the threshold that each convention's M_F is taken at
-``results.md``            the same as tables, with what each convention means
-``per_clip.csv``          per clip: scores in convention ``combo``, also frame by frame, and the counts that the
-                          other conventions are made of: ``intersection`` and ``union`` of the object,
+                          them, and ``m_f_threshold``, the threshold of M_F in each convention
+``results.md``            the same as tables, with an explanation of each convention
+``per_clip.csv``          per clip: scores in convention ``combo``, also frame by frame, and the counts from
+                          which the other conventions are computed: ``intersection`` and ``union`` of the object,
                           ``predicted_pixels`` (p > 0.5), ``labelled_pixels``, ``pixels``, ``tpavi_batch``;
                           AVSS: ``frames`` and ``blank_frames``
 ``precision_recall.csv``  binary masks: precision and recall at each threshold, means over frames, then over clips
 ``per_clip_class.csv``    AVSS: per clip and class that occurs in it: ``frames``, sums of IoU and F over them
-                          (shares), and pixels
+                          (not in percent), and pixels
 ``confusion.csv``         AVSS: pixels by labelled class (rows) and predicted class (columns)
 ========================  ====================================================================================
 """
@@ -33,7 +33,7 @@ from .report_tables import to_markdown
 
 
 def write_report(report: ScoreReport, clips: Mapping[str, Stats], folder: Path) -> None:
-    """Write the files that the module's head lists, each whole or not at all."""
+    """Write the files listed in the module docstring, each atomically."""
     summary = {
         "dataset": report.dataset,
         "convention": report.convention,
@@ -129,7 +129,7 @@ def _percent(share: float) -> str:
 
 
 def _number(value: float) -> str:
-    """Four decimals; an empty cell where there is nothing to measure."""
+    """Format with four decimals; empty if there is nothing to measure."""
     return "" if math.isnan(value) else f"{value:.4f}"
 
 
@@ -141,7 +141,7 @@ def _write_table(path: Path, rows: Sequence[Mapping]) -> None:
 
 
 def _columns(rows: Iterable[Mapping]) -> list[str]:
-    """All rows' columns; those that stand once per frame come last, in the order of the seconds."""
+    """Columns of all rows; per-frame columns come last, ordered by second."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     frames = [name for name in names if "_second_" in name]
     scores = list(dict.fromkeys(name.split("_second_")[0] for name in frames))

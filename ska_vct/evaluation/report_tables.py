@@ -9,7 +9,7 @@ from .conventions import MEANINGS
 from .names import CONVENTIONS
 from .report import ScoreReport
 
-# Scores in the order of the columns, with their headings. mIoU and F of binary masks are M_J and M_F again.
+# Column headings of the scores, in order. For binary masks mIoU and F repeat M_J and M_F.
 HEADINGS = {
     "M_J": "M_J = mIoU (%)",
     "M_F": "M_F (%)",
@@ -22,7 +22,7 @@ HEADINGS = {
 }
 SAME = {"mIoU": "M_J", "F": "M_F"}
 THRESHOLD_HEADING = "threshold of M_F"
-# Classes of AVSS that the log names at either end, and confusions that the page lists.
+# Number of best and of worst AVSS classes in the log, and of confusions on the page.
 LISTED = 5
 CONFUSIONS = 15
 
@@ -88,13 +88,13 @@ def ranked_classes(report: ScoreReport) -> list[dict]:
 
 
 def _confusions(matrix: Tensor, names: Sequence[str]) -> list[dict]:
-    """Pairs of classes with the most pixels of one taken for the other."""
+    """Most frequent confusions of a labelled class with a predicted class, by pixels."""
     wrong = matrix.clone().fill_diagonal_(0)
     totals = matrix.sum(1)
-    counts, index = wrong.flatten().topk(min(CONFUSIONS, wrong.numel()))
+    counts, indices = wrong.flatten().topk(min(CONFUSIONS, wrong.numel()))
     rows = []
-    for count, place in zip(counts.tolist(), index.tolist(), strict=True):
-        labelled, predicted = divmod(place, len(names))
+    for count, index in zip(counts.tolist(), indices.tolist(), strict=True):
+        labelled, predicted = divmod(index, len(names))
         if count:
             share = 100 * count / int(totals[labelled])
             rows.append(
@@ -130,5 +130,5 @@ def _table(rows: Sequence[dict]) -> str:
 
 
 def _collapsed(title: str, table: str) -> list[str]:
-    """A part of a Markdown page that opens at a click."""
+    """A collapsible section of a Markdown page."""
     return ["<details>", f"<summary>{title}</summary>", "", table, "", "</details>"]

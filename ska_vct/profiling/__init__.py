@@ -1,3 +1,3 @@
-"""Time, memory and arithmetic cost of models and their parts."""
+"""Run time, memory use and FLOPs of models and their parts."""
 
 PRECISIONS = ("off", "bf16", "fp16")

@@ -19,7 +19,7 @@ from ska_vct.utils.files import write_json
 
 MANIFEST = "benchmark.json"
 # Differences in rounding between library versions move the mean of a split's images by less than this.
-_PICTURE_TOLERANCE = 0.05
+_IMAGE_MEAN_TOLERANCE = 0.05
 
 
 def choose_splits(names: Iterable[str] | None = None) -> list[BenchmarkSplit]:
@@ -117,7 +117,7 @@ def compare(found: dict, wanted: dict) -> list[str]:
     ]
     if found["mask_pixels"] != wanted["mask_pixels"]:
         lines.append(f"{found['mask_pixels']} mask pixels are set instead of {wanted['mask_pixels']}")
-    if abs(found["picture_mean"] - wanted["picture_mean"]) > _PICTURE_TOLERANCE:
+    if abs(found["picture_mean"] - wanted["picture_mean"]) > _IMAGE_MEAN_TOLERANCE:
         lines.append(f"mean of the images is {found['picture_mean']} instead of {wanted['picture_mean']}")
     return lines
 

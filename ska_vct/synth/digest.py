@@ -55,7 +55,7 @@ def digest_split(root: str | os.PathLike, subset: str, split: str, *, progress: 
     rows = read_clip_table(root, subset, split)
     records = {record["clip_id"]: record for record in load_records(subset, split, root, prefer_rebuilt=False)}
     sums = {name: hashlib.sha256() for name in DIGESTS}
-    mask_pixels, picture_means = 0, []
+    mask_pixels, image_means = 0, []
     for row in tqdm(rows, f"Checking {root.name}", unit="clip", disable=not progress):
         record = records[row["clip_id"]]
         truth = read_objects(root, record)
@@ -69,12 +69,12 @@ def digest_split(root: str | os.PathLike, subset: str, split: str, *, progress: 
                 mask = read_binary_mask(path) > 0
                 _add(sums["masks"], mask)
                 mask_pixels += int(mask.sum())
-        picture_means += [float(read_image(path).mean()) for path in record["image_paths"]]
+        image_means += [float(read_image(path).mean()) for path in record["image_paths"]]
     return {
         "clips": len(rows),
         **{name: value.hexdigest()[:16] for name, value in sums.items()},
         "mask_pixels": mask_pixels,
-        "picture_mean": round(float(np.mean(picture_means)), 3),
+        "picture_mean": round(float(np.mean(image_means)), 3),
     }
 
 

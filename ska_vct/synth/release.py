@@ -62,7 +62,7 @@ def write_clip(root: Path, plan: ClipPlan, settings: SynthSettings) -> None:
     renderer = Renderer(plan.scene, fps=settings.fps, flicker=settings.flicker)
     frames, truth = renderer.frames(), renderer.truth(steps=settings.series)
     sampled = renderer.sampled()
-    sound = draw_soundtrack(plan.scene, rate=settings.audio_rate, channels=settings.channels, hiss=settings.hiss)
+    audio = draw_soundtrack(plan.scene, rate=settings.audio_rate, channels=settings.channels, hiss=settings.hiss)
     facts = get_facts(plan.subset)
     base, values = root / facts.folder, _values(plan)
     _write_images(base, facts, plan, frames[sampled], truth)
@@ -71,8 +71,8 @@ def write_clip(root: Path, plan: ClipPlan, settings: SynthSettings) -> None:
     video = base / expand(facts.video, values).replace("*", "video")
     for path in (wav, video):
         path.parent.mkdir(parents=True, exist_ok=True)
-    _write_wav(wav, sound, settings.audio_rate)
-    write_video(video, frames, fps=settings.fps, sound=sound, rate=settings.audio_rate)
+    _write_wav(wav, audio, settings.audio_rate)
+    write_video(video, frames, fps=settings.fps, audio=audio, rate=settings.audio_rate)
     _write_flow(root, plan, frames, settings)
     _write_truth(root, plan, truth, sampled / settings.fps)
 
@@ -130,12 +130,12 @@ def _write_mask(path: Path, mask: np.ndarray, *, palette: np.ndarray | None = No
     image.save(path)
 
 
-def _write_wav(path: Path, sound: np.ndarray, rate: int) -> None:
+def _write_wav(path: Path, audio: np.ndarray, rate: int) -> None:
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(sound.shape[1])
+        file.setnchannels(audio.shape[1])
         file.setsampwidth(2)
         file.setframerate(rate)
-        file.writeframes(sound.astype("<i2").tobytes())
+        file.writeframes(audio.astype("<i2").tobytes())
 
 
 def _write_flow(root: Path, plan: ClipPlan, frames: np.ndarray, settings: SynthSettings) -> None:

@@ -1,4 +1,4 @@
-"""Renders a scene to images, audio and the truth about both.
+"""Renders a scene to images and audio, with ground truth for both.
 
 Shape legend
     N     images of the video
@@ -68,14 +68,14 @@ class Renderer:
 
     def frames(self) -> np.ndarray:
         """All images, uint8 (N, H, W, 3), RGB."""
-        shifts, places = (
+        shifts, positions = (
             self._shifts(self.times),
             [self._transforms(k, self.times) for k in range(len(self._sprites))],
         )
         frames = np.empty((len(self.times), self.scene.height, self.scene.width, 3), np.uint8)
         for n in range(len(self.times)):
             canvas = self._shifted_background(shifts[n])
-            for sprite, transforms in zip(self._sprites, places, strict=True):
+            for sprite, transforms in zip(self._sprites, positions, strict=True):
                 _paste(canvas, sprite.rgba, transforms[n])
             frames[n] = np.clip(np.rint(canvas * self._gain[n]), 0, 255)
         return frames
@@ -123,8 +123,8 @@ class Renderer:
             starts, ends = self._transforms(k, first), self._transforms(k, second)
             for field, start, end in zip(flow, starts, ends, strict=True):
                 visible = self._visible(k, start)
-                places = np.stack([x[visible], y[visible], np.ones(visible.sum())])
-                field[:, visible] = (end - start) @ _inverse(start) @ places
+                positions = np.stack([x[visible], y[visible], np.ones(visible.sum())])
+                field[:, visible] = (end - start) @ _inverse(start) @ positions
         return flow.astype(np.float32)
 
     def _visible(self, k: int, transform: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Draws a clip's content: where objects stand, what each of them does, and which of them sound.
+"""Draws a clip's content: locations, motion and sounds of its objects.
 
 The order of draws matters. All locations and sizes are drawn together, and a layout that does not fit is rejected
 as a whole; only then are roles assigned at random, and the drawing order after that. So size, location and overlap
@@ -101,7 +101,7 @@ def draw_scene(
     roles = _draw_roles(rng, kind, options)
     classes = _draw_classes(rng, kind, roles)
     reach = AMPLITUDE_SHARE * side * options.motion_scale + (camera.reach if camera else 0)
-    places = _draw_layout(rng, len(roles), height, width, reach)
+    locations = _draw_layout(rng, len(roles), height, width, reach)
     lot = rng.permutation(len(roles))  # assigns locations to roles
     look_variant, timbre_variant = rng.choice(options.looks), rng.choice(options.timbres)
 
@@ -122,10 +122,12 @@ def draw_scene(
         if object_class not in looks:
             looks[object_class] = draw_look(rng, object_class, int(look_variant))
         look = looks[object_class]
-        place = places[lot[number]]
+        location = locations[lot[number]]
         motion = draw_motion(rng, object_class.orbit, side=side, scale=scale, envelope=envelope, seconds=seconds)
         objects.append(
-            SceneObject(object_class=object_class, role=role, look=look, motion=motion, envelope=envelope, **place)
+            SceneObject(
+                object_class=object_class, role=role, look=look, motion=motion, envelope=envelope, **location
+            )
         )
     if kind == "offscreen":
         envelope = draw_envelope(rng, classes[-1].events, np.ones(seconds, dtype=bool))

@@ -58,7 +58,7 @@ def make_videos(root: Path, seconds: int = 3) -> Path:
             audio = (9000 * np.sin(2 * np.pi * (300 + 100 * index) * time)).astype(np.int16)[:, None]
             path = root / "videos" / split / f"{name}.mp4"
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_video(path, frames, fps=FPS, sound=audio, rate=16000)
+            write_video(path, frames, fps=FPS, audio=audio, rate=16000)
             for second in range(seconds):
                 path = root / "masks" / split / name / f"{second}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -199,7 +199,7 @@ def test_built_from_a_configuration():
     with pytest.raises(ValueError, match="'coco' does not exist; choose one of combo, tpavi, dataset, pooled"):
         AVSEvaluator(cfg, dataset_name="avsbench_avss_test")
     cfg.TEST.CONVENTION = "tpavi"
-    with pytest.raises(ValueError, match="names 2 classes, MODEL.NUM_CLASSES is 71"):
+    with pytest.raises(ValueError, match="names 2 classes, but MODEL.NUM_CLASSES is 71"):
         AVSEvaluator(cfg, dataset_name="avsbench_avss_test", class_names=("background", "object"))
     with pytest.raises(ValueError, match="Binary masks have 2 classes"):
         AVSEvaluator(cfg, dataset_name="avsbench_ms3_test", binary=True)

@@ -212,7 +212,7 @@ def test_bad_prediction_files_are_named(tmp_path):
     path = tmp_path / "p.json"
     for text in ("no json", "[]", '{"images": []}', '{"images": [{"id": 1}], "annotations": []}'):
         path.write_text(text)
-        with pytest.raises(ValueError, match=r"p\.json is not a file of predictions in COCO's format"):
+        with pytest.raises(ValueError, match=r"p\.json is not a prediction file in COCO's format"):
             load_coco(path, binary=True)
     image = {"id": 1, "file_name": "a/b/b_1.png", "height": 4, "width": 4}
     broken = {"image_id": 1, "category_id": 1, "segmentation": {"size": [4, 4]}}

@@ -1,4 +1,4 @@
-"""FLOPs, parameters and memory by part: hand-worked counts, and agreement with models that hold data."""
+"""FLOPs, parameters and memory by part: hand-computed counts, and agreement with models that have data."""
 
 from contextlib import nullcontext
 
@@ -44,10 +44,10 @@ def saved_bytes(run, module: nn.Module) -> int:
 
 
 def test_a_linear_layer_and_a_convolution():
-    # 5 rows, 3 -> 4: 5 * 3 * 4 products and as many sums, of which the bias is one.
+    # 5 rows, 3 -> 4: 5 * 3 * 4 products and as many additions, including the bias.
     linear = nn.Linear(3, 4)
     assert flops(lambda: linear(torch.zeros(5, 3))) == 2 * 5 * 3 * 4
-    # 3 x 3 over 6 x 6 with padding: 36 places, 2 -> 4 channels.
+    # 3 x 3 over 6 x 6 with padding: 36 locations, 2 -> 4 channels.
     conv = nn.Conv2d(2, 4, 3, padding=1)
     assert flops(lambda: conv(torch.zeros(1, 2, 6, 6))) == 2 * 36 * 9 * 2 * 4
 
@@ -63,7 +63,7 @@ def test_a_linear_layer_and_a_convolution():
         (lambda x: F.layer_norm(x, (6,)), 5 * 24),
         (lambda x: F.max_pool2d(x, 2), 4 * 6),
         (lambda x: F.interpolate(x, size=(8, 12), mode="bilinear"), 8 * 96),
-        # Five places, one channel, eight per value.
+        # Five locations, one channel, eight per value.
         (lambda x: F.grid_sample(x, torch.zeros(1, 1, 5, 2), align_corners=False), 8 * 5),
         (lambda x: F.embedding_bag(torch.zeros(2, 4, dtype=torch.long), torch.zeros(9, 3), mode="sum"), 2 * 8 * 3),
         (lambda x: x.transpose(-1, -2).contiguous()[:, :, :2].to(torch.float64) > 0, 0),
@@ -121,7 +121,7 @@ def test_fused_attention_keeps_no_weights():
     # q, k, v and the result (64 * 4 numbers each), and 64 sums.
     assert attend(True) == 4 * (4 * 64 * 4 + 64)
     bias = torch.zeros(64, 64, requires_grad=True)
-    # A bias that trains makes PyTorch keep the 64 x 64 weights on a CPU.
+    # With a trainable bias PyTorch saves the 64 x 64 weights on a CPU.
     assert saved_bytes(lambda: F.scaled_dot_product_attention(q * 1, q * 2, q * 3, bias), module) > 4 * 64 * 64
 
 
@@ -130,7 +130,7 @@ def test_saved_storages_count_once_and_parameters_not_at_all():
 
     def run():
         hidden = linear(x)  # keeps x (256 bytes); the weight needs none, as x carries no gradient
-        return hidden.sigmoid().sum() + hidden.square().sum()  # keeps the sigmoid, and hidden, once each
+        return hidden.sigmoid().sum() + hidden.square().sum()  # saves the sigmoid and hidden, once each
 
     assert saved_bytes(run, linear) == 3 * 4 * 16 * 4
 
@@ -193,7 +193,7 @@ def test_memory_reports_what_checkpointing_saves(tiny_cfg):
     }
     first = report["a"]["parts"]["decoder"]
     assert first["gradients"] == first["parameters"] and first["optimizer"] == 2 * first["parameters"]
-    # Half the bytes for most of what is kept, more where weights are kept cast.
+    # Half the bytes for most saved tensors, more where cast weights are saved.
     assert report["a"]["total_amp"] < report["a"]["total"]
     assert "No GPU was measured" in memory_tables(report)
 
@@ -240,7 +240,7 @@ def test_more_frames_need_more_memory_in_steps_that_are_measured():
     per_frame = LinearModel.fit(peaks).per_frame
     found = trace(load_cfg(config, ["INPUT.FRAMES_PER_CLIP", "0"]), frames=40, train=True, fused=False)
     kept = sum(found.saved.values()) / found.frames
-    # What autograd keeps, and gradients and workspaces of the pass beside it.
+    # Saved tensors, plus gradients and workspaces of the pass.
     assert kept < per_frame < 3 * kept
 
 
@@ -249,7 +249,7 @@ def compare_with_golden(name: str) -> None:
     assert set(found) == set(golden)
     for part, row in found.items():
         for key, value in row.items():
-            # Parameters exactly. Of FLOPs, tables of positions are made once or again: millionths.
+            # Parameters must be exact. FLOPs may differ by millionths: position tables may be cached.
             tolerance = 1e-3 if key.endswith("flops") else 0
             hint = f"{part}, {key}: if this is wanted, run tools/analyze_model.py --update-golden"
             assert value == pytest.approx(golden[part][key], rel=tolerance), hint

@@ -1,4 +1,4 @@
-"""Benchmarks: what they time, how they take turns, and what their conclusions rest on."""
+"""Benchmarks: what they time, how they take turns, and the basis of their conclusions."""
 
 import importlib.util
 import inspect
@@ -16,7 +16,7 @@ import torch
 from ska_vct.evaluation.metrics import binary_stats
 from ska_vct.modeling.layers import DEFORM_IMPLEMENTATIONS
 from ska_vct.profiling.timing import SUBJECTS, BenchmarkError, Measurement, benchmark, measure_in_turn
-from ska_vct.profiling.timing.clips import make_clips, smooth_pictures
+from ska_vct.profiling.timing.clips import make_clips, smooth_images
 from ska_vct.profiling.timing.deform import attention_inputs, runnable
 from ska_vct.profiling.timing.memory import PeakMemory
 from ska_vct.profiling.timing.metrics import same_scores, threshold_loop
@@ -90,8 +90,8 @@ def test_clips_are_what_the_subset_would_give(tiny_cfg):
         make_clips(tiny_cfg, clips=1, train=True, frames=2, annotated=3)
 
 
-def test_pictures_move_by_whole_pixels():
-    first, second = smooth_pictures(2, (32, 40), step=3)
+def test_images_move_by_whole_pixels():
+    first, second = smooth_images(2, (32, 40), step=3)
     assert np.array_equal(first[:, 3:], second[:, :-3]) and first.std() > 10
 
 
@@ -116,7 +116,7 @@ def test_attention_inputs_fit_every_implementation(tiny_cfg):
     assert {"torch", "grid_sample"} <= set(names)
     wanted = DEFORM_IMPLEMENTATIONS["grid_sample"](value, shapes, locations, weights)
     for name in names:
-        # Another order of at most 12 products of numbers of size 1.
+        # Different summation order of at most 12 products of numbers of size 1.
         found = DEFORM_IMPLEMENTATIONS[name](value, shapes, locations, weights)
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
@@ -156,8 +156,8 @@ def test_medians_quartiles_and_ratios():
 def test_peak_memory_sees_what_was_freed():
     meter = PeakMemory(CPU)
     meter.restart()
-    torch.ones(2**26)  # 256 MiB, written, and gone
-    # What earlier tests have freed may be given back at the same time.
+    torch.ones(2**26)  # 256 MiB, written and freed
+    # Memory freed by earlier tests may be returned at the same time.
     assert 128 * 2**20 < meter.read() < 300 * 2**20
 
 
@@ -175,8 +175,8 @@ def test_the_loader_is_compared_with_the_step_of_its_own_config():
         )
     lines = subject.conclude(rows)
     assert lines[0] == "Data: 8 clips."
-    assert "0 workers: 2.00 clips/s loaded, 4.00 trained on: the loader limits (0.50" in lines[1]
-    assert "2 workers: 8.00 clips/s loaded, 4.00 trained on: the model limits (2.00" in lines[2]
+    assert "0 workers: 2.00 clips/s loaded, 4.00 clips/s trained: limited by the loader (ratio 0.50" in lines[1]
+    assert "2 workers: 8.00 clips/s loaded, 4.00 clips/s trained: limited by the model (ratio 2.00" in lines[2]
 
 
 def test_changes_begin_at_the_first_key():
@@ -214,7 +214,7 @@ def test_the_tool_offers_every_subject_with_its_own_defaults(name):
 
 
 class ThreadContext:
-    """Stands in for multiprocessing's context: a thread in place of a process, which takes seconds to import."""
+    """Stands in for multiprocessing's context: uses a thread, since a process takes seconds to import."""
 
     Pipe = staticmethod(Pipe)
 
@@ -225,7 +225,7 @@ class ThreadContext:
             super().__init__(target=target, args=(Connection(os.dup(connection.fileno())), *rest), daemon=True)
 
         def terminate(self):
-            """Its end of the pipe is closed, which ends it."""
+            """Nothing to do: closing the pipe ends the thread."""
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def compare_metrics(out: Path) -> tuple[str, dict]:
 
 def test_a_comparison_from_its_arguments_to_its_files(tmp_path, in_threads):
     text, found = compare_metrics(tmp_path / "result.json")
-    assert "equal, bit by bit" in text
+    assert "the score are identical" in text
     assert found["machine"]["torch"] == torch.__version__ and found["settings"]["repeat"] == 2
     assert [len(row["seconds"][TOTAL]) for row in found["results"]] == [2, 2]
 
@@ -268,7 +268,7 @@ def test_what_goes_wrong_in_a_process_is_said_here(in_threads):
 def test_a_process_that_is_ended_is_said_to_be():
     worker = Worker(one_case("train"), SUBJECTS["train"].build)
     worker._process.kill()
-    with pytest.raises(BenchmarkError, match="exit code -9.*lack of memory"):
+    with pytest.raises(BenchmarkError, match="exit code -9.*out of memory"):
         worker.start()
     worker.kill()
 
@@ -279,5 +279,5 @@ def test_processes_of_their_own_know_their_memory(tmp_path):
     assert len(found["results"]) == 2
     case = one_case("train")
     measured = measure_in_turn([case], SUBJECTS["train"].build, repeat=1, progress=False)[0]
-    # Parameters, gradients and two moments of a model of 3 million parameters, and what the step keeps.
+    # Parameters, gradients and two moments of a model of 3 million parameters, plus saved tensors.
     assert 10 * 2**20 < measured.peak_bytes < 500 * 2**20

@@ -1,4 +1,4 @@
-"""What the model costs by part, from shapes alone (``tools/analyze_model.py``)."""
+"""Parameters, FLOPs and memory of the model by part, computed from shapes (``tools/analyze_model.py``)."""
 
 from collections.abc import Sequence
 
@@ -41,28 +41,28 @@ def analyze(
     threads: int = 0,
     json: str = "",
 ) -> str:
-    """Parameters and FLOPs of models by part, or the memory of their training steps.
+    """Report parameters and FLOPs of models by part, or the memory of their training steps.
 
     Args:
-        config_files: one or several configs.
-        overrides: KEY, VALUE, ... for all of them.
-        vary: a key and its values; every config is counted with each.
-        size: (H, W) in place of ``INPUT.SIZE``.
-        frames: of a clip; 0 for 1, for memory the subset's.
-        memory: memory of a training step of ``batch`` clips in place of FLOPs; with ``fused`` attention kernels,
-            or with the attention that PyTorch chooses on a CPU.
+        config_files: one or more configs.
+        overrides: KEY, VALUE, ... applied to each of them.
+        vary: a key and its values; every config is analyzed with each value.
+        size: (H, W), replaces ``INPUT.SIZE``.
+        frames: number of frames per clip; 0 for 1 or, for memory, the subset's.
+        memory: report the memory of a training step of ``batch`` clips instead of FLOPs; with ``fused`` attention
+            kernels, else with the attention that PyTorch selects on a CPU.
         fit_memory: measure training steps of ``fit_frames`` and ``held_out`` frames with ``threads`` threads (0:
-            their own choice), fit a line and extend it to ``batch`` clips.
-        json: file for the figures; empty for none.
+            the default), fit a line and extrapolate to ``batch`` clips.
+        json: output file for the figures; empty for none.
 
     Returns:
-        tables and what follows from them.
+        the tables and conclusions as text.
 
     Raises:
-        ConfigError, BenchmarkError: the input is wrong.
+        ConfigError, BenchmarkError: the input is invalid.
     """
     if not config_files:
-        raise BenchmarkError("No config is named; add --config-file FILE.")
+        raise BenchmarkError("No config was given; add --config-file FILE.")
     variants = {}
     for name, file, changes in _variants(config_files, overrides, vary):
         cfg = load_cfg(file, changes)
@@ -96,7 +96,7 @@ def _variants(
 ) -> list[tuple[str, str, list[str]]]:
     key, values = vary or ("", ())
     if key and not values:
-        raise BenchmarkError(f"--vary {key} names no value; write --vary KEY VALUE [VALUE ...].")
+        raise BenchmarkError(f"--vary {key} has no values; write --vary KEY VALUE [VALUE ...].")
     result = []
     for file in config_files:
         for value in values or [None]:

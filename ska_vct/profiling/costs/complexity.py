@@ -1,4 +1,4 @@
-"""Parameters and FLOPs of the paper's configs, stored in ``configs/complexity.json`` to reveal changes."""
+"""Parameters and FLOPs of the paper's configs, stored in ``configs/complexity.json`` to detect changes."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from .report import cost_report
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 GOLDEN = CONFIGS / "complexity.json"
-# Ends the name of an entry whose config is counted with its pre-mask encoder off.
+# Suffix of entries whose config is counted with the pre-mask encoder disabled.
 WITHOUT_PRE_MASKS = " without pre-masks"
 PAPER_CONFIGS = tuple(
     f"{subset}/{form}"
@@ -23,18 +23,18 @@ PAPER_CONFIGS = tuple(
 
 
 def complexity(name: str) -> dict[str, Any]:
-    """Of an entry of ``PAPER_CONFIGS``, e.g. ``s4/r50``: its parts' rows of ``cost_report`` for one frame."""
+    """Rows of ``cost_report`` by part, for one frame of an entry of ``PAPER_CONFIGS``, e.g. ``s4/r50``."""
     overrides = ["MODEL.PRE_MASK.ENABLED", "False"] if name.endswith(WITHOUT_PRE_MASKS) else []
     cfg = load_cfg(CONFIGS / f"{name.removesuffix(WITHOUT_PRE_MASKS)}.yaml", overrides)
     return cost_report(cfg, 1)["parts"]
 
 
 def read_golden() -> dict[str, Any]:
-    """What ``configs/complexity.json`` holds."""
+    """Contents of ``configs/complexity.json``."""
     return json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
 def write_golden() -> Path:
-    """Recount all of ``PAPER_CONFIGS``."""
+    """Recount all ``PAPER_CONFIGS`` and write ``configs/complexity.json``."""
     write_json(GOLDEN, {name: complexity(name) for name in tqdm(PAPER_CONFIGS, desc="Counting", unit="config")})
     return GOLDEN

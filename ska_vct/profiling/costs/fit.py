@@ -1,7 +1,7 @@
-"""Peak memory of a training step as a + b * frames, fitted to steps measured on this machine.
+"""Peak memory of a training step as a + b * frames, fitted to measurements on this machine.
 
-Each step runs in its own process (``ska_vct/profiling/timing``). For mixed precision, b is scaled by the ratio of
-what autograd saves under bfloat16 autocast to what it saves in float32, both computed from shapes.
+Each step runs in its own process (``ska_vct/profiling/timing``). For mixed precision, b is scaled by
+the ratio of the bytes that autograd saves under bfloat16 autocast and in float32, both computed from shapes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _MAPPED_FROM = 2**17
 
 @dataclass(frozen=True)
 class LinearModel:
-    """Bytes of ``fixed + per_frame * frames``."""
+    """Memory in bytes: ``fixed + per_frame * frames``."""
 
     fixed: float
     per_frame: float
@@ -30,10 +30,10 @@ class LinearModel:
 
     @classmethod
     def fit(cls, peaks: Mapping[int, int]) -> "LinearModel":
-        """Least squares through ``peaks``, bytes by frames.
+        """Least-squares fit to ``peaks``, bytes by number of frames.
 
         Raises:
-            BenchmarkError: fewer than two frame counts.
+            BenchmarkError: there are fewer than two frame counts.
         """
         if len(peaks) < 2:
             raise BenchmarkError("A line needs at least two frame counts; add more with --fit-frames.")
@@ -44,7 +44,7 @@ class LinearModel:
 def measure_peaks(
     config_file: str, opts: Sequence[str], frames: Sequence[int], *, threads: int = 0, progress: bool = True
 ) -> dict[int, int]:
-    """Peak resident memory that a training step adds, in bytes, by the number of annotated frames of one clip."""
+    """Peak memory added by a training step on one clip, in bytes, by the clip's number of annotated frames."""
     cases = [
         Case(
             subject="train",
@@ -74,11 +74,11 @@ def fit_report(
     """Fit, test and extrapolate.
 
     Args:
-        cfg: the config that was measured.
-        peaks: bytes by frames, of :func:`measure_peaks`; those of ``held_out`` test the fit.
-        held_out: numbers of frames.
-        batch: clips of the recipe.
-        frames: of its clips; 0 for the subset's.
+        cfg: the measured config.
+        peaks: bytes by number of frames, from :func:`measure_peaks`; those in ``held_out`` test the fit.
+        held_out: numbers of frames excluded from the fit.
+        batch: batch size of the training recipe, clips.
+        frames: frames per clip; 0 for the subset's.
 
     Returns:
         ``fixed_bytes``, ``bytes_per_frame``; ``held_out``: by frames ``measured``, ``predicted`` and the relative
@@ -86,7 +86,7 @@ def fit_report(
         ``fp32_from_shapes``, ``amp_from_shapes`` with fused attention kernels.
     """
     model = LinearModel.fit({count: peak for count, peak in peaks.items() if count not in held_out})
-    # Unfused as this machine runs it, for the ratio; with fused kernels as a GPU would.
+    # Unfused attention, as on this machine, for the ratio; fused kernels, as on a GPU, for the totals.
     plain, plain_amp = (
         trace(cfg, clips=batch, frames=frames, train=True, amp=amp, fused=False) for amp in (False, True)
     )
@@ -124,7 +124,7 @@ def held_bytes(found: Trace) -> int:
 
 
 def fit_text(report: Mapping[str, Any]) -> str:
-    """``fit_report`` in sentences."""
+    """``fit_report`` as text."""
     recipe = report["recipe"]
     lines = [
         f"Peak = {report['fixed_bytes'] / MIB:.0f} MiB + {report['bytes_per_frame'] / MIB:.1f} MiB per annotated "
@@ -138,9 +138,9 @@ def fit_text(report: Mapping[str, Any]) -> str:
     lines += [
         f"{recipe['clips']} clips ({recipe['frames']} annotated frames): {recipe['fp32'] / MIB / 1024:.1f} GiB in "
         f"fp32, {recipe['amp'] / MIB / 1024:.1f} GiB under bf16 autocast (activations times "
-        f"{report['amp_ratio']:.2f}, from the types autograd keeps).",
+        f"{report['amp_ratio']:.2f}, from the types of saved tensors).",
         f"From shapes alone, with fused attention kernels: {recipe['fp32_from_shapes'] / MIB / 1024:.1f} GiB held "
         f"in fp32, {recipe['amp_from_shapes'] / MIB / 1024:.1f} GiB under bf16 autocast; workspaces come on top.",
-        "No GPU was measured: both are predictions.",
+        "No GPU was measured; these are predictions.",
     ]
     return "\n".join(lines)

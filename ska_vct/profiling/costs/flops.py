@@ -1,13 +1,13 @@
-"""Counts floating-point operations of everything PyTorch runs, by part.
+"""Counts the floating-point operations of all PyTorch operations, by part.
 
-Not PyTorch's ``FlopCounterMode``, which counts only matrix products, convolutions and attention without reporting
-what it skips; its formulas are used for those. Rules per ``aten`` operation:
+PyTorch's ``FlopCounterMode`` counts only matrix products, convolutions and attention and does not report what it
+skips; its formulas are used for those operations. Rules per ``aten`` operation:
 
-- products of matrices, convolutions: 2 per multiply-add (``torch.utils.flop_counter``'s formulas)
+- matrix products, convolutions: 2 per multiply-add (``torch.utils.flop_counter``'s formulas)
 - attention and deformable attention: see ``kernels.py``
 - bilinear interpolation and ``grid_sample``: 8 per value, four neighbours with a product and a sum each
 - LayerNorm and GroupNorm: 5 per value, BatchNorm: 2 (its statistics are constants in inference)
-- softmax: 5 per value; pooling: 1 per value that a window covers
+- softmax: 5 per value; pooling: 1 per value in a window
 - weighted sums of a table's rows (``embedding_bag``): 2 per value read
 - sums, means, extremes, sorting: 1 per value read
 - element-wise arithmetic, whatever the function: 1 per value written
@@ -66,7 +66,7 @@ _FREE = set(
 
 
 class FlopCounter(TorchDispatchMode):
-    """Counts the operations that run within its block.
+    """Counts the operations executed within its block.
 
     Attributes:
         flops: by (part, operation).
@@ -106,7 +106,7 @@ def operation_flops(operation, args: tuple, kwargs: dict, out) -> int | None:
     """FLOPs of one call; None if there is no rule for the operation."""
     if operation in flop_registry:
         return int(flop_registry[operation](*args, **kwargs, out_val=out))
-    # add_ is add.
+    # Count in-place variants like the originals.
     name = operation.__name__
     name = name if name in _FREE else name.rstrip("_") or name
     if name in _FREE or str(operation).startswith("prim"):
@@ -116,7 +116,7 @@ def operation_flops(operation, args: tuple, kwargs: dict, out) -> int | None:
     if name in _PER_INPUT:
         return _first(args).numel()
     if name in _BAGS:
-        # Weighted sums of rows of a table.
+        # Weighted sums of table rows.
         return 2 * args[1].numel() * args[0].shape[-1]
     if name in _POOLS:
         height, width = (args[1] * 2)[:2]
@@ -131,5 +131,5 @@ def _first(values) -> Tensor:
 
 
 def _is_float(args: tuple, out) -> bool:
-    # Integer arithmetic computes addresses.
+    # Integer arithmetic only computes indices.
     return _first(out).is_floating_point() if isinstance(out, Tensor | tuple | list) else True

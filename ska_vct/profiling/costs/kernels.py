@@ -1,7 +1,8 @@
-"""Cost of attention as fused kernels compute and save it, independent of the implementation that would run.
+"""Cost of attention with fused kernels, independent of the implementation that would run.
 
-A fused kernel never stores attention weights. Which implementation runs depends on device and shapes; fallbacks
-would be counted as other operations; here each kind of attention is one operation with the fused kernel's cost.
+A fused kernel never stores attention weights. The implementation that runs depends on device and shapes, and a
+fallback would be counted as other operations. Here each kind of attention is a single operation with the fused
+kernel's cost.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,18 +20,18 @@ ATTENTION = "scaled_dot_product_attention"
 DEFORM = "deformable_attention"
 # Per weight: softmax (maximum, difference, exponential, sum, quotient) and the scale.
 _SOFTMAX_FLOPS = 6
-# Four neighbours, a product and a sum each.
+# Four neighbours with a product and a sum each.
 BILINEAR_FLOPS = 8
 
 
 def attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *, masked: bool) -> int:
-    """Of softmax(q k / sqrt(d) + mask) v, for shapes (..., Q, d), (..., K, d), (..., K, e)."""
+    """FLOPs of softmax(q k / sqrt(d) + mask) v, for shapes (..., Q, d), (..., K, d), (..., K, e)."""
     weights = query[:-1].numel() * key[-2]
     return weights * (2 * query[-1] + 2 * value[-1] + _SOFTMAX_FLOPS + masked)
 
 
 def deform_flops(value: torch.Size, locations: torch.Size) -> int:
-    """Of sampling (N, S, M, D) at (N, Q, M, L, P, 2) and summing by weight; addresses are not counted."""
+    """FLOPs of sampling (N, S, M, D) at (N, Q, M, L, P, 2) and the weighted sum, without index arithmetic."""
     return locations[:-1].numel() * value[-1] * (BILINEAR_FLOPS + 2)
 
 
@@ -78,10 +79,10 @@ class _FusedAttention(TorchFunctionMode):
 
 @contextmanager
 def fused_kernels(add: Callable[[str, int], None], *, attention: bool = True) -> Iterator[None]:
-    """Within the block, both kinds of attention return zeros and report their name and FLOPs to ``add``.
+    """Within the block, make both kinds of attention return zeros and report their name and FLOPs to ``add``.
 
     Args:
-        add: called with name and FLOPs.
+        add: called with operation name and FLOPs.
         attention: False leaves scaled-dot-product attention to PyTorch.
     """
 

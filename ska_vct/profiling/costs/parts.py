@@ -1,6 +1,6 @@
-"""The parts of the model, and which of them is running.
+"""The parts of the model and a tracker of the part that is running.
 
-Not PyTorch's ``ModuleTracker``: it also hooks autograd, which fails on fake tensors.
+PyTorch's ``ModuleTracker`` is not used because it also hooks autograd, which fails on fake tensors.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ PARTS = {
 
 
 def part_of(name: str) -> str:
-    """Part of a parameter or buffer by its full name."""
+    """Part to which a parameter or buffer belongs, by its full name."""
     return PARTS.get(name.split(".", 1)[0], REST)
 
 
@@ -36,7 +36,7 @@ class PartTracker:
     """Tracks the part whose method is running.
 
     Attributes:
-        current: name of the part; ``rest`` outside all.
+        current: name of the part; ``rest`` outside all parts.
     """
 
     def __init__(self):
@@ -44,23 +44,23 @@ class PartTracker:
 
     @contextmanager
     def follow(self, model: nn.Module) -> Iterator[None]:
-        """Within the block, every public method of the model's parts sets ``current`` while it runs."""
-        followed = []
+        """Within the block, update ``current`` whenever a public method of one of the model's parts runs."""
+        wrapped = []
         for child, part in PARTS.items():
             child = getattr(model, child, None)
-            # A container's entries do its work.
+            # For a container, follow its entries.
             modules = child.values() if isinstance(child, nn.ModuleDict) else [child]
             for module in modules:
                 for name in _own_methods(type(module)):
-                    setattr(module, name, self._say(part, getattr(module, name)))
-                    followed.append((module, name))
+                    setattr(module, name, self._wrap(part, getattr(module, name)))
+                    wrapped.append((module, name))
         try:
             yield
         finally:
-            for module, name in followed:
+            for module, name in wrapped:
                 delattr(module, name)
 
-    def _say(self, part: str, method: Callable) -> Callable:
+    def _wrap(self, part: str, method: Callable) -> Callable:
         @wraps(method)
         def run(*args, **kwargs):
             before, self.current = self.current, part

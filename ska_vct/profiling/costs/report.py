@@ -9,7 +9,7 @@ from tabulate import tabulate
 from .trace import PART_NAMES, Trace, trace
 
 MIB = 2**20
-_STATES = 2  # AdamW: two moments per parameter that trains
+_STATES = 2  # AdamW: two moments per trained parameter
 
 
 def cost_report(cfg: CfgNode, frames: int) -> dict[str, Any]:
@@ -17,12 +17,12 @@ def cost_report(cfg: CfgNode, frames: int) -> dict[str, Any]:
 
     Args:
         cfg: the config.
-        frames: number of frames of the traced clip; 0 for the subset's.
+        frames: number of frames in the traced clip; 0 for the subset's.
 
     Returns:
         ``size``; ``frames``; ``parts``: by part ``parameters``, ``trained``, ``inference_flops`` (per frame),
-        ``training_flops`` (forward pass and losses, per annotated frame); ``operations``: FLOPs of inference by
-        operation, per frame; ``uncounted``: operations without a rule; ``backbone_share`` of inference.
+        ``training_flops`` (forward pass and losses, per annotated frame); ``operations``: inference FLOPs per
+        frame, by operation; ``uncounted``: operations without a rule; ``backbone_share`` of inference.
     """
     infer, train = (trace(cfg, frames=frames, train=mode) for mode in (False, True))
     parts = {
@@ -45,7 +45,7 @@ def cost_report(cfg: CfgNode, frames: int) -> dict[str, Any]:
 
 
 def cost_table(report: Mapping[str, Any]) -> str:
-    """``cost_report`` as Markdown."""
+    """``cost_report`` as a Markdown table."""
     parts = dict(report["parts"])
     keys = ("parameters", "trained", "inference_flops", "training_flops")
     parts["**sum**"] = {key: sum(row[key] for row in report["parts"].values()) for key in keys}
@@ -74,22 +74,22 @@ def cost_table(report: Mapping[str, Any]) -> str:
 
 
 def memory_report(variants: Mapping[str, CfgNode], *, batch: int, frames: int, fused: bool) -> dict[str, Any]:
-    """Memory of a training step when its backward pass begins, by part.
+    """Memory of a training step at the start of its backward pass, by part.
 
     Args:
-        variants: configs by the name of their columns.
-        batch: clips.
-        frames: of a clip; 0 for the subset's. Only annotated ones are computed.
+        variants: configs by name of their table column.
+        batch: number of clips.
+        frames: frames per clip; 0 for the subset's. Only annotated ones are computed.
         fused: see :func:`trace`.
 
     Returns:
         for each variant ``frames`` (computed), ``parts``: bytes of ``parameters``, ``gradients``, ``optimizer``,
-        ``buffers``, ``activations``, ``activations_amp`` (bfloat16 autocast by the CPU's rules); and their sums
+        ``buffers``, ``activations``, ``activations_amp`` (bfloat16 autocast with the CPU's rules); and their sums
         ``total``, ``total_amp``.
     """
     result = {}
     for name, cfg in variants.items():
-        # A batch is traced at its true size, which needs no memory.
+        # Tracing needs no memory, so the batch has its true size.
         full, half = (
             trace(cfg, clips=batch, frames=frames, train=True, amp=amp, fused=fused) for amp in (False, True)
         )
@@ -118,7 +118,7 @@ def _held(full: Trace, half: Trace, part: str) -> dict[str, int]:
 
 
 def memory_tables(report: Mapping[str, Any]) -> str:
-    """``memory_report`` as Markdown: a table per variant, and one comparing activations if there are several."""
+    """``memory_report`` as Markdown: one table per variant and, for several, a comparison of activations."""
     tables = []
     for name, variant in report.items():
         rows = [
@@ -136,9 +136,9 @@ def memory_tables(report: Mapping[str, Any]) -> str:
     if len(report) > 1:
         tables += ["Activations, MiB:", _compared(report)]
     tables.append(
-        "Memory when the backward pass begins, computed from shapes; deformable attention, and without "
-        "--plain-attention all attention, as kernels that store no weights. Intermediate gradients, workspaces, "
-        "recomputed blocks and the allocator come on top. No GPU was measured."
+        "Memory at the start of the backward pass, computed from shapes. Deformable attention (and, without "
+        "--plain-attention, all attention) is assumed to store no weights. Intermediate gradients, workspaces, "
+        "recomputed blocks and allocator overhead are not included. No GPU was measured."
     )
     return "\n\n".join(tables)
 

@@ -1,4 +1,4 @@
-"""Memory that autograd holds when the backward pass begins, by part."""
+"""Memory held by autograd at the start of the backward pass, by part."""
 
 from collections import Counter
 
@@ -9,12 +9,12 @@ from .parts import PartTracker
 
 
 class SavedTensors(torch.autograd.graph.saved_tensors_hooks):
-    """Records the storages that autograd saves within its block; each counts once, for the first part to save it.
+    """Records the storages that autograd saves within its block, each once, for the part that saves it first.
 
-    Parameters and buffers are excluded, since they exist anyway. A checkpointed block saves only its inputs.
+    Parameters and buffers are excluded, because they exist anyway. A checkpointed block saves only its inputs.
 
     Attributes:
-        bytes: by part.
+        bytes: bytes by part.
     """
 
     def __init__(self, tracker: PartTracker, model: nn.Module):
@@ -22,7 +22,7 @@ class SavedTensors(torch.autograd.graph.saved_tensors_hooks):
         self.bytes: Counter[str] = Counter()
         self._tracker = tracker
         own = [*model.parameters(), *model.buffers()]
-        # Keep the storages alive, or their addresses would be reused.
+        # Keeping the storages alive prevents reuse of their addresses.
         self._seen = {_address(tensor): tensor for tensor in own}
 
     def _pack(self, tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""One pass of a model without data: parameters, FLOPs and memory saved for the backward pass, by part."""
+"""Traces one pass of a model without data: parameters, FLOPs and saved memory by part."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ class Trace:
     """Result of one pass.
 
     Attributes:
-        frames: that the network computed.
-        parameters, trained: numbers by part.
-        parameter_bytes, trained_bytes, buffer_bytes: by part.
-        flops: by part.
+        frames: number of frames computed by the network.
+        parameters, trained: number of (trained) parameters by part.
+        parameter_bytes, trained_bytes, buffer_bytes: bytes by part.
+        flops: FLOPs by part.
         operations: FLOPs by operation.
         uncounted: calls of operations without a rule.
-        saved: bytes by part that autograd saves; empty in inference.
+        saved: bytes saved by autograd, by part; empty in inference.
     """
 
     frames: int
@@ -51,7 +51,7 @@ class Trace:
 
 
 def parameter_counts(model: nn.Module) -> dict[str, dict[str, int]]:
-    """Fields of :class:`Trace` that depend only on the model."""
+    """Fields of :class:`Trace` that depend on the model only."""
     counts: dict[str, Counter] = {
         name: Counter() for name in ("parameters", "trained", "parameter_bytes", "trained_bytes", "buffer_bytes")
     }
@@ -70,14 +70,15 @@ def parameter_counts(model: nn.Module) -> dict[str, dict[str, int]]:
 def trace(
     cfg: CfgNode, *, clips: int = 1, frames: int = 0, train: bool = False, amp: bool = False, fused: bool = True
 ) -> Trace:
-    """Run the model of ``cfg`` without data.
+    """Trace the model of ``cfg`` without data.
 
     Args:
         cfg: the config; ``INPUT.SIZE`` is the image size.
-        clips, frames: sizes of the batch; 0 frames: the subset's. In training only annotated ones are computed.
-        train: with losses and saved tensors; else inference.
-        amp: under bfloat16 autocast, with the CPU's rules.
-        fused: scaled-dot-product attention as fused kernels compute it; else as PyTorch would run it on a CPU.
+        clips, frames: clips per batch and frames per clip (0: the subset's); training computes only annotated
+            ones.
+        train: trace a training step with losses and saved tensors, else inference.
+        amp: use bfloat16 autocast with the CPU's rules.
+        fused: assume fused kernels for scaled-dot-product attention, else PyTorch's choice on a CPU.
     """
     batch = make_clips(cfg, clips=clips, frames=frames, train=train)
     model = build_without_data(cfg).train(train)

@@ -1,6 +1,7 @@
 """Time and memory of the model's parts (``tools/benchmark.py``).
 
-Each row of a benchmark has a process of its own; the processes take turns, so that ratios hold on a busy machine.
+Each row of a benchmark runs in its own process. The processes take turns, so that ratios stay valid on a busy
+machine.
 """
 
 import os
@@ -36,17 +37,17 @@ def benchmark(
         subject: one of ``SUBJECTS``.
         config_files, overrides, warmup: see :meth:`Subject.cases`.
         repeat, apart, progress: see :func:`measure_in_turn`.
-        json: file for every repetition and the machine's facts; empty for none.
-        options: ``vary``, ``device`` and ``threads`` of :meth:`Subject.cases`, and the subject's own.
+        json: output file for all repetitions and the facts of the machine; empty for none.
+        options: ``vary``, ``device`` and ``threads`` of :meth:`Subject.cases`, and the subject's own options.
 
     Returns:
-        the table, and what follows from it.
+        the table and conclusions as text.
 
     Raises:
-        BenchmarkError, ConfigError: something cannot be measured as asked for; says what and what to do.
+        BenchmarkError, ConfigError: the benchmark cannot be run as requested.
     """
     if repeat < 1 or warmup < 0:
-        raise BenchmarkError(f"--repeat is {repeat} and --warmup {warmup}; at least 1 and 0 are needed.")
+        raise BenchmarkError(f"--repeat is {repeat} and --warmup is {warmup}; they must be at least 1 and 0.")
     what = SUBJECTS[subject]
     facts = machine_facts()
     cases = what.cases(config_files, overrides, warmup=warmup, **options)

@@ -1,4 +1,4 @@
-"""Clips of a config's sizes, made in memory: what the loader would hand over, without a dataset."""
+"""Random clips with the sizes of a config, as the loader would deliver them, without a dataset."""
 
 import numpy as np
 import torch
@@ -11,22 +11,22 @@ from ska_vct.structures import UNKNOWN_CATEGORY, validate_clip
 
 from .work import BenchmarkError
 
-# Classes of a frame besides the background, at most.
+# Maximum number of foreground classes per frame.
 _OBJECTS = 2
 
 
 def make_clips(
     cfg: CfgNode, *, clips: int, train: bool, frames: int = 0, annotated: int = 0, seed: int = 0
 ) -> list[dict]:
-    """Random clips as the mapper packs them (see ``ska_vct/structures/clip.py``).
+    """Random clips in the form returned by the mapper (see ``ska_vct/structures/clip.py``).
 
     Args:
-        cfg: sizes, subset, and which optional fields the model reads.
-        clips: how many.
-        train: with masks of the network's size, and only the frames that training loads.
-        frames: of a clip; 0 for the subset's (AVSS: its short clips).
+        cfg: defines sizes, subset and the optional fields that the model reads.
+        clips: number of clips.
+        train: make masks of the network's input size, and only the frames that training loads.
+        frames: frames per clip; 0 for the subset's (AVSS: those of its short clips).
         annotated: training frames with ground truth; 0 for the subset's, e.g. 1 on S4.
-        seed: of everything random.
+        seed: random seed.
 
     Raises:
         BenchmarkError: a number is out of range.
@@ -37,8 +37,8 @@ def make_clips(
     annotated = annotated or (min(frames, len(subset.annotated_frames("train"))) if sparse else frames)
     if clips < 1 or not 1 <= annotated <= frames:
         raise BenchmarkError(
-            f"Cannot make {clips} clips of {frames} frames with {annotated} annotated; there must be at least one "
-            "clip, and from one to all frames with ground truth."
+            f"Cannot make {clips} clips of {frames} frames with {annotated} annotated; use at least one clip and "
+            "between one and all frames with ground truth."
         )
     generator = torch.Generator().manual_seed(seed)
     rows = torch.arange(frames)
@@ -50,7 +50,7 @@ def make_clips(
 
 
 def blob_masks(frames: int, size: tuple[int, int], num_classes: int, generator: torch.Generator) -> Tensor:
-    """Label maps with one or two ellipses before the background: int64 (frames, *size)."""
+    """Label maps with one or two foreground ellipses: int64 (frames, *size)."""
     height, width = size
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     masks = torch.zeros(frames, height, width, dtype=torch.int64)
@@ -75,14 +75,14 @@ def _make_clip(
     label_size = size if train else tuple(cfg.INPUT.EVAL_SIZE)
     frames = len(rows)
 
-    def picture() -> Tensor:
+    def random_images() -> Tensor:
         return torch.randint(0, 256, (frames, 3, *size), dtype=torch.uint8, generator=generator)
 
     category = UNKNOWN_CATEGORY
     if subset.categories:
         category = int(torch.randint(len(subset.categories), (), generator=generator))
     clip = {
-        "images": picture(),
+        "images": random_images(),
         "log_mel": torch.randn(frames, 1, 96, 64, generator=generator),
         "audio_second": torch.randn(frames, 1, 100, 64, generator=generator),
         "frame_valid": torch.ones(frames, dtype=torch.bool),
@@ -99,13 +99,13 @@ def _make_clip(
         shape = (frames, cfg.INPUT.FLOW.SERIES, 2, *cfg.INPUT.FLOW.SIZE)
         clip["flow"] = torch.randn(shape, generator=generator)
     if cfg.MODEL.PRE_MASK.ENABLED:
-        clip["pre_masks"] = picture()
+        clip["pre_masks"] = random_images()
     validate_clip(clip)
     return clip
 
 
-def smooth_pictures(count: int, size: tuple[int, int], *, step: int = 2, seed: int = 0) -> np.ndarray:
-    """Views of a blurred texture, each ``step`` pixels further: uint8 (count, H, W, 3)."""
+def smooth_images(count: int, size: tuple[int, int], *, step: int = 2, seed: int = 0) -> np.ndarray:
+    """Views of a blurred texture, each shifted by another ``step`` pixels: uint8 (count, H, W, 3)."""
     generator = torch.Generator().manual_seed(seed)
     height, width = size
     coarse = torch.rand(1, 3, height // 8 + 1, (width + count * step) // 8 + 1, generator=generator)

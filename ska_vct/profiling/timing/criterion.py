@@ -1,4 +1,4 @@
-"""Matching and losses of a batch's frames and all predictions, forward and backward."""
+"""Matching and losses for all frames and predictions of a batch, forward and backward."""
 
 from collections.abc import Sequence
 
@@ -28,9 +28,9 @@ class CriterionSubject(Subject):
     ) -> Sequence[tuple[str, dict]]:
         """
         Args:
-            frames: annotated frames in all; 0 for a clip's.
-            predictions: 0 for decoder layers + 1, as in training.
-            points: numbers of points per mask, 0: every cell; None for the config's.
+            frames: total number of annotated frames; 0 for those of one clip.
+            predictions: number of predictions; 0 for decoder layers + 1, as in training.
+            points: points per mask, one variant for each number (0: every cell); None for the config's.
         """
         sizes = {"frames": frames, "predictions": predictions}
         if points is None:
@@ -65,7 +65,7 @@ class CriterionSubject(Subject):
 def random_predictions(
     cfg: CfgNode, frames: int, count: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Class logits, mask embeddings and mask features as the decoder of ``cfg`` gives them, with gradients."""
+    """Random class logits, mask embeddings and mask features in the decoder's shapes, requiring gradients."""
     generator = torch.Generator().manual_seed(0)
     queries = cfg.MODEL.DECODER.NUM_QUERIES
     dim = cfg.MODEL.PIXEL_DECODER.MASK_DIM or cfg.MODEL.HIDDEN_DIM

@@ -1,4 +1,4 @@
-"""Implementations of multi-scale deformable attention against one another, forward and backward."""
+"""Compares implementations of multi-scale deformable attention, forward and backward."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from ska_vct.modeling.layers.deform_attn import DEFORM_IMPLEMENTATIONS, require
 from .subject import HALF_TYPES, Subject, case_cfg, precision_label
 from .work import BenchmarkError, Case, Clock, Work
 
-# Of the three levels that the encoder of the pixel decoder reads, coarse to fine.
+# Strides of the three levels read by the pixel decoder's encoder, coarse to fine.
 _STRIDES = (32, 16, 8)
-# Places read lie so many cells about a query, as published initial offsets do.
+# Standard deviation of the sampling offsets, cells; similar to the published initial offsets.
 _SPREAD = 4.0
 
 
 def runnable(device: str, dim: int) -> list[str]:
-    """Names of the implementations that run on ``device`` with heads of width ``dim``."""
+    """Names of the implementations that support ``device`` and heads of width ``dim``."""
     return [name for name in DEFORM_IMPLEMENTATIONS if not _problem(name, device, dim)]
 
 
@@ -45,11 +45,11 @@ class DeformSubject(Subject):
         """
         Args:
             batch: clips per call.
-            frames: of a clip; 0 for 5.
+            frames: frames per clip; 0 for 5.
             amp: precisions, ``off``, ``bf16`` or ``fp16``.
-            implementations: of ``DEFORM_IMPLEMENTATIONS``; None for all that run on ``device``.
+            implementations: names in ``DEFORM_IMPLEMENTATIONS``; None for all that support ``device``.
         """
-        # Heads are as wide as the config says; whether a kernel holds them is seen when a row is built.
+        # The width of the config's heads is checked when a row is built.
         names = implementations or runnable(device, 1)
         return [
             (
@@ -70,7 +70,7 @@ class DeformSubject(Subject):
         frames = case.options["batch"] * (case.options["frames"] or 5)
         value, shapes, locations, weights = attention_inputs(cfg, frames)
         dtype = HALF_TYPES.get(case.options["amp"], torch.float32)
-        # Locations stay in fp32: half of the picture's cells are beyond bfloat16's precision.
+        # Locations stay in fp32: bfloat16 is too coarse for half of the image's cells.
         leaves = [
             tensor.to(case.device, kind).requires_grad_()
             for tensor, kind in ((value, dtype), (locations, torch.float32), (weights, dtype))
@@ -96,12 +96,12 @@ def attention_inputs(cfg: CfgNode, frames: int) -> tuple[Tensor, list[tuple[int,
     generator = torch.Generator().manual_seed(0)
     shapes = [tuple(-(-side // stride) for side in cfg.INPUT.SIZE) for stride in _STRIDES]
     queries = sum(height * width for height, width in shapes)
-    places = (frames, queries, node.NUM_HEADS, len(shapes), node.NUM_POINTS)
+    points_shape = (frames, queries, node.NUM_HEADS, len(shapes), node.NUM_POINTS)
     value = torch.randn(
         frames, queries, node.NUM_HEADS, cfg.MODEL.HIDDEN_DIM // node.NUM_HEADS, generator=generator
     )
     centres = torch.rand(1, queries, 1, 1, 1, 2, generator=generator)
     sides = torch.tensor([(width, height) for height, width in shapes], dtype=torch.float32)
-    offsets = _SPREAD * torch.randn(*places, 2, generator=generator) / sides[:, None]
-    weights = torch.rand(places, generator=generator).flatten(3).softmax(-1).view(places)
+    offsets = _SPREAD * torch.randn(*points_shape, 2, generator=generator) / sides[:, None]
+    weights = torch.rand(points_shape, generator=generator).flatten(3).softmax(-1).view(points_shape)
     return value, shapes, centres + offsets, weights

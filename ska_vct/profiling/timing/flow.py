@@ -1,4 +1,4 @@
-"""Flow methods: clips per second, without reading or writing files."""
+"""Throughput of flow methods in clips per second, without file access."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs, pair_flow
 from ska_vct.data.flow.methods.registry import RAFT, build_flow_method
 from ska_vct.data.registry import get_facts
 
-from .clips import smooth_pictures
+from .clips import smooth_images
 from .subject import Subject, case_cfg
 from .work import BenchmarkError, Case, Clock, Work
 
@@ -30,11 +30,11 @@ class FlowSubject(Subject):
     ) -> Sequence[tuple[str, dict]]:
         """
         Args:
-            methods: flow methods.
+            methods: names of flow methods.
             series: fields per second; 0 for ``INPUT.FLOW.SERIES``.
-            frames: of a clip; 0 for the subset's.
-            side: of the images, pixels.
-            batch: pairs that RAFT takes at once.
+            frames: frames per clip; 0 for the subset's.
+            side: height and width of the images, pixels.
+            batch: image pairs per RAFT call.
         """
         unknown = [method for method in methods if method not in _METHODS]
         if unknown:
@@ -59,10 +59,10 @@ class FlowSubject(Subject):
 
 
 def image_pairs(seconds: int, series: int, side: int) -> ImagePairs:
-    """A clip's images in memory: ``series`` pairs in a row in each second."""
+    """Images of a clip in memory, with ``series`` consecutive pairs per second."""
     count = seconds * series
     return ImagePairs(
-        images=smooth_pictures(count + 1, (side, side)),
+        images=smooth_images(count + 1, (side, side)),
         times=np.arange(count + 1) / series,
         first=np.arange(count),
         second=np.arange(1, count + 1),
@@ -76,9 +76,9 @@ def image_pairs(seconds: int, series: int, side: int) -> ImagePairs:
 def _method(name: str, device: str, batch: int) -> FlowMethod:
     if name not in RAFT:
         return build_flow_method(name)
-    # Not at the top: torchvision's models take seconds to import.
+    # Imported here because torchvision's models take seconds to import.
     from ska_vct.data.flow.methods.raft import RAFT_MODELS, RaftFlow
 
-    # How fast it is does not depend on its weights.
+    # Its speed does not depend on its weights.
     network = RAFT_MODELS[name][0](weights=None)
     return RaftFlow(model=network, name=name, weights="random", device=device, batch_size=batch)

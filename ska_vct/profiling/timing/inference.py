@@ -1,4 +1,4 @@
-"""Clips in, semantic maps out; and how much of it is the backbone."""
+"""Inference from clips to semantic maps, and the share of the backbone."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -31,10 +31,10 @@ class InferenceSubject(Subject):
         """
         Args:
             batch: clips per call.
-            frames: of a clip; 0 for the subset's.
+            frames: frames per clip; 0 for the subset's.
             amp: precisions, ``off``, ``bf16`` or ``fp16``.
-            compile: also with ``torch.compile``.
-            channels_last: also with weights in channels last.
+            compile: also measure with ``torch.compile``.
+            channels_last: also measure with channels-last weights.
         """
         precisions, result = amp, []
         for amp, compiled, last in product(

@@ -1,4 +1,4 @@
-"""The data loader against the training step that it feeds."""
+"""Compares the throughput of the data loader and of the training step."""
 
 import gc
 import tempfile
@@ -22,9 +22,9 @@ from .turns import Measurement
 from .work import Case, Clock, Work
 
 _STEP = "training step"
-# Batches that each worker of PyTorch's loader makes ahead.
+# Batches prefetched by each worker of PyTorch's loader.
 _AHEAD = 2
-# Of a synthetic video.
+# Minimum frame rate of synthetic videos.
 _LEAST_FPS = 4
 
 
@@ -48,11 +48,11 @@ class LoaderSubject(Subject):
     ) -> Sequence[tuple[str, dict]]:
         """
         Args:
-            workers: numbers of the loader's worker processes.
-            batch: clips.
-            batches: per repetition.
-            clips: of the synthetic release.
-            picture: height of its images; 0 for that of ``INPUT.SIZE``.
+            workers: numbers of worker processes, one row each.
+            batch: clips per batch.
+            batches: batches per repetition.
+            clips: clips in the synthetic dataset.
+            picture: height of its images, pixels; 0 for that of ``INPUT.SIZE``.
             amp: precision of the training step, ``off``, ``bf16`` or ``fp16``.
             model: also time the training step.
         """
@@ -74,18 +74,18 @@ class LoaderSubject(Subject):
             return Work(run=training_step(cfg, clips, options["amp"]), clips=len(clips), frames=frames)
         cfg.DATALOADER.NUM_WORKERS = options["workers"]
         source = prepare_data(
-            cfg, Path(options["folder"]), clips=options["clips"], picture=options["picture"] or cfg.INPUT.SIZE[0]
+            cfg, Path(options["folder"]), clips=options["clips"], size=options["picture"] or cfg.INPUT.SIZE[0]
         )
 
         def run(clock: Clock) -> None:
             batches = iter(Trainer.build_train_loader(cfg))
-            # What the workers have made while they started would come for nothing.
+            # Discard prefetched batches, which would otherwise seem to take no time.
             for _ in range(1 + _AHEAD * options["workers"]):
                 next(batches)
             with clock():
                 for _ in range(options["batches"]):
                     next(batches)
-            # Ends the workers, which would go on while others are measured.
+            # Stop the workers, which would otherwise keep running while other rows are measured.
             del batches
             gc.collect()
 
@@ -104,20 +104,20 @@ class LoaderSubject(Subject):
             for loader in loaders:
                 if (loader.case.config_file, loader.case.opts) != where:
                     continue
-                fed, eaten = loader.clips_per_second, step.clips_per_second
-                verdict = "the model limits" if fed >= eaten else "the loader limits"
+                loaded, trained = loader.clips_per_second, step.clips_per_second
+                verdict = "limited by the model" if loaded >= trained else "limited by the loader"
                 lines.append(
-                    f"{name}, {loader.case.options['workers']} workers: {fed:.2f} clips/s loaded, {eaten:.2f} "
-                    f"trained on: {verdict} ({fed / eaten:.2f} times as many as needed)."
+                    f"{name}, {loader.case.options['workers']} workers: {loaded:.2f} clips/s loaded, "
+                    f"{trained:.2f} clips/s trained: {verdict} (ratio {loaded / trained:.2f})."
                 )
         return lines
 
 
-def prepare_data(cfg: CfgNode, folder: Path, *, clips: int, picture: int) -> str:
-    """Let ``cfg`` name a dataset that exists: its own, else synthetic clips in ``folder``.
+def prepare_data(cfg: CfgNode, folder: Path, *, clips: int, size: int) -> str:
+    """Make ``cfg`` refer to an existing dataset: its own, else synthetic clips written to ``folder``.
 
     Returns:
-        what it is, in words.
+        description of the dataset.
     """
     subset, split = cfg.DATASETS.SUBSET, "train"
     root = resolve_root(cfg)
@@ -127,14 +127,14 @@ def prepare_data(cfg: CfgNode, folder: Path, *, clips: int, picture: int) -> str
         found = []
     source = f"{len(found)} clips of DATASETS.ROOT"
     if not found:
-        picture -= picture % 2
+        size -= size % 2
         series = cfg.INPUT.FLOW.SERIES
         settings = SynthSettings(
-            subset=subset, train=clips, val=0, test=0, size=picture, series=series, fps=max(_LEAST_FPS, series)
+            subset=subset, train=clips, val=0, test=0, size=size, series=series, fps=max(_LEAST_FPS, series)
         )
-        # The processes of one benchmark share it; they are started one after another.
+        # The processes of one benchmark share the dataset; they start one after another.
         generate(folder, settings, jobs=1, progress=False)
-        source = f"{clips} synthetic clips of {picture} x {picture} pixels"
+        source = f"{clips} synthetic clips of {size} x {size} pixels"
         root = folder
         if cfg.MODEL.PRE_MASK.ENABLED:
             out = folder / "segments"
@@ -146,8 +146,8 @@ def prepare_data(cfg: CfgNode, folder: Path, *, clips: int, picture: int) -> str
     return source
 
 
-def _quarters(picture: np.ndarray) -> list[np.ndarray]:
-    """Four segments of any image (H, W, 3)."""
-    height, width = picture.shape[:2]
+def _quarters(image: np.ndarray) -> list[np.ndarray]:
+    """Split an image (H, W, 3) into four segments."""
+    height, width = image.shape[:2]
     rows, columns = np.arange(height)[:, None] < height // 2, np.arange(width) < width // 2
     return [rows & columns, rows & ~columns, ~rows & columns, ~rows & ~columns]

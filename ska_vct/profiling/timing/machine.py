@@ -1,4 +1,4 @@
-"""What a figure depends on besides the program."""
+"""Facts about the machine on which figures are measured."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ import torch
 
 
 def machine_facts() -> dict[str, Any]:
-    """Processor, memory, GPU, versions and how busy the machine is."""
+    """Processor, memory, GPU, versions and current load."""
     facts = {
         "processor": _processor(),
         "logical_processors": os.cpu_count(),

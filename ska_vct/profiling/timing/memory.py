@@ -1,4 +1,4 @@
-"""Peak memory of this process, or of the GPU it uses."""
+"""Peak memory of this process or of its GPU."""
 
 import gc
 import sys
@@ -11,10 +11,10 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """Peak memory above what was held when the meter was made.
+    """Peak memory relative to the memory in use when the meter was created.
 
-    On a GPU what PyTorch has allocated there, else the resident memory of this process without pages of files
-    (libraries). One process should measure one thing: freed memory goes back to the system only in part.
+    On a GPU this is the memory allocated by PyTorch, else the resident memory of this process without file pages
+    (libraries). Use one process per measurement, since freed memory is only partly returned to the system.
     """
 
     def __init__(self, device: torch.device):
@@ -27,7 +27,7 @@ class PeakMemory:
         return self._device.type == "cuda"
 
     def restart(self) -> None:
-        """Forget the peak so far, where the system can."""
+        """Reset the peak, if the system supports it."""
         if self._on_gpu:
             torch.cuda.reset_peak_memory_stats(self._device)
         else:
@@ -37,19 +37,19 @@ class PeakMemory:
                 pass
 
     def read(self) -> int:
-        """Bytes."""
+        """Peak in bytes since the last restart."""
         peak = torch.cuda.max_memory_allocated(self._device) if self._on_gpu else peak_anonymous_bytes()
         return max(0, peak - self._start)
 
 
 def anonymous_bytes() -> int:
-    """Resident memory of this process that belongs to no file, now; without /proc, the peak of all."""
+    """Current resident memory of this process without file pages; without /proc, the peak of all memory."""
     fields = _status()
     return fields["RssAnon"] if fields else _peak_of_all()
 
 
 def peak_anonymous_bytes() -> int:
-    """The same at its peak: exact where no page of a file came later."""
+    """Peak of ``anonymous_bytes``; exact if no file pages were added after the peak."""
     fields = _status()
     return fields["VmHWM"] - fields["RssFile"] - fields["RssShmem"] if fields else _peak_of_all()
 
@@ -62,7 +62,7 @@ def _status() -> dict[str, int]:
 
 
 def _peak_of_all() -> int:
-    # Not on Linux, where a program inherits the peak of the one that started it.
+    # Not used on Linux, where a process inherits its parent's peak.
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024

@@ -1,4 +1,4 @@
-"""The F-score by histogram against the published way, one comparison of all pixels per threshold."""
+"""Compares the F-score computed by histogram with the published loop over thresholds."""
 
 from collections.abc import Sequence
 
@@ -22,9 +22,9 @@ class MetricsSubject(Subject):
     def options(self, *, device: str, frames: int = 0) -> Sequence[tuple[str, dict]]:
         """
         Args:
-            frames: of a clip; 0 for the subset's.
+            frames: frames per clip; 0 for the subset's.
         """
-        return [(way, {"way": way, "frames": frames}) for way in (_LOOP, _HISTOGRAM)]
+        return [(name, {"way": name, "frames": frames}) for name in (_LOOP, _HISTOGRAM)]
 
     def build(self, case: Case) -> Work:
         cfg = case_cfg(case)
@@ -33,29 +33,29 @@ class MetricsSubject(Subject):
         size = tuple(cfg.INPUT.EVAL_SIZE)
         mask = blob_masks(frames, size, 2, generator).to(case.device)
         prob = torch.rand(frames, *size, generator=generator).to(case.device)
-        # Probabilities that equal a threshold are where the two could differ.
+        # The two could differ for probabilities equal to a threshold, so include many of these.
         levels = thresholds().to(case.device)
         prob[:, ::2] = levels[(prob[:, ::2] * (len(levels) - 1)).round().long()]
-        way = {_HISTOGRAM: binary_stats, _LOOP: threshold_loop}[case.options["way"]]
+        function = {_HISTOGRAM: binary_stats, _LOOP: threshold_loop}[case.options["way"]]
 
         def run(clock: Clock) -> None:
             with clock():
-                best_f(way(prob, mask))
+                best_f(function(prob, mask))
 
-        # Both ways run here, so the memory is neither's.
+        # Both run in this process, so its memory belongs to neither.
         return Work(run=run, clips=1, frames=frames, facts={"equal": same_scores(prob, mask)}, whole_process=False)
 
     def conclude(self, measurements: Sequence[Measurement]) -> list[str]:
         equal = all(found.facts["equal"] for found in measurements)
         return [
-            "Counts at all thresholds and the score are equal, bit by bit."
+            "Counts at all thresholds and the score are identical."
             if equal
             else "THE TWO DISAGREE: the histogram is wrong."
         ]
 
 
 def threshold_loop(prob: Tensor, mask: Tensor) -> BinaryStats:
-    """``binary_stats`` as published code does it: one comparison of all pixels per frame and threshold.
+    """``binary_stats`` as in published code: one comparison of all pixels per frame and threshold.
 
     Args:
         prob: float32 (T, H, W).
@@ -83,7 +83,7 @@ def threshold_loop(prob: Tensor, mask: Tensor) -> BinaryStats:
 
 
 def same_scores(prob: Tensor, mask: Tensor) -> bool:
-    """Whether both ways count the same at every threshold and give the same score."""
+    """Whether both implementations agree on all counts and on the score."""
     fast, slow = binary_stats(prob, mask), threshold_loop(prob, mask)
     counts = ("predicted", "true_positive", "labelled", "pixels", "positive", "intersection")
     same = all(torch.equal(getattr(fast, name), getattr(slow, name)) for name in counts)

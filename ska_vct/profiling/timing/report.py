@@ -1,4 +1,4 @@
-"""A benchmark's figures as a table and as JSON."""
+"""Benchmark results as a table and as JSON."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from .work import TOTAL
 
 
 def table(measurements: Sequence[Measurement]) -> str:
-    """One row per case; ratios are the first row's figure over this one's, so that more is better."""
+    """One row per case, with speed and memory relative to the first row."""
     first = measurements[0]
     rows = []
     for found in measurements:
@@ -38,7 +38,7 @@ def table(measurements: Sequence[Measurement]) -> str:
 
 
 def ratios(found: Measurement, first: Measurement) -> dict[str, str]:
-    """How many times faster than the first row, per clip or frame where those are counted, and how much leaner."""
+    """Speed (higher is better) and memory relative to the first row, speed per clip or frame if counted."""
     unit = "clips" if found.clips and first.clips else "frames" if found.frames and first.frames else None
     amounts = (getattr(found, unit), getattr(first, unit)) if unit else (1, 1)
     faster = (first.median() / amounts[1]) / (found.median() / amounts[0])
@@ -49,7 +49,7 @@ def ratios(found: Measurement, first: Measurement) -> dict[str, str]:
 
 
 def seconds(value: float) -> str:
-    """Three digits with a unit."""
+    """Format seconds with three digits and a unit."""
     for factor, unit in ((1, "s"), (1e3, "ms")):
         if value * factor >= 1:
             return f"{value * factor:.3g} {unit}"
@@ -57,7 +57,7 @@ def seconds(value: float) -> str:
 
 
 def as_dict(subject: str, measurements: Sequence[Measurement], lines: Sequence[str], **facts: Any) -> dict:
-    """What ``--json`` writes."""
+    """Contents of the ``--json`` file."""
     return {
         "subject": subject,
         **facts,

@@ -1,4 +1,4 @@
-"""The form of a subject: its options, its rows, how one row's work is built, and what follows from the figures."""
+"""Base class of benchmark subjects: options, rows, construction of a row's work, and conclusions."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -17,16 +17,16 @@ HALF_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Subject:
-    """Something to benchmark; subclasses give what is documented here.
+    """Something to benchmark; subclasses implement the methods below.
 
     Attributes:
-        name: of the subject.
+        name: name of the subject.
     """
 
     name = ""
 
     def options(self, *, device: str, **options: Any) -> Sequence[tuple[str, Mapping[str, Any]]]:
-        """Variants to measure for each config: what the row's name says of it, and options for ``build``.
+        """Variants to measure for each config, as pairs of a label for the row's name and options for ``build``.
 
         Args:
             device: ``cpu`` or ``cuda``.
@@ -35,11 +35,11 @@ class Subject:
         return [("", {})]
 
     def build(self, case: Case) -> Work:
-        """Make a row's work, in the process that will measure it."""
+        """Create the work of a row; runs in the measuring process."""
         raise NotImplementedError
 
     def conclude(self, measurements: Sequence[Measurement]) -> list[str]:
-        """Sentences that the figures allow."""
+        """Conclusions from the figures, one sentence each."""
         return []
 
     def cases(
@@ -56,25 +56,25 @@ class Subject:
         """A row for each config, value of ``vary`` and variant.
 
         Args:
-            config_files: one or several configs.
-            overrides: KEY, VALUE, ... for all of them.
+            config_files: one or more configs.
+            overrides: KEY, VALUE, ... applied to each of them.
             vary: a key and its values.
             device: ``cpu``, ``cuda`` or ``auto``.
             threads, warmup: see :class:`Case`.
-            options: of :meth:`options`.
+            options: arguments of :meth:`options`.
 
         Raises:
-            BenchmarkError, ConfigError: something cannot be measured as asked for.
+            BenchmarkError, ConfigError: the benchmark cannot be run as requested.
         """
         key, values = vary or ("", ())
         if key and not values:
-            raise BenchmarkError(f"--vary {key} names no value; write --vary KEY VALUE [VALUE ...].")
+            raise BenchmarkError(f"--vary {key} has no values; write --vary KEY VALUE [VALUE ...].")
         device = chosen_device(device)
         cases = []
         for config in config_files:
             for value in values or [None]:
                 changes = [*overrides, *([key, value] if value is not None else [])]
-                # What is wrong with a config is said before anything is measured.
+                # Report invalid configs before anything is measured.
                 load_cfg(config, changes)
                 for label, chosen in self.options(device=device, **options):
                     words = [
@@ -98,7 +98,7 @@ class Subject:
 
 
 def chosen_device(name: str) -> str:
-    """``cpu`` or ``cuda``, of ``auto`` what there is."""
+    """``cpu`` or ``cuda``; ``auto`` selects CUDA if available."""
     return name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -109,21 +109,21 @@ def short_name(config: str) -> str:
 
 
 def case_cfg(case: Case) -> CfgNode:
-    """The case's configuration on its device; no weights, data or output folder are looked for."""
+    """The case's config with its device set; needs no weights, data or output folder."""
     cfg = load_cfg(case.config_file, case.opts)
     cfg.MODEL.DEVICE = case.device
     return cfg
 
 
 def autocast(device: str, precision: str):
-    """Mixed precision: ``off``, ``bf16`` or ``fp16``."""
+    """Context of mixed precision: ``off``, ``bf16`` or ``fp16``."""
     if precision == "off":
         return nullcontext()
     if precision not in HALF_TYPES:
-        raise BenchmarkError(f"There is no mixed precision '{precision}'; choose off, {' or '.join(HALF_TYPES)}.")
+        raise BenchmarkError(f"Unknown mixed precision '{precision}'; choose off, {' or '.join(HALF_TYPES)}.")
     return torch.autocast(device_type=device, dtype=HALF_TYPES[precision])
 
 
 def precision_label(precision: str, all_precisions: Sequence[str]) -> str:
-    """What the row's name says of its precision."""
+    """Label of a precision in a row's name; empty if there is only ``off``."""
     return "" if list(all_precisions) == ["off"] else {"off": "fp32"}.get(precision, precision)

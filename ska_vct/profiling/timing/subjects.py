@@ -1,4 +1,4 @@
-"""What can be benchmarked, by the name it has on the command line."""
+"""All benchmark subjects by their name on the command line."""
 
 from .criterion import CriterionSubject
 from .deform import DeformSubject

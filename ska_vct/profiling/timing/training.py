@@ -1,4 +1,4 @@
-"""A training step: forward, losses, backward, AdamW, as the trainer does them."""
+"""A training step as in the trainer: forward pass, losses, backward pass, AdamW."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,7 +21,7 @@ class TrainingSubject(Subject):
         """
         Args:
             batch: clips per step.
-            frames: of a clip; 0 for the subset's.
+            frames: frames per clip; 0 for the subset's.
             annotated: frames with ground truth; 0 for the subset's.
             amp: precisions, ``off``, ``bf16`` or ``fp16``.
         """
@@ -39,12 +39,12 @@ class TrainingSubject(Subject):
 
 
 def training_step(cfg: CfgNode, clips: list[dict], amp: str = "off") -> Callable[[Clock], None]:
-    """A function that trains a new model of ``cfg`` on ``clips`` by one step per call.
+    """Create a function that trains a new model of ``cfg`` on ``clips`` for one step per call.
 
     Args:
         cfg: the config; its weights are not loaded.
         clips: the batch.
-        amp: ``off``, ``bf16`` or ``fp16``; the last with a gradient scaler.
+        amp: ``off``, ``bf16`` or ``fp16`` (with a gradient scaler).
     """
     model = Trainer.build_model(cfg).train()
     optimizer = Trainer.build_optimizer(cfg, model)
@@ -54,7 +54,7 @@ def training_step(cfg: CfgNode, clips: list[dict], amp: str = "off") -> Callable
         with clock("forward"), autocast(cfg.MODEL.DEVICE, amp):
             loss = sum(model(clips).values())
         with clock("backward"):
-            # After the forward pass, as Detectron2's trainer does it.
+            # After the forward pass, as in Detectron2's trainer.
             optimizer.zero_grad()
             scaler.scale(loss).backward()
         with clock("optimizer"):

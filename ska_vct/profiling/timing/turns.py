@@ -1,4 +1,4 @@
-"""Cases measured in turn, a b a b ..., so that what else the machine does falls on all alike."""
+"""Measures cases in turn, a b a b ..., so that other load on the machine affects all of them equally."""
 
 import statistics
 from collections import defaultdict
@@ -14,17 +14,17 @@ from .worker import Worker
 
 @dataclass(kw_only=True)
 class Measurement:
-    """What was measured of one case.
+    """Measurements of one case.
 
     Attributes:
         case: the case.
-        seconds: by part, of every repetition; ``total`` is the whole.
-        clips, frames: per call.
-        calls: per repetition.
-        first_call_seconds: of the first call of all, compilation included.
-        peak_bytes: peak memory above the start; None where it is not known.
-        threads: of PyTorch.
-        facts: what the subject adds.
+        seconds: by part, one value per repetition; ``total`` is the whole call.
+        clips, frames: number per call.
+        calls: calls per repetition.
+        first_call_seconds: duration of the very first call, including compilation.
+        peak_bytes: peak memory above the initial use; None if unknown.
+        threads: PyTorch threads.
+        facts: further facts added by the subject.
     """
 
     case: Case
@@ -38,7 +38,7 @@ class Measurement:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def median(self, part: str = TOTAL) -> float:
-        """Seconds of one call."""
+        """Median seconds per call."""
         return statistics.median(self.seconds[part])
 
     def quartiles(self, part: str = TOTAL) -> tuple[float, float]:
@@ -58,7 +58,7 @@ class Measurement:
         return self.frames / self.median()
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: everything, every repetition."""
+        """All fields and all repetitions, for JSON."""
         low, high = self.quartiles()
         result = {
             "name": self.case.name, "config": self.case.config_file, "changes": list(self.case.opts),
@@ -98,15 +98,15 @@ def measure_in_turn(
     """Measure ``cases``.
 
     Args:
-        cases: what is measured.
-        build: makes a case's work, in the process that measures it.
-        repeat: repetitions of each.
-        apart: one process at a time, started anew for every repetition: for models that do not fit into memory
-            together. Else all are kept, ready, while one works.
-        progress: show a bar.
+        cases: the cases.
+        build: creates the work of a case, in the process that measures it.
+        repeat: repetitions of each case.
+        apart: run only one process at a time and restart it for every repetition, for models that do not fit into
+            memory together. Else all processes stay alive and take turns.
+        progress: show a progress bar.
 
     Raises:
-        BenchmarkError: a case cannot be built, or its process was ended from outside.
+        BenchmarkError: a case cannot be built, or its process was killed.
     """
     measurements = [Measurement(case=case) for case in cases]
     workers: list[Worker] = []

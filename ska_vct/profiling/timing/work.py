@@ -1,4 +1,4 @@
-"""What a benchmark measures, described so that a process of its own can build it."""
+"""Descriptions of benchmark work that another process can build."""
 
 import time
 from collections import defaultdict
@@ -15,13 +15,13 @@ TOTAL = "total"
 
 
 class BenchmarkError(SkaVctError, ValueError):
-    """A benchmark cannot be run as asked for."""
+    """A benchmark cannot be run as requested."""
 
 
 class Clock:
-    """Seconds by part of one call.
+    """Times the parts of one call, in seconds.
 
-    On a GPU it reads the GPU's own clock by events, so that timing a part makes nobody wait.
+    On a GPU it uses CUDA events, so that timing a part does not synchronize.
     """
 
     def __init__(self, device: torch.device):
@@ -36,7 +36,7 @@ class Clock:
         self._marks.append((part, start, self._now()))
 
     def read(self) -> dict[str, float]:
-        """Seconds by part, and ``total``: the part of that name, else the sum of the others."""
+        """Seconds by part, including ``total``: the part of that name, else the sum of all parts."""
         if self._cuda:
             torch.cuda.synchronize()
         seconds: dict[str, float] = defaultdict(float)
@@ -55,13 +55,13 @@ class Clock:
 
 @dataclass(kw_only=True)
 class Work:
-    """Something ready to be called again and again.
+    """Work that can be run repeatedly.
 
     Attributes:
-        run: one call, which times itself with the clock it is given.
-        clips, frames: what one call processes; 0 where that means nothing.
-        facts: what else is worth knowing, for the report.
-        whole_process: whether this process's memory is the work's memory.
+        run: performs one call and times itself with the given clock.
+        clips, frames: number processed per call; 0 if not applicable.
+        facts: further facts for the report.
+        whole_process: whether the memory of the process represents that of the work.
     """
 
     run: Callable[[Clock], None]
@@ -76,17 +76,17 @@ class Case:
     """One row of a benchmark.
 
     Attributes:
-        subject: whose ``build`` makes the work.
-        name: of the row.
+        subject: name of the subject whose ``build`` creates the work.
+        name: name of the row.
         config_file: the config.
-        opts: ``KEY VALUE`` pairs that change it.
-        options: the subject's own.
+        opts: ``KEY VALUE`` overrides.
+        options: options of the subject.
         device: ``cpu`` or ``cuda``.
-        threads: of PyTorch and OpenCV; 0 for their own choice.
-        warmup: calls before the first that counts.
-        min_seconds: shortest repetition; quicker work is called several times.
-        mmap_threshold: bytes from which glibc maps a block of memory alone and gives it back when it is freed;
-            slower, but without gaps between blocks. 0 for its own choice.
+        threads: threads of PyTorch and OpenCV; 0 for their default.
+        warmup: calls before the first measured one.
+        min_seconds: minimum duration of a repetition; faster work is called several times.
+        mmap_threshold: size in bytes from which glibc maps each block separately and returns it when freed, which
+            is slower but avoids fragmentation; 0 for its default.
     """
 
     subject: str

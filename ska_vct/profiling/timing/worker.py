@@ -1,4 +1,4 @@
-"""One process per case, so that none inherits another's memory; the processes take turns."""
+"""Runs each case in its own process, so that memory measurements are independent; the processes take turns."""
 
 import multiprocessing
 import os
@@ -30,7 +30,7 @@ class Worker:
         self.case = case
         context = multiprocessing.get_context("spawn")
         self._connection, child = context.Pipe()
-        # Libraries read these when they are loaded.
+        # Libraries read these variables when they are loaded.
         wanted = {"OMP_NUM_THREADS": case.threads, "MALLOC_MMAP_THRESHOLD_": case.mmap_threshold}
         with mock.patch.dict(os.environ, {name: str(value) for name, value in wanted.items() if value}):
             self._process = context.Process(target=_serve, args=(child, case, build))
@@ -38,21 +38,21 @@ class Worker:
         child.close()
 
     def start(self) -> dict[str, Any]:
-        """Build the work and warm it up: ``clips``, ``frames``, ``facts``, ``first_call_seconds``, ``threads``."""
+        """Build and warm up the work: ``clips``, ``frames``, ``facts``, ``first_call_seconds``, ``threads``."""
         return self._ask(_START)
 
     def run(self) -> dict[str, float]:
-        """One repetition: seconds by part of one call."""
+        """Run one repetition; returns seconds per call by part."""
         return self._ask(_RUN)
 
     def stop(self) -> int | None:
-        """End the process; peak memory of its work, bytes, where that is known."""
+        """End the process; returns the peak memory of its work in bytes, or None if unknown."""
         peak = self._ask(_STOP)
         self._process.join()
         return peak
 
     def kill(self) -> None:
-        """End the process whatever it does."""
+        """Kill the process."""
         self._connection.close()
         if self._process.is_alive():
             self._process.terminate()
@@ -65,8 +65,8 @@ class Worker:
         except (EOFError, OSError):
             self._process.join()
             raise BenchmarkError(
-                f"'{self.case.name}': the process ended with exit code {self._process.exitcode}, -9 mostly for "
-                "lack of memory; use smaller sizes (--batch, --frames), or --apart if several were running."
+                f"'{self.case.name}': the process ended with exit code {self._process.exitcode} (-9 usually means "
+                "out of memory); use smaller sizes (--batch, --frames), or --apart if several were running."
             ) from None
         if kind == "wrong":
             raise BenchmarkError(f"'{self.case.name}': {answer}")
@@ -80,12 +80,12 @@ def _serve(connection: Connection, case: Case, build: Callable[[Case], Work]) ->
         if case.threads:
             torch.set_num_threads(case.threads)
             cv2.setNumThreads(case.threads)
-        # Where memory is measured as it is needed, what is free goes back.
+        # Return freed memory to the system, so that the measurement reflects the memory in use.
         if case.device == "cpu" and not case.mmap_threshold:
             compute_on_cpu()
         _measure(connection, case, build)
     except EOFError:
-        pass  # the parent is gone
+        pass  # the parent process has ended
     except (SkaVctError, OSError) as error:
         connection.send(("wrong", str(error)))
     except Exception:
@@ -100,9 +100,9 @@ def _measure(connection: Connection, case: Case, build: Callable[[Case], Work]) 
     begin = time.perf_counter()
     call(work, device)
     first = time.perf_counter() - begin
-    # Building and the first call map libraries; optimisers have their state from here on.
+    # The peak excludes building and the first call, which load libraries and create optimizer state.
     memory.restart()
-    # At least one more: the first call makes buffers, compiles, and so on.
+    # Warm up further: the first call allocates buffers, compiles, and so on.
     warm = [call(work, device)[TOTAL] for _ in range(case.warmup)]
     calls = max(1, int(case.min_seconds / max(min(warm, default=first), 1e-6)))
     answer = {
@@ -116,7 +116,7 @@ def _measure(connection: Connection, case: Case, build: Callable[[Case], Work]) 
 
 
 def call(work: Work, device: torch.device) -> dict[str, float]:
-    """Call ``work`` once: seconds by part."""
+    """Call ``work`` once and return seconds by part."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     clock = Clock(device)
@@ -125,7 +125,7 @@ def call(work: Work, device: torch.device) -> dict[str, float]:
 
 
 def repeat(work: Work, device: torch.device, calls: int) -> Mapping[str, float]:
-    """Seconds by part of one call, the mean of ``calls``."""
+    """Seconds per call by part, averaged over ``calls``."""
     seconds = defaultdict(list)
     for _ in range(calls):
         for part, value in call(work, device).items():
