@@ -1,11 +1,11 @@
-"""The training augmentation: one geometry per clip, shared by frames, pre-masks, masks and flow (docs/recipe.md).
+"""Training augmentation: one geometry per clip, shared by frames, pre-masks, masks and flow (docs/recipe.md).
 
 Shape legend
     T       frames
-    h, w    any resolution at which the whole image is stored
+    h, w    any resolution at which the full image is stored
     H, W    input size of the network, ``ClipGeometry.size``
     S       flow fields per second
-    gh, gw  the flow grid handed to the model; it covers H x W
+    gh, gw  the flow grid passed to the model; it covers H x W
 """
 
 import math
@@ -21,18 +21,18 @@ from ska_vct.structures.clip import IGNORE_LABEL, ClipError
 
 @dataclass(frozen=True, kw_only=True)
 class ClipGeometry:
-    """Square, resize, crop, flip, pad at the right and at the bottom, in this order.
+    """Geometric transform of a clip: square, resize, crop, flip, pad right and bottom, in this order.
 
-    Positions are fractions of the whole image, so arrays of another resolution than the frame's (masks, pre-masks,
-    flow) take the same geometry without being resized to the frame first.
+    Positions are fractions of the full image, so arrays at other resolutions than the frame's (masks, pre-masks,
+    flow) are transformed directly, without resizing them to the frame first.
 
     Attributes:
-        resized: (height, width) of the whole image after the resize, pixels.
+        resized: (height, width) of the full image after the resize, pixels.
         offset: (y, x) of the crop's corner in the resized image, pixels.
         size: (H, W) of the result.
-        flip: whether it is mirrored left to right.
-        pad_value: value of the image's padding; labels are padded with 255, flow with zeros.
-        square: side, in pixels, of the square that the whole image is resized to before anything else; 0: not.
+        flip: whether the result is mirrored left to right.
+        pad_value: value of image padding; labels are padded with 255, flow with zeros.
+        square: side, in pixels, of a square to which the full image is resized first; 0: disabled.
     """
 
     resized: tuple[int, int]
@@ -44,7 +44,7 @@ class ClipGeometry:
 
     @classmethod
     def resize(cls, size: tuple[int, int]) -> "ClipGeometry":
-        """Evaluation geometry: both sides are resized; the aspect ratio is not kept."""
+        """Evaluation geometry: resize both sides to ``size`` without preserving the aspect ratio."""
         return cls(resized=tuple(size), size=tuple(size))
 
     @property
@@ -63,13 +63,13 @@ class ClipGeometry:
         color_per_image: bool = False,
         square_nearest: bool = False,
     ) -> np.ndarray:
-        """Transform images; resizes are Pillow's bilinear, which averages where it shrinks.
+        """Transform images, with Pillow's bilinear resize, which averages when downscaling.
 
         Args:
             images: T uint8 arrays (h, w, 3).
-            color: jitter; padding keeps its value.
-            color_per_image: draw the jitter anew for each image, else once for all T.
-            square_nearest: make the square with nearest-neighbour resizing, as VCT does with pre-masks.
+            color: colour jitter; padding is unaffected.
+            color_per_image: sample the jitter for each image separately, else once for all T.
+            square_nearest: resize to the square with nearest neighbour, as VCT does for pre-masks.
 
         Returns:
             uint8 (T, H, W, 3).
@@ -84,7 +84,7 @@ class ClipGeometry:
             for frame in frames:
                 frame[:] = color.apply_image(frame)
         elif color is not None:
-            # Stacked into one tall image, all frames get the same draw.
+            # Stacked into one tall image, all frames get the same jitter.
             frames = color.apply_image(frames.reshape(-1, frames.shape[2], 3)).reshape(frames.shape)
         if self.flip:
             frames = frames[:, :, ::-1]
@@ -96,12 +96,12 @@ class ClipGeometry:
         return self._pad(labels[:, rows][:, :, columns], IGNORE_LABEL)
 
     def apply_flow(self, flow: np.ndarray, *, image_size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
-        """Transform flow: cells move with the image, a resize scales the vectors and a flip negates u.
+        """Transform flow: cells follow the image, resizing scales the vectors and flipping negates u.
 
-        A cell of the result is the mean over its extent, zero where that is padding.
+        Each cell of the result is the mean over its area, counting padding as zero.
 
         Args:
-            flow: float (T, S, 2, h, w) over the whole image; u right, v down.
+            flow: float (T, S, 2, h, w) over the full image; u right, v down.
             image_size: (height, width) of the image in whose pixels the vectors are measured.
             grid: (gh, gw).
 
@@ -124,14 +124,15 @@ class ClipGeometry:
         return padded
 
     def _resize_and_crop(self, image: np.ndarray) -> np.ndarray:
-        """The crop's pixels of the image resized as a whole, bit for bit as Pillow resizes it.
+        """Crop of the resized full image, bit-identical to Pillow's resize.
 
-        Pillow resizes rows, then columns. It is given only the source rows that the crop reads, then only the
-        resized columns that it keeps. Pillow's ``box`` argument would round the box to single precision.
+        Pillow resizes rows, then columns. For speed it is given only the source rows that the crop needs, then
+        only the resized columns that the crop contains. Pillow's ``box`` argument would round the box to single
+        precision.
         """
         source, (height, width), (y, x) = image.shape[0], self.content, self.offset
         grows = [resized > stored for resized, stored in zip(self.resized, image.shape, strict=False)]
-        # Where one side grows and the other shrinks, the order of the passes depends on Pillow's version.
+        # If one side grows and the other shrinks, the order of the passes depends on Pillow's version.
         if (height, width) == tuple(self.resized) or grows[0] != grows[1]:
             whole = Image.fromarray(image).resize(self.resized[::-1], Image.Resampling.BILINEAR)
             return np.asarray(whole)[y : y + height, x : x + width]
@@ -147,7 +148,7 @@ class ClipGeometry:
         return np.asarray(whole)[y : y + height]
 
     def _nearest(self, axis: int, stored: int) -> np.ndarray:
-        """Stored index of each pixel of the result along one axis, padding left out."""
+        """Source index of each result pixel along one axis, without padding."""
         indices = np.arange(stored, dtype=np.int32)
         for length in (self.square, self.resized[axis]):
             if length:
@@ -157,45 +158,45 @@ class ClipGeometry:
         return indices[::-1] if self.flip and axis == 1 else indices
 
     def _cell_weights(self, axis: int, stored: int, cells: int) -> np.ndarray:
-        """Matrix (cells, stored) that takes stored cells along one axis to cells of the result."""
+        """Matrix (cells, stored) that maps stored cells along one axis to result cells."""
         size, content, resized = self.size[axis], self.content[axis], self.resized[axis]
-        # As many samples per cell as it covers stored cells, so that none is passed over.
+        # At least as many samples per cell as it covers stored cells, so that none is skipped.
         samples = max(1, math.ceil(size / cells * stored / resized - 1e-6))
-        places = (np.arange(cells * samples) + 0.5) * (size / (cells * samples))
-        inside = places < content
+        positions = (np.arange(cells * samples) + 0.5) * (size / (cells * samples))
+        inside = positions < content
         if self.flip and axis == 1:
-            places = content - places
-        places = np.clip((places + self.offset[axis]) * (stored / resized) - 0.5, 0, stored - 1)
-        below = np.minimum(places.astype(int), max(stored - 2, 0))
+            positions = content - positions
+        positions = np.clip((positions + self.offset[axis]) * (stored / resized) - 0.5, 0, stored - 1)
+        below = np.minimum(positions.astype(int), max(stored - 2, 0))
         above = np.minimum(below + 1, stored - 1)
         share = inside / samples
         weights = np.zeros((cells, stored), np.float32)
         rows = np.arange(cells * samples) // samples
-        np.add.at(weights, (rows, below), share * (1 - (places - below)))
-        np.add.at(weights, (rows, above), share * (places - below))
+        np.add.at(weights, (rows, below), share * (1 - (positions - below)))
+        np.add.at(weights, (rows, above), share * (positions - below))
         return weights
 
 
 def _nearest_as_pillow(values: np.ndarray, length: int) -> np.ndarray:
-    """int32 (n,) -> (length,), nearest neighbour; where a centre falls on a border, Pillow's rounding decides."""
+    """int32 (n,) -> (length,), nearest neighbour with Pillow's rounding for centres on a border."""
     row = Image.fromarray(values[None])
     return np.asarray(row.resize((length, 1), Image.Resampling.NEAREST))[0]
 
 
 class ClipAugmentation:
-    """Draws the geometry of training, once per clip, and holds the colour jitter.
+    """Samples the training geometry once per clip, and provides the colour jitter.
 
-    Randomness comes from the global generators, which Detectron2 seeds in every worker.
+    Uses the global random generators, which Detectron2 seeds in every worker.
 
     Args:
         size: (H, W), input size of the network.
         scales: the short side becomes int(scale * min(size)) for one of these.
-        max_long_side: the long side is never longer, pixels.
-        flip_prob: probability of mirroring.
-        random_crop: crop what does not fit ``size`` at random; without it such an image is an error.
-        color: whether to jitter colours as SSD does.
-        pad_value: value of the image's padding.
-        color_per_image: draw the jitter for every frame and pre-mask (VCT), else once per clip, for frames only.
+        max_long_side: maximum long side, pixels.
+        flip_prob: probability of a horizontal flip.
+        random_crop: randomly crop images that exceed ``size``; without it such images are errors.
+        color: whether to apply SSD's colour jitter.
+        pad_value: value of image padding.
+        color_per_image: sample the jitter per frame and pre-mask (VCT), else once per clip, for frames only.
     """
 
     def __init__(
@@ -220,10 +221,10 @@ class ClipAugmentation:
         self.color_per_image = color_per_image
 
     def draw(self, height: int, width: int, *, square: bool = False) -> ClipGeometry:
-        """Draw the geometry of a clip.
+        """Sample the geometry of a clip.
 
         Args:
-            height, width: of its frames, pixels.
+            height, width: size of its frames, pixels.
             square: whether frames are first resized to short side x short side.
 
         Raises:
@@ -240,7 +241,7 @@ class ClipAugmentation:
                 f"An image of {height} x {width} pixels becomes {resized[0]} x {resized[1]}, more than "
                 f"INPUT.SIZE {self.size}; set INPUT.RANDOM_CROP to True, or choose smaller INPUT.SCALES."
             )
-        offset = tuple(int(np.random.randint(room + 1)) for room in spare)
+        offset = tuple(int(np.random.randint(limit + 1)) for limit in spare)
         flip = bool(np.random.rand() < self.flip_prob)
         return ClipGeometry(
             resized=resized, offset=offset, size=self.size, flip=flip, pad_value=self.pad_value, square=side

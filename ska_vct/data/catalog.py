@@ -1,6 +1,6 @@
-"""Datasets as lists of records, and their registration with Detectron2.
+"""Lists datasets as records and registers them with Detectron2.
 
-A record is a plain dict of paths, so that listing a dataset reads no image:
+A record is a plain dict of paths, so listing a dataset reads no images:
 
 ==============  ==============================================================================================
 field           meaning
@@ -12,18 +12,18 @@ category        S4's category, else None
 label           AVSS's ``v1s``, ``v1m`` or ``v2``, else None
 image_paths     T paths, one per second; ``clip.mp4#t=0.9375`` is a frame of a video
 mask_paths      T paths, None where a frame is not annotated
-pre_mask_paths  T paths of images of class-agnostic segments, or None where they were not asked for
-rebuilt         True: the images are COMBO's, VCT's or our squares, not the original ones
-image_state     which form the images have: ``original``, ``rebuilt 384`` or ``rebuilt 224``
+pre_mask_paths  T paths of images of class-agnostic segments, or None if they were not requested
+rebuilt         True: the images are squares made by COMBO, VCT or this package, not the originals
+image_state     form of the images: ``original``, ``rebuilt 384`` or ``rebuilt 224``
 wav_path        path or None
 log_mel_paths   {"pickle": path or None, "npy": path or None}
 video_path      path or None
-flow_path       where the clip's flow is, or would be
-sem_classes     names of what is annotated as sounding; S4: the category
+flow_path       path of the clip's flow, which need not exist
+sem_classes     names of the annotated sounding classes; S4: the category
 ==============  ==============================================================================================
 
-A reader of your own gives ``clip_id``, ``image_paths``, ``mask_paths``, and ``wav_path`` or ``video_path`` (or
-``log_mel_paths``); what else it leaves out is filled in here.
+Your own reader must set ``clip_id``, ``image_paths``, ``mask_paths``, and ``wav_path`` or ``video_path`` (or
+``log_mel_paths``); other missing fields are filled in here.
 """
 
 import os
@@ -44,28 +44,28 @@ _NEEDED = ("clip_id", "image_paths", "mask_paths")
 
 
 def load_records(name: str, split: str, root: str | os.PathLike, **options) -> list[dict]:
-    """List the clips of one split; see the module's head for a record's fields.
+    """List the clips of one split; the module docstring describes a record's fields.
 
     Args:
-        name: of a dataset: ``s4``, ``ms3``, ``avss``, or one that was registered.
+        name: name of a dataset: ``s4``, ``ms3``, ``avss``, or a registered one.
         split: ``train``, ``val`` or ``test``.
-        root: folder of the datasets: of ``AVSBench_object`` and ``AVSBench_semantic``, or of a release below which
-            they lie; for a dataset of your own, its folder.
+        root: folder with ``AVSBench_object`` and ``AVSBench_semantic``, or any folder that contains a release; for
+            your own dataset, its folder.
         options: further fields of :class:`ska_vct.data.registry.ReadOptions`.
 
     Raises:
-        DatasetError: root, table or files are missing, or the table is wrong; all missing files are reported
+        DatasetError: the root, table or files are missing, or the table is invalid; all missing files are reported
             together.
-        KeyError: there is no such dataset.
+        KeyError: the dataset does not exist.
     """
-    told = ReadOptions(root=os.fspath(root), **{key: _plain(value) for key, value in options.items()})
-    return read_split(get_facts(name), split, told)
+    read_options = ReadOptions(root=os.fspath(root), **{key: _plain(value) for key, value in options.items()})
+    return read_split(get_facts(name), split, read_options)
 
 
 def read_split(facts: DatasetFacts, split: str, options: ReadOptions) -> list[dict]:
-    """As :func:`load_records`, of facts and options."""
+    """Like :func:`load_records`, for given facts and options."""
     if split not in SPLITS:
-        raise DatasetError(f"There is no split '{split}'; choose one of {', '.join(SPLITS)}.")
+        raise DatasetError(f"Split '{split}' does not exist; choose one of {', '.join(SPLITS)}.")
     reader = get_reader(facts.name)
     if reader is None:
         return read_records(facts, split, options)
@@ -75,17 +75,17 @@ def read_split(facts: DatasetFacts, split: str, options: ReadOptions) -> list[di
 
 
 def register_splits(name: str, root: str | os.PathLike, **options) -> list[str]:
-    """Register the three splits of a dataset with Detectron2; nothing is read before a split is asked for.
+    """Register the three splits of a dataset with Detectron2; files are read only when a split is requested.
 
     ``DatasetCatalog.get("avsbench_ms3_test")`` then lists the records. ``MetadataCatalog`` holds subset, split,
     root, classes and colors (also as stuff_classes and stuff_colors), num_classes, ignore_label and
-    evaluator_type. Registering again replaces what was there.
+    evaluator_type. Registering again replaces the previous registration.
 
     Args:
         name, root, options: as for :func:`load_records`.
 
     Returns:
-        the names registered, train, val, test.
+        the registered names of train, val and test.
     """
     facts = get_facts(name)
     classes, colors = list(facts.classes), voc_palette(facts.num_classes).tolist()
@@ -116,22 +116,22 @@ def _plain(value: object) -> object:
 
 
 def _complete(facts: DatasetFacts, split: str, record: Mapping, options: ReadOptions) -> dict:
-    """A record of a reader of the user's own, with what it leaves out.
+    """Check a record of a custom reader and fill in missing fields.
 
     Raises:
-        DatasetError: it lacks a field, or its id cannot be a path.
+        DatasetError: a required field is missing, or the id is not a valid path.
     """
     lacking = [key for key in _NEEDED if key not in record]
     where = f"The reader of dataset '{facts.name}', split {split},"
     if lacking:
-        raise DatasetError(f"{where} gives a record without {', '.join(lacking)}; it has {', '.join(record)}.")
+        raise DatasetError(f"{where} returns a record without {', '.join(lacking)}; it has {', '.join(record)}.")
     clip_id, count = record["clip_id"], len(record["image_paths"])
     for part in clip_id.split("/"):
         check_name(part, what="clip", where=where)
     if len(record["mask_paths"]) != count:
         raise DatasetError(
-            f"{where} gives clip '{clip_id}' {count} frames and {len(record['mask_paths'])} masks; give None for "
-            "each frame without a mask."
+            f"{where} returns {count} frames and {len(record['mask_paths'])} masks for clip '{clip_id}'; use None "
+            "for each frame without a mask."
         )
     return {
         "subset": facts.name,

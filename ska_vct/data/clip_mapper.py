@@ -1,4 +1,4 @@
-"""From a record of paths to a clip of tensors, the same for S4, MS3 and AVSS (docs/data.md, docs/recipe.md)."""
+"""Maps a record of paths to a clip of tensors, for all datasets (docs/data.md, docs/recipe.md)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from ska_vct.utils.media.errors import AudioError
 
 @dataclass(frozen=True, kw_only=True)
 class FlowOptions:
-    """How flow is handed to the model: the keys of ``INPUT.FLOW``, see ``ska_vct/config.py``."""
+    """How flow is prepared for the model: the keys of ``INPUT.FLOW``, see ``ska_vct/config.py``."""
 
     norm: str
     diagonal_share: float
@@ -55,22 +55,22 @@ class FlowOptions:
 
 
 class ClipMapper:
-    """Loads, augments and packs one clip; a field-by-field description is in ``ska_vct/structures/clip.py``.
+    """Loads, augments and packs one clip; ``ska_vct/structures/clip.py`` describes its fields.
 
     Args:
-        is_train: whether to augment and to make masks of the network's size; else frames are resized to
-            ``size`` and masks to ``eval_size``.
-        size: (H, W) that the network sees.
-        eval_size: size at which results are compared in testing.
-        augmentation: draws a clip's geometry and colour; needed in training.
-        only_annotated: in training, leave out frames that carry no loss.
-        frames_per_clip: in training, take at most so many frames of a clip, drawn at random; 0: all.
+        is_train: augment, and make masks of the network's input size; else frames are resized to ``size`` and
+            masks to ``eval_size``.
+        size: (H, W) of the network's input.
+        eval_size: size at which predictions are evaluated in testing.
+        augmentation: samples a clip's geometry and colour; required in training.
+        only_annotated: in training, skip frames without ground truth.
+        frames_per_clip: in training, maximum number of frames per clip, sampled at random; 0: all.
         audio_source: ``auto``, ``pickle``, ``npy`` or ``wav``.
-        gain_db: in training, audio is made louder or softer by up to this many decibels.
-        flow: None to load no flow.
+        gain_db: in training, random gain of up to this many decibels in either direction.
+        flow: None to skip flow.
         pre_masks: whether to load the images of class-agnostic segments.
         negatives: in training, sometimes replaces a clip's audio and empties its masks; None: never.
-        cache: where decoded images are kept; None to decode them each time.
+        cache: stores decoded images; None to decode them each time.
     """
 
     @configurable
@@ -105,10 +105,10 @@ class ClipMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True, donors: Sequence[Mapping] = ()) -> dict:
-        """``donors``: records of the training set, whose audio may replace that of clips of other classes."""
+        """``donors``: records of the training set whose audio may replace that of clips with other classes."""
         size = tuple(cfg.INPUT.SIZE)
         if cfg.INPUT.FORMAT != "RGB":
-            raise InputError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', but clips hold RGB images; set it to RGB.")
+            raise InputError(f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}', but clips contain RGB images; set it to RGB.")
         augmentation = ClipAugmentation(
             size=size,
             scales=cfg.INPUT.SCALES,
@@ -152,10 +152,10 @@ class ClipMapper:
         """Load one clip.
 
         Args:
-            record: a record of ``load_records``; it is not changed.
+            record: a record from ``load_records``; not modified.
 
         Raises:
-            ClipError: a file is missing or unusable; the sentence names clip and file.
+            ClipError: a file is missing or unusable; the message names clip and file.
         """
         try:
             return self._load(record)
@@ -163,7 +163,7 @@ class ClipMapper:
             raise ClipError(f"Clip '{record['clip_id']}': {error}") from None
 
     def load_flow(self, record: Mapping) -> np.ndarray:
-        """A clip's flow as testing hands it to the model, float32 (T, S, 2, h, w).
+        """Load a clip's flow as prepared for testing, float32 (T, S, 2, h, w).
 
         Raises:
             FlowError: the file is missing or unusable.
@@ -185,7 +185,7 @@ class ClipMapper:
         masks, mask_valid = self._masks(record, rows, (height, width), label_geometry)
         condition, audio = self._audio(record, rows)
         if condition != TRUE_CONDITION:
-            # Nothing in view makes this audio; padding stays ignored.
+            # No visible object makes this audio, so all pixels are background; padding stays ignored.
             masks[masks != IGNORE_LABEL] = 0
         category = record["category"]
         clip = {
@@ -222,7 +222,7 @@ class ClipMapper:
             rows = np.sort(np.random.choice(rows, self.frames_per_clip, replace=False))
         if not len(rows):
             raise ClipError(
-                f"Clip '{record['clip_id']}' has no annotated frame; leave it out of the training split."
+                f"Clip '{record['clip_id']}' has no annotated frame; exclude it from the training split."
             )
         return rows
 
@@ -231,8 +231,8 @@ class ClipMapper:
         for row, frame in zip(rows, frames, strict=True):
             if frame.shape != frames[0].shape:
                 raise ImageError(
-                    f"Image {record['image_paths'][row]} is {_size(frame)}, but the clip's first is "
-                    f"{_size(frames[0])}; the frames of a clip must have one size."
+                    f"Image {record['image_paths'][row]} is {_size(frame)}, but the clip's first image is "
+                    f"{_size(frames[0])}; all frames of a clip must have the same size."
                 )
         return frames
 
@@ -248,8 +248,8 @@ class ClipMapper:
             mask = read_truth(path, binary=subset.binary_masks, num_classes=subset.num_classes)
             if not record["rebuilt"] and not same_proportions(mask.shape, frame_size):
                 raise ImageError(
-                    f"Mask {path} is {_size(mask)}, its image {frame_size[0]} x {frame_size[1]}; a mask may be "
-                    "smaller or larger than its image, but must have its proportions."
+                    f"Mask {path} is {_size(mask)}, but its image is {frame_size[0]} x {frame_size[1]}; a mask "
+                    "may be smaller or larger than its image, but must have the same aspect ratio."
                 )
             masks[index] = geometry.apply_labels(mask[None])[0]
         return masks, valid
@@ -275,7 +275,7 @@ class ClipMapper:
         if frame_size and not may_show_the_same(size, frame_size):
             raise FlowError(
                 f"Flow {path} was computed from images of {size[0]} x {size[1]} pixels, but the clip's frames are "
-                f"{frame_size[0]} x {frame_size[1]}; the proportions must agree: compute it again."
+                f"{frame_size[0]} x {frame_size[1]}; the aspect ratios must agree: compute it again."
             )
         return prepare_flow(stored, options, rows=rows, geometry=geometry)
 
@@ -296,8 +296,8 @@ class ClipMapper:
         for row, image in zip(rows, images, strict=True):
             if not may_show_the_same(image.shape[:2], frame_size):
                 raise ImageError(
-                    f"Pre-mask {record['pre_mask_paths'][row]} is {_size(image)}, the clip's frames are "
-                    f"{frame_size[0]} x {frame_size[1]}; the proportions must agree: make it again."
+                    f"Pre-mask {record['pre_mask_paths'][row]} is {_size(image)}, but the clip's frames are "
+                    f"{frame_size[0]} x {frame_size[1]}; the aspect ratios must agree: make it again."
                 )
         return _channels_first(geometry.apply_images(images, square_nearest=True, **jitter))
 
@@ -305,28 +305,28 @@ class ClipMapper:
 def prepare_flow(
     stored: FlowRecord, options: FlowOptions, *, rows: np.ndarray, geometry: ClipGeometry
 ) -> np.ndarray:
-    """Flow as it is stored -> as the model reads it.
+    """Convert stored flow to the form that the model reads.
 
     Args:
-        stored: of all T frames of a clip.
+        stored: flow of all T frames of a clip.
         options: the keys of ``INPUT.FLOW``.
-        rows: int (t,), frames wanted.
-        geometry: what happens to the images.
+        rows: int (t,), selected frames.
+        geometry: geometric transform of the images.
 
     Returns:
         float32 (t, S, 2, gh, gw).
 
     Raises:
-        FlowError: the options do not fit what is stored.
+        FlowError: the options are incompatible with the stored flow.
     """
-    # The maximum of a clip is that of all its frames, also where few are used.
+    # The maximum of a clip is taken over all its frames, even if only some are used.
     loaded = np.arange(len(stored.flow)) if options.norm == "clip" else rows
     flow = stored.flow[loaded]
     if options.first_frame == "zero":
         flow[loaded == 0] = 0
     units = stored.meta.get("units", PIXELS_PER_SECOND)
     group = regroup_series if options.grouping == "mean" else middle_fields
-    # Normalised over the whole image: in a crop without what moves, a maximum of its own would make noise 1.
+    # Normalize over the full image: in a crop without motion, a separate maximum would amplify noise to 1.
     whole = group(compensate_camera(flow, options.camera, units=units), options.series)
     height, width = stored.meta["height"], stored.meta["width"]
     resized = np.array([geometry.resized[1] / width, geometry.resized[0] / height], np.float32)

@@ -1,4 +1,4 @@
-"""Datasets described by ``DATASETS.OWN`` in a config: facts like AVSBench's, for the same reader."""
+"""Facts of datasets described by ``DATASETS.OWN`` in a config, for the same reader as AVSBench's."""
 
 import os
 from collections.abc import Mapping
@@ -11,26 +11,26 @@ _FILE_NUMBERS = {"second", "frame"}
 
 
 class OwnDatasetError(SkaVctError, ValueError):
-    """A description of a dataset contradicts itself; the sentence names the key."""
+    """The description of a dataset is inconsistent; the message names the key."""
 
 
 def own_facts(node: Mapping) -> DatasetFacts:
     """Facts of the dataset that ``DATASETS.OWN`` describes (``configs/_base_/datasets/own.yaml`` explains it).
 
     Args:
-        node: the config node; nothing on disk is looked at.
+        node: the config node; no files are read.
 
     Raises:
-        OwnDatasetError: a key is missing, contradicts another, or its template leads outside the dataset's folder.
+        OwnDatasetError: a key is missing or contradicts another, or a template leads outside the dataset's folder.
     """
     images, masks, video = (_template(node, key) for key in ("IMAGES", "MASKS", "VIDEO"))
     audio, log_mel = _template(node, "AUDIO"), _template(node, "LOG_MEL")
     if not (images or video):
-        raise OwnDatasetError("DATASETS.OWN names neither IMAGES nor VIDEO; say where the frames come from.")
+        raise OwnDatasetError("DATASETS.OWN sets neither IMAGES nor VIDEO; set one as the source of the frames.")
     if not (audio or video or log_mel):
-        raise OwnDatasetError("DATASETS.OWN names neither AUDIO nor VIDEO; say where the audio comes from.")
+        raise OwnDatasetError("DATASETS.OWN sets neither AUDIO nor VIDEO; set one as the source of the audio.")
     if not masks:
-        raise OwnDatasetError("DATASETS.OWN.MASKS is empty; say where the masks are.")
+        raise OwnDatasetError("DATASETS.OWN.MASKS is empty; set it to the location of the masks.")
     for key, template in (("IMAGES", images), ("MASKS", masks)):
         if template and not _FILE_NUMBERS & placeholders(os.path.basename(template)):
             raise OwnDatasetError(
@@ -49,7 +49,7 @@ def own_facts(node: Mapping) -> DatasetFacts:
     binary = len(classes) == 2
     frames_at, _, frame_file = images.rpartition("/")
     masks_at, _, mask_file = masks.rpartition("/")
-    # Where the same name may come in two splits or folders, the clip's id must hold those too.
+    # The same name may occur in several splits or folders, so the clip's id must contain those too.
     keys = placeholders(images or video) | placeholders(masks)
     parts = ["{split}", *(f"{{{key}}}" for key in sorted(keys - {"split", "name"} - _FILE_NUMBERS)), "{name}"]
     clip = "/".join(parts)
@@ -83,22 +83,24 @@ def own_facts(node: Mapping) -> DatasetFacts:
 
 
 def _template(node: Mapping, key: str) -> str:
-    """A template of a path below the dataset's folder; absolute where the user says so."""
+    """Path template below the dataset's folder, or absolute if written so."""
     template = node[key].replace("{clip}", "{name}")
     inside = template
     for name in placeholders(template):
         inside = inside.replace(f"{{{name}}}", "")
     if "{" in inside or "}" in inside or "\0" in inside:
         raise OwnDatasetError(
-            f"DATASETS.OWN.{key} is '{node[key]}'; a placeholder is a word of small letters in braces, such as "
+            f"DATASETS.OWN.{key} is '{node[key]}'; a placeholder is a lower-case word in braces, such as "
             "{clip} or {second}."
         )
     if ".." in template.split("/"):
         raise OwnDatasetError(
-            f"DATASETS.OWN.{key} is '{node[key]}', which leads out of DATASETS.ROOT; give an absolute path."
+            f"DATASETS.OWN.{key} is '{node[key]}', which leads outside DATASETS.ROOT; use an absolute path."
         )
     if template and "name" not in placeholders(template):
-        raise OwnDatasetError(f"DATASETS.OWN.{key} is '{node[key]}', equal for all clips; it must hold {{clip}}.")
+        raise OwnDatasetError(
+            f"DATASETS.OWN.{key} is '{node[key]}', the same for all clips; it must contain {{clip}}."
+        )
     return os.path.expanduser(template)
 
 
@@ -106,6 +108,6 @@ def _table(node: Mapping) -> str:
     table = os.path.expanduser(node["TABLE"])
     if ".." in table.split("/"):
         raise OwnDatasetError(
-            f"DATASETS.OWN.TABLE is '{table}', which leads out of DATASETS.ROOT; give an absolute path."
+            f"DATASETS.OWN.TABLE is '{table}', which leads outside DATASETS.ROOT; use an absolute path."
         )
     return table

@@ -1,18 +1,17 @@
-"""Files that make training faster or larger frames possible, made once from a release (docs/data.md).
+"""Makes optional files from a release that speed up training or provide larger frames (docs/data.md).
 
 ==========  ====================================================================================================
-what        from, and where it goes below ``{out}/{folder of the subset}``
+kind        source, and location below ``{out}/{folder of the subset}``
 ==========  ====================================================================================================
-frames      S4, MS3: AVSS's larger frames and label maps of the same clips, as 384 px squares, where VCT's scripts
-            put them (``s4_data_384/...``). AVSS: squares of val and test (``{label}/{uid}/processed_frames_384``,
-            label maps of 224 px beside them); training clips on request
+frames      S4, MS3: AVSS's larger frames and label maps of the same clips, as 384 px squares, in the folders of
+            VCT's scripts (``s4_data_384/...``). AVSS: squares of val and test
+            (``{label}/{uid}/processed_frames_384``, label maps of 224 px beside them); training clips on request
 log-mel     wav or video of clips without a released log-mel: ``audio_log_mel/.../{name}.npy``, AVSS ``audio.npy``
 flow        published folders of ``flow_0000.npy``, one small file per clip below ``{out}/flow``
 ==========  ====================================================================================================
 
-Readers prefer these files where they find them. Each is written completely or not at all, and existing
-files are kept, so an interrupted run continues where it stopped. Frames and label maps equal those made on the
-fly.
+Readers prefer these files if they exist. Each is written atomically, and existing files are kept, so an
+interrupted run continues where it stopped. Frames and label maps equal those made on the fly.
 """
 
 import os
@@ -40,12 +39,12 @@ from ska_vct.utils.threads import in_threads
 
 @dataclass
 class Outcome:
-    """What a preparation did.
+    """Result of a preparation.
 
     Attributes:
-        written: clips made now.
-        present: clips whose files existed, or that need none.
-        failed: one sentence per clip that could not be made.
+        written: number of clips made in this run.
+        present: number of clips whose files existed or that need none.
+        failed: one sentence per failed clip.
     """
 
     written: int = 0
@@ -54,17 +53,17 @@ class Outcome:
 
 
 def check_target(root: str | os.PathLike, out: str | os.PathLike) -> None:
-    """Make sure that ``out`` lies in no release, and mark it as ours.
+    """Check that ``out`` is not inside a release, and mark it as prepared by this package.
 
     Raises:
-        DatasetError: it does.
+        DatasetError: ``out`` is inside a release.
     """
     target = os.path.realpath(out)
     for bases in find_releases(root).values():
         for base in map(os.path.realpath, bases):
             if os.path.commonpath([base, target]) == base:
                 raise DatasetError(
-                    f"Folder {out} lies inside the release {base}; name another with --out (and "
+                    f"Folder {out} is inside the release {base}; choose another with --out (and "
                     "DATASETS.PREPARED), or write into the release with --into-release."
                 )
     write_json(f"{out}/{PREPARED_MARK}", {"made_by": "datasets/prepare.py"})
@@ -80,16 +79,16 @@ def prepare_frames(
     jobs: int = 0,
     progress: bool = True,
 ) -> Outcome:
-    """Square frames and masks where VCT's scripts put theirs, from AVSS's larger frames and label maps.
+    """Make square frames and masks in the folders of VCT's scripts, from AVSS's larger frames and label maps.
 
     Args:
-        facts: of S4, MS3 (whose clips are AVSS's, ``DatasetFacts.twin_label``) or AVSS.
+        facts: facts of S4, MS3 (whose clips are also in AVSS, ``DatasetFacts.twin_label``) or AVSS.
         base: the subset's release.
         source_base: AVSS's release.
-        target: twin of ``base`` to write to.
+        target: output folder that corresponds to ``base``.
 
     Raises:
-        DatasetError: a table cannot be used.
+        DatasetError: a table is invalid.
     """
     source_facts, images = get_facts(LARGE_FRAMES), facts.image_sets[0]
     find_source = _twins(facts, read_rows(source_facts, source_base)) if facts.twin_label else dict
@@ -109,11 +108,11 @@ def prepare_frames(
             tasks.append(
                 (f"{labels_at}/{label_map}", f"{target}/{expand(images.masks[split], row)}/{file}", square)
             )
-        # Frames last: readers take their folder as the sign that the clip is there.
+        # Frames last: readers take the existence of their folder as the sign that the clip exists.
         for k in range(facts.clip_frames(row.get("label"))):
             stem = expand(source_facts.frame_files[0], source | source_facts.number(k))
             names = [stem + ending for ending in source_facts.endings]
-            # The release's other name of a frame is the one without the video's ending.
+            # The last name of a frame is the one without the video's extension.
             file = expand(facts.frame_files[-1], row | facts.number(k))
             tasks.append(
                 (
@@ -129,7 +128,7 @@ def prepare_frames(
 
 
 def _twins(facts: DatasetFacts, table: Table) -> Callable[[dict], dict]:
-    """A function that finds AVSS's row of a clip of AVSBench-object."""
+    """Create a function that finds the AVSS row of an AVSBench-object clip."""
     twins: dict[str, list[dict]] = {}
     for rows in table.rows.values():
         for row in rows:
@@ -142,18 +141,18 @@ def _twins(facts: DatasetFacts, table: Table) -> Callable[[dict], dict]:
             raise DatasetError(
                 f"Clip '{row['name']}' of {facts.title} is not in AVSS's table; its frames have no source."
             )
-        # Where a name is there twice the split decides, then the last, as with VCT's scripts.
+        # If a name occurs twice, prefer the same split, then the last row, as VCT's scripts do.
         return max(reversed(candidates), key=lambda twin: twin["split"] == row["split"])
 
     return find
 
 
 def prepare_log_mel(records: Sequence[dict], target: str, *, jobs: int = 0, progress: bool = True) -> Outcome:
-    """Log-mel files for the clips that have none.
+    """Make log-mel files for clips without one.
 
     Args:
-        records: of ``load_records``.
-        target: twin of the release to write to.
+        records: records from ``load_records``.
+        target: output folder that corresponds to the release.
     """
 
     def make(record: dict) -> bool:
@@ -172,12 +171,12 @@ def prepare_log_mel(records: Sequence[dict], target: str, *, jobs: int = 0, prog
 def prepare_flow(
     records: Sequence[dict], out: str, *, side: int = 96, jobs: int = 0, progress: bool = True
 ) -> Outcome:
-    """Published flow folders as one small file per clip; direction and scale, which they lack, stay lost.
+    """Convert published flow folders to one small file per clip; direction and scale stay unknown.
 
     Args:
-        records: of ``load_records``.
-        out: folder for the files; what ``INPUT.FLOW.ROOT`` will name.
-        side: the longer side of the stored fields; fields that are smaller stay as they are.
+        records: records from ``load_records``.
+        out: output folder, to be set as ``INPUT.FLOW.ROOT``.
+        side: longer side of the stored fields; smaller fields are not resized.
     """
 
     def make(record: dict) -> bool:

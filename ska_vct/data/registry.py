@@ -1,6 +1,6 @@
-"""Datasets by name: facts, and where they are not read by their facts' templates, the reader.
+"""Registry of datasets: facts by name and, for datasets not read through the templates of their facts, the reader.
 
-``register_dataset`` is the door for datasets of your own (docs/extending.md); AVSBench's subsets are known.
+``register_dataset`` adds your own datasets (docs/extending.md); AVSBench's subsets are built in.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,16 +13,16 @@ from ska_vct.utils.errors import InputError, UnknownNameError
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """What a reader is told besides the split; paths are those of the configuration.
+    """Options of a reader besides the split; paths as in the config.
 
     Attributes:
         root: folder of the datasets, ``DATASETS.ROOT``.
-        prefer_rebuilt: use frames that were resized before, where they exist.
+        prefer_rebuilt: use previously resized frames where they exist.
         flow_root: folder of the flow files; empty for ``{root}/flow``.
         pre_masks: also list the images of class-agnostic segments.
-        pre_mask_root: their folder; empty for the published one.
-        prepared: folder that ``datasets/prepare.py`` has filled; empty for ``{root}/prepared``.
-        leave_out: csv file with a column ``clip``: clips that are not listed; empty for none.
+        pre_mask_root: folder of these images; empty for the published one.
+        prepared: output folder of ``datasets/prepare.py``; empty for ``{root}/prepared``.
+        leave_out: CSV file with a column ``clip`` of clips to exclude; empty for none.
     """
 
     root: str
@@ -52,28 +52,28 @@ _DATASETS = _Datasets()
 
 
 def register_dataset(facts: DatasetFacts, reader: Reader | None = None) -> DatasetFacts:
-    """Make a dataset known, so that ``DATASETS.SUBSET``, ``TRAIN``, ``VAL`` and ``TEST`` can name it.
+    """Register a dataset for use in ``DATASETS.SUBSET``, ``TRAIN``, ``VAL`` and ``TEST``.
 
     Args:
-        facts: of the dataset. The name of a dataset registered before replaces that one; AVSBench's are taken.
-        reader: gives the records of a split; None where the facts' templates say where the files are.
+        facts: facts of the dataset; replaces a registered dataset of the same name, except AVSBench's subsets.
+        reader: returns the records of a split; None if the templates of the facts locate the files.
 
     Returns:
         ``facts``.
 
     Raises:
-        InputError: the name is AVSBench's, or is not a plain word, or there are no classes.
+        InputError: the name belongs to AVSBench or is not an identifier, or there are no classes.
     """
     if facts.name in SUBSETS:
         raise InputError(f"'{facts.name}' is a subset of AVSBench; give the dataset another name.")
     if not facts.name.isidentifier():
         raise InputError(
-            f"A dataset cannot be named '{facts.name}'; use letters, digits and underscores, since folders of "
-            "flow and names of splits are made from it."
+            f"A dataset cannot be named '{facts.name}'; use letters, digits and underscores, since flow "
+            "folders and split names are derived from it."
         )
     if len(facts.classes) < 2:
         raise InputError(
-            f"Dataset '{facts.name}' has {len(facts.classes)} classes; name background and at least one."
+            f"Dataset '{facts.name}' has {len(facts.classes)} classes; list background and at least one other."
         )
     _DATASETS.facts[facts.name] = facts
     _DATASETS.readers.pop(facts.name, None)
@@ -86,21 +86,21 @@ def get_facts(name: str) -> DatasetFacts:
     """Look a dataset up by name.
 
     Raises:
-        UnknownNameError: listing the names there are.
+        UnknownNameError: the dataset does not exist; the message lists all names.
     """
     try:
         return _DATASETS.facts[name]
     except KeyError:
         raise UnknownNameError(
-            f"There is no dataset '{name}'; choose one of {', '.join(_DATASETS.facts)}."
+            f"Dataset '{name}' does not exist; choose one of {', '.join(_DATASETS.facts)}."
         ) from None
 
 
 def get_reader(name: str) -> Reader | None:
-    """The reader of a dataset; None where its facts' templates say where the files are."""
+    """The reader of a dataset; None if the templates of its facts locate the files."""
     return _DATASETS.readers.get(name)
 
 
 def dataset_names() -> tuple[str, ...]:
-    """All datasets known, AVSBench's subsets first."""
+    """Names of all registered datasets, AVSBench's subsets first."""
     return tuple(_DATASETS.facts)

@@ -243,7 +243,7 @@ def test_unusable_masks(release, cfg):
         (np.arange(12).reshape(3, 4), r"_2.png holds the values 0, 1, 2, 3, 4, 5, 6, 7, ..., expected 0 and 255"),
         (np.array([[0, 1, 255]]), "holds the values 0, 1, 255"),
         (np.full((4, 4, 3), (0, 0, 255)), "is a colour image"),
-        (np.zeros((32, 32)), "is 32 x 32, its image 32 x 40; a mask may be smaller"),
+        (np.zeros((32, 32)), "is 32 x 32, but its image is 32 x 40; a mask may be smaller"),
     ):
         Image.fromarray(values.astype(np.uint8)).save(path)
         with pytest.raises(ClipError, match=f"Clip 'test/test_a': Mask .*{message}"):
@@ -270,7 +270,7 @@ def test_unreadable_images(release, cfg):
     with pytest.raises(ClipError, match="mp4_4.png is empty"):
         mapper(record)
     release.image(path, (20, 20))
-    with pytest.raises(ClipError, match="mp4_4.png is 20 x 20, but the clip's first is 32 x 40"):
+    with pytest.raises(ClipError, match="mp4_4.png is 20 x 20, but the clip's first image is 32 x 40"):
         mapper(record)
     path.unlink()
     with pytest.raises(ClipError, match="mp4_4.png cannot be read .No such file"):

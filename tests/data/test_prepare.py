@@ -167,9 +167,9 @@ def test_what_cannot_be_made_is_named_and_the_rest_is_made(root):
 
 
 def test_releases_are_not_written_into_unasked(root):
-    with pytest.raises(DatasetError, match="lies inside the release .*--into-release"):
+    with pytest.raises(DatasetError, match="is inside the release .*--into-release"):
         prepare.check_target(root, root / "AVSBench_semantic/prepared")
-    with pytest.raises(DatasetError, match="lies inside the release"):
+    with pytest.raises(DatasetError, match="is inside the release"):
         prepare.check_target(
             root / "AVSBench_object/Multi-sources", root / "AVSBench_object/Multi-sources/prepared"
         )

@@ -188,11 +188,11 @@ def test_images_at_their_own_rate_in_a_table_with_columns(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"VIDEO": "../{clip}.mp4"}, r"VIDEO is '../\{clip\}.mp4', which leads out of DATASETS.ROOT"),
-        ({"MASKS": "masks/{clip.__class__}/{second}.png"}, "MASKS .* a placeholder is a word"),
-        ({"MASKS": "masks/{clip!r}/{second}.png"}, "a placeholder is a word"),
+        ({"VIDEO": "../{clip}.mp4"}, r"VIDEO is '../\{clip\}.mp4', which leads outside DATASETS.ROOT"),
+        ({"MASKS": "masks/{clip.__class__}/{second}.png"}, "MASKS .* a placeholder is a lower-case word"),
+        ({"MASKS": "masks/{clip!r}/{second}.png"}, "a placeholder is a lower-case word"),
         ({"MASKS": "masks/{clip}.png"}, "the same file for every second"),
-        ({"MASKS": "masks/all/{second}.png"}, r"must hold \{clip\}"),
+        ({"MASKS": "masks/all/{second}.png"}, r"must contain \{clip\}"),
         ({"VIDEO": ""}, "neither IMAGES nor VIDEO"),
         ({"VIDEO": "", "IMAGES": "{clip}/{second}.png"}, "neither AUDIO nor VIDEO"),
         ({"MASKS": ""}, "MASKS is empty"),

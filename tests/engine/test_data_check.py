@@ -94,7 +94,7 @@ def test_prepare_as_a_program(tmp_path, capsys, monkeypatch):
     code, text = script("datasets/prepare.py", *words, **how)
     assert code == 0 and "log-mel: 0 clips written, 5 were there" in text
     code, _ = script("datasets/prepare.py", "--root", data, "--subset", "ms3", "--what", "frames", **how)
-    assert "nor is there another release of AVSBench AVSS" in code
+    assert "there is no other release of AVSBench AVSS" in code
     code, text = script("datasets/prepare.py", *words, "--into-release", **how)
     released = data / "AVSBench_object/Multi-sources/ms3_data/audio_log_mel"
     # What is prepared already need not be made again.

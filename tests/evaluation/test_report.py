@@ -220,7 +220,7 @@ def test_bad_prediction_files_are_named(tmp_path):
     coco = load_coco(path, binary=True)
     with pytest.raises(ValueError, match=r"b_1\.png' of .* has a region that has run lengths"):
         coco.load("a/b", [0])
-    with pytest.raises(ValueError, match="4 x 4 pixels but 8 x 8"):
+    with pytest.raises(ValueError, match="4 x 4 pixels, but 8 x 8"):
         coco.load("a/b", [0], size=(8, 8))
     with pytest.raises(FileNotFoundError, match=r"clip 'a/b'.*no image 'a/b/b_2\.png'"):
         coco.load("a/b", [1])

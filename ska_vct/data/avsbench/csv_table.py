@@ -1,4 +1,4 @@
-"""Tables as people leave them: columns by name, any usual separator, headers that stand in odd lines."""
+"""Tolerant CSV reader: columns by name, any common separator, header in any line."""
 
 import csv
 import io
@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from ska_vct.data.avsbench.folders import DatasetError
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
-# With what readers and writers append to a name, files stay within the 255 bytes of usual file systems.
+# Leaves room for the suffixes of file names within the 255 bytes that file systems usually allow.
 MAX_NAME_BYTES = 100
 _SHOWN = 40
 
 
 @dataclass
 class CsvTable:
-    """What a csv file holds.
+    """Contents of a CSV file.
 
     Attributes:
-        rows: (line number, column -> value) of every row, without blank ones and headers.
-        header: names in the file's order, lower case; those assumed where there is no header.
-        notes: kind -> what is unusual about the file, one sentence each; it is read all the same.
+        rows: (line number, column -> value) of every row except blank rows and headers.
+        header: column names in the file's order, in lower case; the assumed names if the file has no header.
+        notes: kind -> sentence about an irregularity that does not prevent reading.
     """
 
     rows: list[tuple[int, dict[str, str]]] = field(default_factory=list)
@@ -37,44 +37,44 @@ def read_csv(
     headless: Sequence[str] = (),
     others: bool = False,
 ) -> CsvTable:
-    """Read a csv file by the names of its columns, whatever their order and the columns beside them.
+    """Read a CSV file by column name; the order of columns and further columns do not matter.
 
     Args:
-        columns: key of the result -> names that the column may have (case and surrounding blanks do not matter).
-        optional: keys that a header need not have.
-        headless: keys of the columns, in order, of a file without a header line; empty: it must have one.
-        others: also give the columns that ``columns`` does not name, by their own names.
+        columns: key of the result -> accepted column names (case and surrounding blanks are ignored).
+        optional: keys whose columns may be missing.
+        headless: keys of the columns, in order, if the file has no header line; empty: a header is required.
+        others: also return the columns that ``columns`` does not list, by their own names.
 
     Raises:
-        DatasetError: there is no file, no such column, or a line is too short; names file and line.
+        DatasetError: the file or a column is missing, or a line is too short; the message names file and line.
     """
     text = _read(path)
     table = CsvTable()
     if text.startswith("\ufeff"):
         text = text[1:]
-        table.notes["byte order mark"] = f"Table {path} begins with a byte order mark, which is ignored."
+        table.notes["byte order mark"] = f"Table {path} starts with a byte order mark, which is ignored."
     lines, separator = _split(text, columns, optional, path)
     if separator != ",":
         table.notes["other separator"] = (
-            f"Table {path} separates its columns with a {SEPARATORS[separator]}; it is read accordingly."
+            f"Table {path} uses a {SEPARATORS[separator]} as its separator; it is read accordingly."
         )
     cells = [(number, [cell.strip() for cell in line]) for number, line in lines]
     filled = [(number, line) for number, line in cells if any(line)]
     blank = sum(bool(line) for _, line in cells) - len(filled)
     if blank:
-        table.notes["blank rows"] = f"Table {path} has {blank} rows without any value, which are ignored."
+        table.notes["blank rows"] = f"Table {path} has {blank} blank rows, which are ignored."
     headers = [number for number, line in filled if _is_header(line, columns, optional)]
     if headers:
         first = dict(filled)[headers[0]]
         table.header = [cell.lower() for cell in first]
         if headers[0] != filled[0][0] or len(headers) > 1:
             shown = ", ".join(map(str, headers[:5]))
-            table.notes["header in another line"] = f"Table {path} has its header in line {shown}."
+            table.notes["header in another line"] = f"The header of table {path} is in line {shown}."
         filled = [(number, line) for number, line in filled if number not in set(headers)]
     elif headless and filled and len(filled[0][1]) >= len(headless) and "split" not in _lower(filled[0][1]):
         table.header = [columns[key][0] for key in headless]
         table.notes["no header line"] = (
-            f"Table {path} has no header line; its columns are taken to be {', '.join(table.header)}."
+            f"Table {path} has no header line; its columns are assumed to be {', '.join(table.header)}."
         )
     else:
         raise DatasetError(_no_columns(path, filled, columns, optional))
@@ -86,32 +86,33 @@ def read_csv(
     for number, line in filled:
         if len(line) <= max(at.values()):
             raise DatasetError(
-                f"Table {path}, line {number} has {len(line)} cells, its header {len(table.header)}; complete it."
+                f"Table {path}, line {number} has {len(line)} cells, but the header has {len(table.header)}; "
+                "complete the line."
             )
         table.rows.append((number, {key: line[index] for key, index in at.items()}))
     return table
 
 
 def read_table(path: str | os.PathLike, columns: Sequence[str], *, optional: Collection[str] = ()) -> list[dict]:
-    """Rows of a csv file as dicts of the wanted columns; see :func:`read_csv`, which also gives the lines.
+    """Read the rows of a CSV file as dicts; see :func:`read_csv`, which also returns line numbers.
 
     Raises:
-        DatasetError: there is no file, no such column, or a line is too short; names file and line.
+        DatasetError: the file or a column is missing, or a line is too short; the message names file and line.
     """
     names = {column: (column,) for column in columns}
     return [row for _, row in read_csv(path, names, optional=optional).rows]
 
 
 def check_name(value: str, *, what: str, where: str) -> None:
-    """Refuse a value that cannot be the name of one file or folder, or would lead elsewhere.
+    """Reject a value that is not the valid name of a single file or folder.
 
     Args:
-        value: from a table, or a part of a clip's id.
-        what: what it names, e.g. ``clip``.
-        where: file and line.
+        value: cell of a table, or part of a clip's id.
+        what: kind of thing that it names, e.g. ``clip``.
+        where: file and line, for the message.
 
     Raises:
-        DatasetError: one sentence.
+        DatasetError: the name is invalid.
     """
     reason = ""
     if not value:
@@ -119,7 +120,7 @@ def check_name(value: str, *, what: str, where: str) -> None:
     elif value in (".", "..") or "/" in value or "\\" in value:
         reason = "leads to another folder"
     elif any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
-        reason = "holds control characters"
+        reason = "contains control characters"
     elif len(value.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
         reason = f"has more than {MAX_NAME_BYTES} bytes"
     elif any(0xD800 <= ord(letter) < 0xE000 for letter in value):
@@ -131,7 +132,7 @@ def check_name(value: str, *, what: str, where: str) -> None:
 
 
 def shorten(value: str) -> str:
-    """A value in quotes for a message: control characters escaped, cut after a few words."""
+    """Quote a value for a message, with control characters escaped and long values truncated."""
     text = value if len(value) <= _SHOWN else value[: _SHOWN - 3] + "..."
     return (
         "'" + text.encode("unicode_escape", "backslashreplace").decode() + "'"
@@ -147,13 +148,13 @@ def _read(path: str | os.PathLike) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise DatasetError(
-            f"Table {path} cannot be read ({reason}); unpack the release there, or point DATASETS.ROOT to the "
-            "folder that holds it (datasets/README.md has the tree)."
+            f"Table {path} cannot be read ({reason}); unpack the release there, or set DATASETS.ROOT to the "
+            "folder that contains it (datasets/README.md shows the tree)."
         ) from None
 
 
 def _split(text: str, columns, optional, path) -> tuple[list[tuple[int, list[str]]], str]:
-    """Lines as cells, with the first separator that makes a header of one; else with the comma."""
+    """Split lines into cells, with the first separator that yields a header line, else the most frequent one."""
     for separator in SEPARATORS:
         lines = _cells(text, separator, path)
         if any(_is_header(line, columns, optional) for _, line in lines):

@@ -1,4 +1,4 @@
-"""Large datasets without a look at every file: one scan per folder, one report for all that is missing."""
+"""Folder listings and reports of missing files for large datasets, without checking every file separately."""
 
 import os
 import unicodedata
@@ -10,14 +10,14 @@ SHOWN = 3
 
 
 class DatasetError(SkaVctError, ValueError):
-    """A dataset is missing or incomplete; the sentence names the files and what to do."""
+    """A dataset is missing or incomplete; the message names the files and the remedy."""
 
 
 class FolderIndex:
-    """Names in folders, each folder read at most once; a folder that does not exist has none.
+    """Cached folder listings; each folder is read at most once, and a missing folder is empty.
 
-    Folders are found where archives leave them: inside another folder of their own name (``ms3_data/ms3_data``),
-    and with names in another Unicode form than asked for (a decomposed umlaut).
+    Tolerates two artefacts of archives: a folder nested inside a folder of the same name (``ms3_data/ms3_data``),
+    and names in another Unicode normalization form (a decomposed umlaut).
     """
 
     def __init__(self):
@@ -26,10 +26,10 @@ class FolderIndex:
         self._found: dict[tuple[str, str], str] = {}
 
     def names(self, folder: str) -> frozenset[str]:
-        """Entries of ``folder`` without what archives and desktops leave behind (.DS_Store, ._*, PaxHeader).
+        """Entries of ``folder`` without leftovers of archives and desktops (.DS_Store, ._*, PaxHeader).
 
         Raises:
-            DatasetError: the folder is there and cannot be read.
+            DatasetError: the folder exists but cannot be read.
         """
         if folder not in self._names:
             try:
@@ -38,19 +38,19 @@ class FolderIndex:
                 entries = []
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
-                raise DatasetError(f"Folder {folder} cannot be read ({reason}); mend its permissions.") from None
+                raise DatasetError(f"Folder {folder} cannot be read ({reason}); fix its permissions.") from None
             self._names[folder] = frozenset(name for name in entries if not name.startswith((".", "PaxHeader")))
             if len(self._names[folder]) < len(entries):
                 self._strays[folder] = sorted(set(entries) - self._names[folder])
         return self._names[folder]
 
     def strays(self, folder: str) -> list[str]:
-        """What ``names`` leaves out: entries that archives and desktops leave behind, sorted."""
+        """Entries omitted by ``names``, left behind by archives and desktops, sorted."""
         self.names(folder)
         return self._strays.get(folder, [])
 
     def folder(self, base: str, inside: str) -> str:
-        """Path of the folder ``inside`` ``base`` as it is on disk; the plain path where there is none."""
+        """Path of the folder ``inside`` ``base`` as it exists on disk; the plain path if it does not exist."""
         plain = f"{base}/{inside}" if inside else base
         if self.names(plain):
             return plain
@@ -60,7 +60,7 @@ class FolderIndex:
         return self._found[key]
 
     def first(self, folder: str, candidates: Iterable[str]) -> str | None:
-        """Path of the first candidate name that ``folder`` has, or None."""
+        """Path of the first candidate that exists in ``folder``, or None."""
         names = self.names(folder)
         for name in candidates:
             if (found := _same_name(name, names)) is not None:
@@ -68,7 +68,7 @@ class FolderIndex:
         return None
 
     def _search(self, base: str, inside: str) -> str | None:
-        """Part by part; a folder that lacks the next part and holds one of its own name is left for that one."""
+        """Search part by part; if the next part is missing, also search a subfolder of the same name."""
         parent, _, last = inside.rpartition("/")
         above = self.folder(base, parent) if parent else base
         found = _same_name(last, self.names(above))
@@ -80,7 +80,7 @@ class FolderIndex:
 
 
 def _same_name(name: str, names: frozenset[str]) -> str | None:
-    """The entry that is ``name``, if need be in another Unicode form."""
+    """The entry that equals ``name`` up to Unicode normalization, or None."""
     if name in names:
         return name
     if name.isascii():
@@ -90,10 +90,10 @@ def _same_name(name: str, names: frozenset[str]) -> str | None:
 
 
 class MissingFiles:
-    """Collects what a dataset lacks, to say it in one sentence instead of file by file.
+    """Collects missing files of a dataset, to report them in one sentence.
 
     Attributes:
-        files: (clip id, path, what the file is for), in the order of the search.
+        files: (clip id, path, purpose of the file), in search order.
     """
 
     def __init__(self):
@@ -103,10 +103,10 @@ class MissingFiles:
         self.files.append((clip_id, path, what))
 
     def check(self, what: str, num_clips: int, advice: str) -> None:
-        """Raise if anything is missing.
+        """Raise if any file is missing.
 
         Raises:
-            DatasetError: with the number of clips and files, and the first few files.
+            DatasetError: the message gives the numbers of clips and files, and the first few files.
         """
         if self.files:
             clips = {clip_id for clip_id, _, _ in self.files}

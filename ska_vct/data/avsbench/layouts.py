@@ -1,4 +1,4 @@
-"""From a row of a dataset's table to a record of paths, by the templates of its facts (docs/data.md)."""
+"""Turns rows of a dataset's table into records of paths, using the path templates of its facts (docs/data.md)."""
 
 import os
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from ska_vct.data.avsbench.tables import clip_id
 from ska_vct.data.facts import ORIGINAL, DatasetFacts, ImageSet, expand, shared_part
 from ska_vct.data.images.video_frames import count_seconds, frame_of_video
 
-# What a file is for, as reports of missing files say it.
+# Purposes of files, as named in reports of missing files.
 FRAME, MASK, PRE_MASK, AUDIO, VIDEO = "frame", "mask", "pre-mask", "audio", "video"
 _IMAGES = (".png", ".jpg", ".jpeg")
 _PRE_MASK_ENDINGS = ("_mask_color.png", ".png")
@@ -16,19 +16,19 @@ _PRE_MASK_ENDINGS = ("_mask_color.png", ".png")
 
 @dataclass(kw_only=True)
 class Reader:
-    """What is the same for all clips of one split.
+    """Creates the records of one split.
 
     Attributes:
-        facts: of the dataset.
+        facts: facts of the dataset.
         split: ``train``, ``val`` or ``test``.
         base: the dataset's folder.
-        prepared: its twin that ``datasets/prepare.py`` has filled; empty for none.
+        prepared: corresponding output folder of ``datasets/prepare.py``; empty for none.
         flow_root: folder of the flow files.
-        prefer_rebuilt: use frames that were resized before where they exist.
+        prefer_rebuilt: use previously resized frames where they exist.
         pre_masks: whether to look for images of class-agnostic segments.
-        pre_mask_root: their folder; empty for the published one.
-        index: the folders read so far.
-        missing: files that were looked for in vain.
+        pre_mask_root: folder of these images; empty for the published one.
+        index: listings of the folders read so far.
+        missing: files that were not found.
     """
 
     facts: DatasetFacts
@@ -43,11 +43,11 @@ class Reader:
     missing: MissingFiles
 
     def clip_id(self, row: dict[str, str]) -> str:
-        """The clip's name within its dataset."""
+        """Id of the clip within its dataset."""
         return clip_id(self.facts, row)
 
     def record(self, row: dict[str, str]) -> dict:
-        """The record of one row of the table."""
+        """Create the record of one row of the table."""
         facts, name, label = self.facts, self.clip_id(row), row.get("label")
         video_path = self._file(facts.video, row)
         images, base = self._images(row)
@@ -85,7 +85,7 @@ class Reader:
         }
 
     def _images(self, row: dict[str, str]) -> tuple[ImageSet, str]:
-        """The form of the frames to use for a clip, and the folder that holds it."""
+        """The image set to use for a clip, and its base folder."""
         original = self.facts.original
         for images in self.facts.image_sets:
             if images.state == ORIGINAL or (not images.cropped and not self.prefer_rebuilt):
@@ -97,7 +97,7 @@ class Reader:
         return original, self.base
 
     def _count(self, row: dict[str, str], images: ImageSet, base: str, video: str | None) -> int:
-        """Seconds of a clip."""
+        """Length of a clip in seconds."""
         count = self.facts.clip_frames(row.get("label"))
         if count:
             return count
@@ -106,7 +106,7 @@ class Reader:
         names = self.index.names(self._folder(base, images.frames, row))
         while any(name in names for name in self._candidates(self.facts.frame_files, row, count)):
             count += 1
-        # A clip without its first frame is reported by that frame.
+        # A clip without its first frame is reported through that missing frame.
         return max(count, 1)
 
     def _masks(self, row: dict[str, str], images: ImageSet, base: str, count: int) -> list[str | None]:
@@ -126,24 +126,27 @@ class Reader:
         return masks
 
     def _mask_folder(self, row: dict[str, str], images: ImageSet, base: str) -> str:
-        """Folder of the masks that show what the frames show; the original masks fit all but crops."""
-        for place in dict.fromkeys((base, self.base)):
-            if self._has(place, images.masks[self.split], row):
-                return self._folder(place, images.masks[self.split], row)
+        """Folder of the masks that match the frames; the original masks match all image sets except crops."""
+        for root in dict.fromkeys((base, self.base)):
+            if self._has(root, images.masks[self.split], row):
+                return self._folder(root, images.masks[self.split], row)
         return self._folder(self.base, self.facts.original.masks[self.split], row)
 
     def _pre_masks(self, row: dict[str, str], images: ImageSet, count: int) -> list[str | None]:
         values = row | {"images": images.frames.rpartition("/")[2]}
         clips = self.facts.pre_mask_clips[:1] if images.cropped else self.facts.pre_mask_clips
         if self.pre_mask_root:
-            places = [(self.pre_mask_root, expand(clip, values)) for clip in clips]
+            candidates = [(self.pre_mask_root, expand(clip, values)) for clip in clips]
         else:
             folders = self.facts.pre_mask_folders
-            places = [(self.base, f"{folder}/{expand(clip, values)}") for folder in folders for clip in clips]
-            if not places:
+            candidates = [(self.base, f"{folder}/{expand(clip, values)}") for folder in folders for clip in clips]
+            if not candidates:
                 self.missing.add(self.clip_id(row), "INPUT.PRE_MASK.ROOT", PRE_MASK)
                 return [None] * count
-        at = next((place for place in places if self.index.names(self.index.folder(*place))), places[0])
+        at = next(
+            (candidate for candidate in candidates if self.index.names(self.index.folder(*candidate))),
+            candidates[0],
+        )
         stems = tuple(os.path.splitext(f)[0] if f.endswith(_IMAGES) else f for f in self.facts.frame_files)
         return [
             self._numbered(
@@ -159,19 +162,19 @@ class Reader:
         ]
 
     def _log_mels(self, row: dict[str, str]) -> dict[str, str | None]:
-        """Log-mel files in the dataset's folder and in what was prepared."""
+        """Log-mel files in the dataset's folder or in the prepared one."""
         if not self.facts.log_mel:
             return {"pickle": None, "npy": None}
         inside, _, stem = self.facts.log_mel.rpartition("/")
         stem = expand(stem, row)
-        places = [self._folder(base, inside, row) for base in (self.base, self.prepared) if base]
+        folders = [self._folder(base, inside, row) for base in (self.base, self.prepared) if base]
         return {
-            name: next(filter(None, (self.index.first(place, [stem + end]) for place in places)), None)
+            name: next(filter(None, (self.index.first(folder, [stem + end]) for folder in folders)), None)
             for name, end in (("pickle", ".pkl"), ("npy", ".npy"))
         }
 
     def _file(self, template: str, row: dict[str, str]) -> str | None:
-        """Path of one file of a clip; a name ``*.ending`` stands for the first such file."""
+        """Path of one file of a clip; a name ``*.ending`` matches the first such file."""
         if not template:
             return None
         inside, _, file = template.rpartition("/")
@@ -187,7 +190,7 @@ class Reader:
         return self.index.folder(base, inside)
 
     def _has(self, base: str, template: str, row: dict[str, str]) -> bool:
-        """Whether a set of images exists: its folder of the split, or where clips share none, the clip's own."""
+        """Whether an image set exists, judged by its folder of the split or, if clips share none, of the clip."""
         return bool(self.index.names(self._folder(base, shared_part(template), row)))
 
     def _candidates(

@@ -1,4 +1,4 @@
-"""Finds releases below a folder, at whatever depth they were unpacked (docs/data.md)."""
+"""Finds releases below a folder, at any depth (docs/data.md)."""
 
 import os
 from collections import deque
@@ -7,41 +7,43 @@ from ska_vct.data.avsbench.folders import DatasetError
 from ska_vct.data.avsbench.subsets import SUBSETS
 from ska_vct.data.facts import DatasetFacts
 
-# Beside the folders inside a release (``DatasetFacts.closed``): what lies near releases and holds none.
+# Folders near releases that contain none, in addition to those inside a release (``DatasetFacts.closed``).
 _NOT_SEARCHED = {"flow", "synth_truth", "__pycache__", "node_modules", "site-packages"}
 SYNTHETIC = "synth_truth"
 PREPARED_MARK = "prepared_by_ska_vct.json"
-# A larger search was started in the wrong folder.
+# A search that exceeds this was probably started in the wrong folder.
 MAX_FOLDERS = 20000
 
 
 def find_releases(root: str | os.PathLike) -> dict[str, list[str]]:
     """Search ``root`` for releases, nearest first; ``root`` may be a release itself.
 
-    Synthetic releases count only where ``root`` is theirs, so that they never stand in for missing real ones;
-    what ``datasets/prepare.py`` has made does not count as a release.
+    Synthetic releases count only if ``root`` is their own, so that they never replace missing real ones. Output of
+    ``datasets/prepare.py`` does not count as a release.
 
     Returns:
-        subset name -> folders of releases, none for a subset that was not found.
+        subset name -> folders of releases, empty for a subset that was not found.
 
     Raises:
-        DatasetError: ``root`` is not a folder, or holds too many folders to search.
+        DatasetError: ``root`` is not a folder, or contains too many folders to search.
     """
     root = os.fspath(root)
     if not os.path.isdir(root):
-        raise DatasetError(f"There is no folder {root}; point --root or DATASETS.ROOT to the releases.")
+        raise DatasetError(
+            f"Folder {root} does not exist; set --root or DATASETS.ROOT to the folder of the releases."
+        )
     found: dict[str, list[str]] = {name: [] for name in SUBSETS}
     closed = _NOT_SEARCHED.union(*(facts.closed for facts in SUBSETS.values()))
     queue, seen = deque([root]), set()
     while queue:
         folder = queue.popleft()
-        # Links to other disks are followed, links in a circle once.
-        if (place := os.path.realpath(folder)) in seen:
+        # Follow links to other disks, but visit each folder once, since links can form cycles.
+        if (target := os.path.realpath(folder)) in seen:
             continue
-        seen.add(place)
+        seen.add(target)
         if len(seen) > MAX_FOLDERS:
             raise DatasetError(
-                f"Folder {root} holds more than {MAX_FOLDERS} folders; name one nearer to the releases."
+                f"Folder {root} contains more than {MAX_FOLDERS} folders; give one closer to the releases."
             )
         files, folders = _entries(folder)
         if PREPARED_MARK in files or (SYNTHETIC in folders and folder != root):
@@ -55,34 +57,34 @@ def find_releases(root: str | os.PathLike) -> dict[str, list[str]]:
 
 
 def find_release(facts: DatasetFacts, root: str | os.PathLike) -> str:
-    """The folder of a dataset: the usual one below ``root``, else wherever its release lies.
+    """Find the folder of a dataset: the usual one below ``root``, else the location of its release.
 
     Raises:
-        DatasetError: there is none, or several.
+        DatasetError: there is no release, or more than one.
     """
     root = os.fspath(root)
     usual = f"{root}/{facts.folder}" if facts.folder else root
     exists = os.path.isdir(usual)
     if exists and _is_release(facts, set().union(*_entries(usual))):
         return usual
-    places = find_releases(root).get(facts.name, []) if os.path.isdir(root) and facts.signs else []
-    if len(places) > 1:
+    locations = find_releases(root).get(facts.name, []) if os.path.isdir(root) and facts.signs else []
+    if len(locations) > 1:
         raise DatasetError(
-            f"Folder {root} holds {len(places)} releases of {facts.title} ({', '.join(places)}); point "
+            f"Folder {root} contains {len(locations)} releases of {facts.title} ({', '.join(locations)}); set "
             "DATASETS.ROOT to one of them."
         )
-    if places or exists:
-        # A folder at the usual place without a sign of the release: what it lacks is reported later.
-        return places[0] if places else usual
-    other = f", nor is there another release of {facts.title} below {root}" if facts.signs else ""
+    if locations or exists:
+        # A folder at the usual location without signs of the release: missing files are reported later.
+        return locations[0] if locations else usual
+    other = f", and there is no other release of {facts.title} below {root}" if facts.signs else ""
     raise DatasetError(
-        f"There is no folder {usual}{other}; unpack it there, or point DATASETS.ROOT (or the environment variable "
-        "DETECTRON2_DATASETS) to a folder that holds it (datasets/README.md has the tree)."
+        f"Folder {usual} does not exist{other}; unpack it there, or set DATASETS.ROOT (or the environment "
+        "variable DETECTRON2_DATASETS) to a folder that contains it (datasets/README.md shows the tree)."
     )
 
 
 def _is_release(facts: DatasetFacts, names: set[str]) -> bool:
-    """Whether a folder with these entries is the release; without signs every folder is."""
+    """Whether a folder with these entries is the release; always True if the facts define no signs."""
     return all(group & names for group in facts.signs)
 
 

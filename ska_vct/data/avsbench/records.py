@@ -1,4 +1,4 @@
-"""Records of a dataset whose facts say where its files are: AVSBench's subsets, and your own in YAML."""
+"""Records of datasets whose facts locate their files: AVSBench's subsets and your own in YAML."""
 
 import logging
 import os
@@ -23,13 +23,13 @@ def read_records(facts: DatasetFacts, split: str, options: ReadOptions) -> list[
     """List the clips of one split; ``ska_vct/data/catalog.py`` describes a record.
 
     Raises:
-        DatasetError: folder, table or files are missing, or the table is wrong; all missing files are reported
-            together.
+        DatasetError: the folder, table or files are missing, or the table is invalid; all missing files are
+            reported together.
     """
     base = find_release(facts, options.root)
     reader = make_reader(facts, split, base, options)
     rows = _leave_out(list_clips(facts, base).clips(split), reader, options.leave_out)
-    # The bar shows up only where listing takes long, on a network disk.
+    # The delayed bar appears only if listing is slow, as on a network disk.
     records = [
         reader.record(row) for row in tqdm(rows, desc=f"Listing {facts.name} {split}", delay=3, leave=False)
     ]
@@ -38,10 +38,10 @@ def read_records(facts: DatasetFacts, split: str, options: ReadOptions) -> list[
 
 
 def list_clips(facts: DatasetFacts, base: str) -> Table:
-    """The clips of a dataset, from its table or, where it has none, from its folders.
+    """List the clips of a dataset from its table or, without a table, from its folders.
 
     Raises:
-        DatasetError: the table is wrong; names file, line and clip.
+        DatasetError: the table is invalid; the message names file, line and clip.
     """
     return read_rows(facts, base) if facts.table else scan_rows(facts, base)
 
@@ -49,17 +49,17 @@ def list_clips(facts: DatasetFacts, base: str) -> Table:
 def make_reader(
     facts: DatasetFacts, split: str, base: str, options: ReadOptions, *, index: FolderIndex | None = None
 ) -> Reader:
-    """The object that turns the rows of one split's table into records.
+    """Create the reader that turns rows of a split's table into records.
 
     Args:
         base: the dataset's folder, see ``find_release``.
-        index: folders read before, to read none twice.
+        index: existing folder listings to reuse.
 
     Raises:
-        DatasetError: there is no such split.
+        DatasetError: the split does not exist.
     """
     if split not in SPLITS:
-        raise DatasetError(f"There is no split '{split}'; choose one of {', '.join(SPLITS)}.")
+        raise DatasetError(f"Split '{split}' does not exist; choose one of {', '.join(SPLITS)}.")
     prepared = options.prepared or f"{options.root}/{PREPARED_FOLDER}"
     prepared = f"{prepared}/{facts.folder}" if facts.folder else prepared
     return Reader(
@@ -79,17 +79,17 @@ def make_reader(
 def _report_missing(reader: Reader, records: list[dict], options: ReadOptions) -> None:
     facts, lacking = reader.facts, [what for _, _, what in reader.missing.files]
     advice = (
-        f"complete {facts.title} below {reader.base} ('python datasets/check.py --root {options.root}' names "
-        "every file), or leave these clips out (DATASETS.LEAVE_OUT)"
+        f"complete {facts.title} below {reader.base} ('python datasets/check.py --root {options.root}' lists "
+        "every file), or exclude these clips (DATASETS.LEAVE_OUT)"
     )
     if options.prefer_rebuilt and any(record["rebuilt"] for record in records):
-        advice += ", or set DATASETS.PREFER_REBUILT to False to do without the rebuilt 384 px folders"
+        advice += ", or set DATASETS.PREFER_REBUILT to False to ignore the rebuilt 384 px folders"
     if PRE_MASK in lacking:
         ways = (
             "MODEL.PRE_MASK.ENABLED needs a pre-mask for every frame: make them ('python "
             f"datasets/make_premasks.py --root {options.root} --subset {facts.name} --weights sam-vit-base --out "
             "DIR', then INPUT.PRE_MASK.ROOT DIR), or train without (MODEL.PRE_MASK.ENABLED False, or a config "
-            "with it off)"
+            "without it)"
         )
         advice = ways if set(lacking) == {PRE_MASK} else f"{advice}; {ways}"
     reader.missing.check(f"{facts.title}, split {reader.split}", len(records), advice + ".")
@@ -102,10 +102,10 @@ def _leave_out(rows: list[dict], reader: Reader, path: str | os.PathLike) -> lis
     kept = [row for row in rows if reader.clip_id(row) not in unwanted]
     name = f"{reader.facts.title}, split {reader.split}"
     if not kept:
-        raise DatasetError(f"{name}: {path} leaves out all {len(rows)} clips; shorten the list.")
+        raise DatasetError(f"{name}: {path} excludes all {len(rows)} clips; shorten the list.")
     if len(kept) < len(rows):
         logger.warning(
-            "%s: %d of %d clips are left out (%s); scores do not compare with those of the whole split.",
+            "%s: %d of %d clips are excluded (%s); scores are not comparable with those of the whole split.",
             name, len(rows) - len(kept), len(rows), path,
         )  # fmt: skip
     return kept

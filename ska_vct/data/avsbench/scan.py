@@ -1,4 +1,4 @@
-"""The clips of a dataset without a table: the folders and files that its facts' templates match."""
+"""Lists the clips of a dataset without a table from the folders and files that match its templates."""
 
 import re
 
@@ -9,19 +9,19 @@ from ska_vct.data.facts import SPLITS, DatasetFacts, expand, placeholders
 
 
 def scan_rows(facts: DatasetFacts, base: str) -> Table:
-    """List the clips of a dataset by the folders of its frames, or by its videos.
+    """List the clips of a dataset from its frame folders or its videos.
 
-    The template must name the split and the clip; further placeholders of folders, such as ``{category}``, are
-    read from the folders' names.
+    The template must contain the split and the clip; values of further placeholders in folders, such as
+    ``{category}``, are taken from the folder names.
 
     Raises:
-        DatasetError: the template does not name both, or a name cannot be used.
+        DatasetError: the template lacks one of them, or a name is invalid.
     """
     template = facts.original.frames if facts.frame_files else facts.video
     if not {"split", "name"} <= placeholders(template):
         raise DatasetError(
-            f"{facts.title} has no table of clips, so '{template}' must hold {{split}} and {{clip}}; add them, or "
-            "name a table."
+            f"{facts.title} has no table of clips, so '{template}' must contain {{split}} and {{clip}}; add "
+            "them, or provide a table."
         )
     index, table = FolderIndex(), Table(base)
     parts = template.split("/")
@@ -37,7 +37,7 @@ def scan_rows(facts: DatasetFacts, base: str) -> Table:
 
 
 def _step(index: FolderIndex, folder: str, part: str, row: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
-    """One part of the template further, with the values that the names found give to its placeholders."""
+    """Match one part of the template; returns paths and rows extended by the values of its placeholders."""
     if not part:
         return [(folder, row)]
     unknown = placeholders(part) - set(row)

@@ -1,4 +1,4 @@
-"""AVSBench's three subsets as records of facts: the only place that says how they differ (docs/data.md)."""
+"""AVSBench's three subsets as records of facts, which alone define their differences (docs/data.md)."""
 
 from ska_vct.data.facts import ORIGINAL, SPLITS, DatasetFacts, ImageSet
 
@@ -22,7 +22,7 @@ AVSS_CLASSES = (
     "tuba", "ukulele", "utv", "vacuum-cleaner", "violin", "wolf", "woman",
 )  # fmt: skip
 
-# Frames of AVSBench-object's releases, and of the folders that COMBO's and VCT's scripts make: pixels a side.
+# Side length in pixels of AVSBench-object's frames, of the frames made by COMBO's and VCT's scripts, and of masks.
 RELEASED_SIDE, REBUILT_SIDE, TRUTH_SIDE = 224, 384, 224
 REBUILT, CROPPED = "rebuilt 384", "rebuilt 224"
 
@@ -73,7 +73,7 @@ S4 = DatasetFacts(
     frame_files=("{name}_{second}",),
     mask_files=("{name}_{second}.png",),
     first_number=1,
-    # VCT's folder, then COMBO's; both show whole frames, at 384 and at 224 px.
+    # VCT's folder, then COMBO's; both contain uncropped frames, at 384 and at 224 px.
     pre_mask_folders=("s4_data_384/pre_SAM_mask_384", "s4_data/pre_SAM_mask"),
     pre_mask_clips=("{split}/{category}/{name}",),
     wav="s4_data/audio_wav/{split}/{category}/{name}.wav",
@@ -96,7 +96,7 @@ MS3 = DatasetFacts(
     columns={"name": ("video_id", "name"), "split": ("split",)},
     headless=("name", "split"),
     image_sets=_object_images("ms3_data", "{name}", "{split}/{name}"),
-    # The release has the video's ending inside the images' names, VCT's rebuild has not.
+    # The release includes the video's extension in the image names, VCT's rebuild does not.
     frame_files=("{name}.mp4_{second}", "{name}_{second}"),
     mask_files=("{name}_{second}.png", "{name}.mp4_{second}.png"),
     first_number=1,
@@ -117,12 +117,12 @@ AVSS = DatasetFacts(
     classes=AVSS_CLASSES,
     binary_masks=False,
     num_prototypes=len(AVSS_CLASSES),
-    # COMBO's and VCT's mappers resize AVSS's frames to squares first; S4's and MS3's are squares.
+    # COMBO's and VCT's mappers resize AVSS's frames to squares first; those of S4 and MS3 are square already.
     square_in_training=True,
     label_frames={"v1s": 5, "v1m": 5, "v2": 10},
     first_mask_labels=("v1s",),
     single_source=("v1s",),
-    # An author's script says 7948 / 1704 / 1704; the released table lists 1554 test clips, as the paper does.
+    # An author's script has 7948 / 1704 / 1704; the released table lists 1554 test clips, as does the paper.
     split_sizes={"train": 8498, "val": 1304, "test": 1554},
     audio_fill="zeros",
     folder="AVSBench_semantic",
@@ -176,5 +176,5 @@ AVSS = DatasetFacts(
 )
 
 SUBSETS = {facts.name: facts for facts in (S4, MS3, AVSS)}
-# Where the larger frames of AVSBench-object's clips come from (``twin_label``).
+# Source of larger frames for AVSBench-object's clips (``twin_label``).
 LARGE_FRAMES = AVSS.name

@@ -1,4 +1,4 @@
-"""The csv table of a dataset: which clips there are, in which split (docs/data.md)."""
+"""The CSV table of a dataset, which assigns clips to splits (docs/data.md)."""
 
 import logging
 from collections.abc import Sequence
@@ -18,12 +18,13 @@ class Table:
     """A dataset's table.
 
     Attributes:
-        path: the file.
-        rows: split -> its clips, each once, in the table's order; the keys are those of ``DatasetFacts.columns``.
-        repeated: split -> names that the split lists more than once.
-        shared: names in several splits -> those splits.
-        header: the file's columns.
-        notes: kind -> what is unusual about the file, one sentence each.
+        path: path of the file.
+        rows: split -> its clips without repetitions, in the table's order; the keys are those of
+            ``DatasetFacts.columns``.
+        repeated: split -> names listed more than once in the split.
+        shared: name listed in several splits -> those splits.
+        header: columns of the file.
+        notes: kind -> sentence about an irregularity of the file.
     """
 
     path: str
@@ -34,10 +35,10 @@ class Table:
     notes: dict[str, str] = field(default_factory=dict)
 
     def clips(self, split: str) -> list[dict[str, str]]:
-        """The clips of ``split``; the log names what the table lists twice.
+        """Clips of ``split``; repeated clips are logged.
 
         Raises:
-            DatasetError: there are none.
+            DatasetError: the split is empty.
         """
         if not self.rows[split]:
             total = sum(map(len, self.rows.values()))
@@ -45,13 +46,13 @@ class Table:
         repeated = self.repeated[split]
         if repeated:
             logger.warning(
-                "Clips that table %s lists more than once in split %s, used once each: %d (%s).",
+                "Table %s lists clips more than once in split %s; each is used once: %d (%s).",
                 self.path, split, len(repeated), _shown(repeated),
             )  # fmt: skip
         shared = [name for name, splits in self.shared.items() if split in splits]
         if shared:
             logger.warning(
-                "Clips of split %s that table %s lists in another split as well: %d (%s).",
+                "Some clips of split %s are also listed in another split of table %s: %d (%s).",
                 split, self.path, len(shared), _shown(shared),
             )  # fmt: skip
         return self.rows[split]
@@ -65,8 +66,8 @@ def read_rows(facts: DatasetFacts, base: str) -> Table:
     """Read the table of a dataset in its folder ``base``.
 
     Raises:
-        DatasetError: no such file, columns or split, or a value that cannot be the name of a folder; names file,
-            line and clip.
+        DatasetError: the file, a column or a split does not exist, or a value is not a valid folder name; the
+            message names file, line and clip.
     """
     path = f"{base}/{facts.table}" if not facts.table.startswith("/") else facts.table
     table = Table(path)
@@ -75,7 +76,7 @@ def read_rows(facts: DatasetFacts, base: str) -> Table:
         path, facts.columns, optional=facts.optional_columns, headless=facts.headless, others=not facts.headless
     )
     table.header, table.notes = text.header, text.notes
-    # What tells clips apart, apart from the split that is looked for.
+    # Columns that identify a clip, except the split.
     keys = sorted(placeholders(facts.clip_id) - {"split"})
     folders = _used_in_paths(facts)
     seen: dict[tuple, list[str]] = {}
@@ -95,7 +96,7 @@ def read_rows(facts: DatasetFacts, base: str) -> Table:
             )
         missing = [key for key in keys if key not in row]
         if missing:
-            raise DatasetError(f"Table {path} lacks the column {missing[0]}, which names of clips are made from.")
+            raise DatasetError(f"Table {path} lacks the column {missing[0]}, from which clip names are made.")
         splits = seen.setdefault(tuple(row[key] for key in keys), [])
         if split not in splits:
             splits.append(split)
@@ -108,12 +109,12 @@ def read_rows(facts: DatasetFacts, base: str) -> Table:
 
 
 def clip_id(facts: DatasetFacts, row: dict[str, str]) -> str:
-    """The clip's name within its dataset."""
+    """Id of a clip within its dataset."""
     return expand(facts.clip_id, row)
 
 
 def _used_in_paths(facts: DatasetFacts) -> set[str]:
-    """Columns whose values become names of files and folders."""
+    """Columns whose values become file or folder names."""
     templates = [facts.clip_id, facts.wav, facts.log_mel, facts.video, facts.flow]
     templates += [*facts.frame_files, *facts.mask_files, *facts.pre_mask_clips]
     for images in facts.image_sets:

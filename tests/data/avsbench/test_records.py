@@ -140,12 +140,14 @@ def test_wrong_table(release, text, message):
 
 
 def test_missing_root_and_table(release):
-    with pytest.raises(DatasetError, match="no folder .*Multi-sources, .*DATASETS.ROOT .*DETECTRON2_DATASETS"):
+    with pytest.raises(
+        DatasetError, match="Folder .*Multi-sources does not exist, .*DATASETS.ROOT .*DETECTRON2_DATASETS"
+    ):
         load_records("ms3", "train", release.root)
     release.ms3.mkdir(parents=True)
     with pytest.raises(DatasetError, match="ms3_meta_data.csv cannot be read .No such file"):
         load_records("ms3", "train", release.root)
-    with pytest.raises(DatasetError, match="no split 'dev'; choose one of train, val, test"):
+    with pytest.raises(DatasetError, match="Split 'dev' does not exist; choose one of train, val, test"):
         load_records("ms3", "dev", release.root)
 
 
@@ -169,7 +171,7 @@ def test_a_clip_listed_twice_is_used_once_and_said(release, caplog):
     with (release.ms3 / "ms3_meta_data.csv").open("a") as table:
         table.write("test_a,test\n")
     assert len(load_records("ms3", "test", release.root)) == 1
-    assert "lists more than once in split test, used once each: 1 ('test_a')" in caplog.text
+    assert "lists clips more than once in split test; each is used once: 1 ('test_a')" in caplog.text
 
 
 def test_listing_reads_each_folder_once_and_stats_no_file(release, monkeypatch):

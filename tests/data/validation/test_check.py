@@ -319,10 +319,10 @@ def test_the_fix_list_lets_the_rest_be_used(fresh, tmp_path, caplog):
     assert text.splitlines()[0] == "clip,level,kind,path,text" and str(frames_of(report)[0]) in text
     records = {split: load_records("ms3", split, root, leave_out=path) for split in SPLITS}
     assert {split: len(found) for split, found in records.items()} == report.usable
-    assert "split test: 1 of 2 clips are left out" in caplog.text
+    assert "split test: 1 of 2 clips are excluded" in caplog.text
     everything = tmp_path / "all.csv"
     everything.write_text("clip\n" + "\n".join(record["clip_id"] for record in records["val"]) + "\n")
-    with pytest.raises(DatasetError, match="leaves out all 1 clips"):
+    with pytest.raises(DatasetError, match="excludes all 1 clips"):
         load_records("ms3", "val", root, leave_out=everything)
     with pytest.raises(DatasetError, match="which is not a file"):
         load_records("ms3", "val", root, leave_out=tmp_path / "none.csv")
@@ -440,7 +440,7 @@ def test_releases_are_found_at_any_depth_and_through_links(miniatures, tmp_path)
     # VCT's users point to the release itself, with a slash behind it.
     assert len(load_records("ms3", "test", f"{deep}/MS3/")) == 2
     shutil.copytree(deep / "MS3", deep / "again")
-    with pytest.raises(DatasetError, match="holds 2 releases of .*MS3.*again.; point DATASETS.ROOT to one"):
+    with pytest.raises(DatasetError, match="contains 2 releases of .*MS3.*again.; set DATASETS.ROOT to one"):
         load_records("ms3", "test", tmp_path / "disk")
 
 
@@ -448,7 +448,7 @@ def test_a_synthetic_release_never_stands_in_for_a_real_one(miniatures, tmp_path
     shutil.copytree(miniatures("ms3", "original"), tmp_path / "synth")
     (tmp_path / "synth/synth_truth").mkdir()
     assert find_releases(tmp_path)["ms3"] == [] and len(find_releases(tmp_path / "synth")["ms3"]) == 1
-    with pytest.raises(DatasetError, match="nor is there another release"):
+    with pytest.raises(DatasetError, match="there is no other release"):
         load_records("ms3", "test", tmp_path)
 
 
