@@ -16,19 +16,17 @@ no release found.
 
 import argparse
 import sys
+from pathlib import Path
 
-try:
-    from ska_vct.data.avsbench.folders import DatasetError
-    from ska_vct.data.avsbench.locate import find_release, find_releases
-    from ska_vct.data.avsbench.subsets import SUBSETS
-    from ska_vct.data.facts import DatasetFacts
-    from ska_vct.data.registry import ReadOptions, get_facts
-    from ska_vct.utils.cli import one_sentence_errors
-except ModuleNotFoundError as error:
-    sys.exit(
-        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
-        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
-    )
+# Works in a checkout that is not installed; an installed package comes first.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from ska_vct.data.avsbench.folders import DatasetError
+from ska_vct.data.avsbench.locate import find_release, find_releases
+from ska_vct.data.avsbench.subsets import SUBSETS
+from ska_vct.data.facts import DatasetFacts
+from ska_vct.data.registry import ReadOptions, get_facts
+from ska_vct.utils.cli import one_sentence_errors
 
 
 def parse_args() -> argparse.Namespace:

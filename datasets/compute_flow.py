@@ -14,6 +14,10 @@ go on where it stopped. docs/flow.md has the format, the errors of the methods a
 
 import argparse
 import sys
+from pathlib import Path
+
+# Works in a checkout that is not installed; an installed package comes first.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from ska_vct.data.avsbench.subsets import SUBSETS
 from ska_vct.data.facts import SPLITS, DatasetFacts

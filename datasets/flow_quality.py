@@ -12,6 +12,9 @@ Prints Markdown; docs/flow.md holds such a report. RAFT needs its weights (downl
 
 import argparse
 
+# Works in a checkout that is not installed; an installed package comes first.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 from ska_vct.data.avsbench.subsets import SUBSETS
 from ska_vct.data.facts import SPLITS
 from ska_vct.utils.cli import one_sentence_errors

@@ -13,17 +13,15 @@ and these are not the same, so checkpoints trained on theirs need theirs.
 
 import argparse
 import sys
+from pathlib import Path
 
-try:
-    from ska_vct.data.avsbench.subsets import SUBSETS
-    from ska_vct.data.facts import SPLITS
-    from ska_vct.utils.cli import one_sentence_errors
-    from ska_vct.utils.folders import make_folder
-except ModuleNotFoundError as error:
-    sys.exit(
-        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
-        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
-    )
+# Works in a checkout that is not installed; an installed package comes first.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from ska_vct.data.avsbench.subsets import SUBSETS
+from ska_vct.data.facts import SPLITS
+from ska_vct.utils.cli import one_sentence_errors
+from ska_vct.utils.folders import make_folder
 
 
 def parse_args() -> argparse.Namespace:

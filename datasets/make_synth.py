@@ -16,6 +16,10 @@ import argparse
 import sys
 import time
 from dataclasses import fields
+from pathlib import Path
+
+# Works in a checkout that is not installed; an installed package comes first.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from ska_vct.data.avsbench.subsets import SUBSETS
 from ska_vct.data.facts import SPLITS

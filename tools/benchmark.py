@@ -19,15 +19,13 @@ Weights are random, which changes neither. 'python tools/benchmark.py train --he
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-try:
-    from ska_vct.profiling import PRECISIONS
-    from ska_vct.utils.cli import one_sentence_errors, split_overrides
-except ModuleNotFoundError as error:
-    sys.exit(
-        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
-        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
-    )
+# Works in a checkout that is not installed; an installed package comes first.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from ska_vct.profiling import PRECISIONS
+from ska_vct.utils.cli import one_sentence_errors, split_overrides
 
 
 def _sizes(add: Callable) -> None:

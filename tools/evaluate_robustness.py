@@ -15,17 +15,15 @@ synthetic clips (datasets/make_synth.py).
 
 import argparse
 import sys
+from pathlib import Path
 
-try:
-    from ska_vct.data.audio.names import NOISE_LEVEL
-    from ska_vct.experiments.robustness.names import CONDITIONS, DEFAULT_CONDITIONS
-    from ska_vct.synth.splits import TEST_SPLITS
-    from ska_vct.utils.cli import one_sentence_errors
-except ModuleNotFoundError as error:
-    sys.exit(
-        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
-        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
-    )
+# Works in a checkout that is not installed; an installed package comes first.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from ska_vct.data.audio.names import NOISE_LEVEL
+from ska_vct.experiments.robustness.names import CONDITIONS, DEFAULT_CONDITIONS
+from ska_vct.synth.splits import TEST_SPLITS
+from ska_vct.utils.cli import one_sentence_errors
 
 
 def parse_split(text: str) -> tuple[str, str]:

@@ -14,15 +14,13 @@ number of frames, and with --dynamic-size for any image whose sides are multiple
 
 import argparse
 import sys
+from pathlib import Path
 
-try:
-    from ska_vct.deploy import FORMATS
-    from ska_vct.utils.cli import one_sentence_errors
-except ModuleNotFoundError as error:
-    sys.exit(
-        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
-        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
-    )
+# Works in a checkout that is not installed; an installed package comes first.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from ska_vct.deploy import FORMATS
+from ska_vct.utils.cli import one_sentence_errors
 
 
 def main() -> None:

@@ -1,14 +1,12 @@
 """Draw contact sheets and videos of predictions; ``python tools/visualize.py --help`` has examples."""
 
 import sys
+from pathlib import Path
 
-try:
-    from ska_vct.cli.visualize import main
-except ModuleNotFoundError as error:
-    sys.exit(
-        f"error: {sys.executable} has no module '{error.name}'; run 'bash scripts/quickstart.sh --setup-only' "
-        "once and use .venv/bin/python, or add --no-venv to set up the Python environment you are in."
-    )
+# Works in a checkout that is not installed; an installed package comes first.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from ska_vct.cli.visualize import main
 
 if __name__ == "__main__":
     main(program="python tools/visualize.py")
