@@ -11,6 +11,8 @@ Prints Markdown; docs/flow.md holds such a report. RAFT needs its weights (downl
 """
 
 import argparse
+import sys
+from pathlib import Path
 
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
