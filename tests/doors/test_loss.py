@@ -41,7 +41,7 @@ def test_names_that_clash_are_refused(tiny_cfg, make_clip):
     LOSS_REGISTRY._do_register("Same", Same)
     try:
         tiny_cfg.MODEL.LOSSES = ["Same"]
-        with pytest.raises(InputError, match="MODEL.LOSSES: 'Same' returns loss_ce, a name that is taken"):
+        with pytest.raises(InputError, match="'Same' returns loss_ce, a name that is already in use"):
             build_model(tiny_cfg).train()([make_clip()])
         tiny_cfg.MODEL.LOSSES = ["Same", "Same"]
         with pytest.raises(InputError, match="lists a loss twice"):
