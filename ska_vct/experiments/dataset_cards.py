@@ -60,7 +60,7 @@ def make_cards(
 
 
 def choose_clips(records: list[dict], root: Path, num: int) -> list[dict]:
-    """Clips that show as much as possible: those of a kind and roles not shown yet first, most objects first."""
+    """A varied choice of clips: kinds and roles not shown yet first, most objects first."""
     seen: dict[tuple, list[dict]] = {}
     for record in records:
         truth = read_objects(root, record)
@@ -93,7 +93,7 @@ def draw_card(records: list[dict], root: Path, *, title: str) -> np.ndarray:
 
 
 def write_film(record: dict, root: Path, path: Path) -> None:
-    """The clip's video with its objects outlined, as they stand at each second's sampled frame, and its sound."""
+    """The clip's video with audio and with its objects outlined as in each second's sampled frame."""
     truth = read_objects(root, record)
     write_overlay_video(
         path,

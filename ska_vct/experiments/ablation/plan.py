@@ -1,12 +1,12 @@
-"""Which runs an ablation consists of: a YAML list of configs, times seeds, in the order in which they are done.
+"""The runs of an ablation: a YAML list of configs times seeds, in order of execution.
 
 A list::
 
     benchmark: datasets/synth_benchmark   # its folder train is DATASETS.ROOT of training, the splits lie beside it
     seeds: [1, 2, 3]
     baseline: ppqg                        # differences to this row are paired by seed
-    splits: [plain, silent-twin]          # optional; default: all that datasets/make_synth_benchmark.py makes
-    negatives_on: [plain]                 # splits that are also scored with silence, noise and off-screen sound
+    splits: [plain, silent-twin]          # optional; default: all splits of the benchmark
+    negatives_on: [plain]                 # splits also scored with silence, noise and off-screen audio
     rows:
       - name: ppqg                        # folder of its runs
         label: no motion                  # in tables
@@ -31,14 +31,14 @@ from ska_vct.utils.errors import SkaVctError
 
 SPLITS = ("plain", "silent-twin", "silent-mover", "camera-motion", "weak-motion", "off-screen")
 TRAIN_FOLDER = "train"
-# Where a run happens, not what it is.
+# Keys that say where a run happens, not what it computes.
 _PLACES = ("OUTPUT_DIR", "SEED", "DATASETS.ROOT", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS")
 _LIST_KEYS = {"benchmark", "seeds", "baseline", "splits", "negatives_on", "rows"}
 _ROW_KEYS = {"name", "label", "config", "overrides", "seeds"}
 
 
 class AblationError(SkaVctError, ValueError):
-    """A list of runs is wrong, or does not fit the runs that are there; the message says what to do."""
+    """A list of runs is invalid or contradicts existing runs; the message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class Ablation:
 
     @property
     def scoring(self) -> dict[str, Any]:
-        """What is scored: ``splits``, name -> root, and ``negatives_on``."""
+        """Scoring settings: ``splits``, name -> root, and ``negatives_on``."""
         splits = {name: str(self.benchmark / name) for name in self.splits}
         return {"splits": splits, "negatives_on": list(self.negatives_on)}
 
@@ -175,7 +175,7 @@ def plan_runs(
 
 
 def config_keys(row: Row, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Every key that says what a run of ``row`` is, ``"MODEL.SKA.NAME" -> value``; not where it happens.
+    """Every key that determines a run of ``row``, ``"MODEL.SKA.NAME" -> value``, without keys of location.
 
     Raises:
         ConfigError: the config file or an override is wrong.
@@ -187,7 +187,7 @@ def config_keys(row: Row, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Keys on which two of :func:`config_keys` differ, with both values.
 
-    A key that only one of them has counts as its present default there: the code has gained or lost it since.
+    A key that only one of them has counts as its present default in the other: the code added or removed it since.
     """
     defaults = _flatten(load_cfg())
     keys = sorted((before.keys() | now.keys()) & defaults.keys())
@@ -220,7 +220,7 @@ def _read_row(entry: Any, where: str) -> Row:
         raise AblationError(f"{where}: 'overrides' are pairs of KEY, VALUE; '{overrides[-1]}' has no partner.")
     config = Path(str(entry["config"]))
     if not config.is_file():
-        raise AblationError(f"{where}: there is no config '{config}' (paths begin where the program is started).")
+        raise AblationError(f"{where}: there is no config '{config}' (paths are relative to the current folder).")
     seeds = _seeds(entry["seeds"], where) if "seeds" in entry else None
     return Row(name=name, label=str(entry["label"]), config=config, overrides=overrides, seeds=seeds)
 

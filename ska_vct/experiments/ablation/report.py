@@ -1,14 +1,14 @@
-"""What the runs of an ablation have come to: tables, a figure and a summary.
+"""Results of an ablation: tables, a figure and a summary.
 
 Files, in the folder of the ablation, named after its list:
 
 ========================  ====================================================================================
-``LIST.md``               the tables one reads
+``LIST.md``               the main tables
 ``LIST_long.md``          every score of every row
 ``LIST.csv``              the same, one line per row and score, with each seed's value
 ``LIST_differences.csv``  the same for differences to the baseline, paired by seed
 ``LIST.png``              right - wrong and M_J by row, seeds as dots
-``LIST_summary.json``     what was run, with what, and every run's scores
+``LIST_summary.json``     configs, machine and scores of every run
 ========================  ====================================================================================
 """
 
@@ -32,7 +32,7 @@ from .results import RowResults, collect, mixed_configs, summarize
 
 _EXPORTED = (".md", ".csv", "_differences.csv", ".png", "_summary.json")
 _RIGHT = "/true/right_minus_wrong"
-# Heading and score of the tables' columns; those that nothing was scored for are left out.
+# Heading and score of the tables' columns; columns without scores are left out.
 _TABLES = {
     "Plain clips, silent twins (same appearance, still), silent movers (own rhythm)": (
         ("plain M_J", "plain/true/M_J"),
@@ -106,14 +106,14 @@ def write_tables(ablation: Ablation, out: str | os.PathLike) -> str:
 
 
 def export(ablation: Ablation, out: str | os.PathLike, folder: str | os.PathLike) -> list[Path]:
-    """Copy what is worth keeping with the code into ``folder``; the files' new paths."""
+    """Copy the tables, figure and summary into ``folder``; returns the new paths."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     files = [Path(out) / f"{ablation.name}{ending}" for ending in _EXPORTED]
     return [Path(shutil.copy2(path, folder)) for path in files if path.is_file()]
 
 
 def to_markdown(ablation: Ablation, results: Sequence[RowResults]) -> str:
-    """The tables one reads, as a Markdown page."""
+    """The main tables as a Markdown page."""
     scored = [row for row in results if row.scores]
     convention = _convention(results)
     parts = ["Mean ± standard deviation over n seeds. Scores in percent, for the weights of the last iteration.\n"]

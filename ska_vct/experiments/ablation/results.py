@@ -1,4 +1,4 @@
-"""What the finished runs of an ablation hold, read from their folders."""
+"""Reads the finished runs of an ablation from their folders."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from ska_vct.experiments.statistics import paired_differences
 from .plan import Ablation, changed_keys
 from .run import PLAN, TRAINING, is_trained, read_json, read_scores
 
-# Of the other conventions the run's own robustness.json tells; notes are for people.
+# The run's own robustness.json holds the other conventions; notes are for human readers.
 _LEFT_OUT = ("notes", "conventions", "silent_frames")
 
 
@@ -21,7 +21,7 @@ class RowResults:
 
     Attributes:
         name, label: of the row.
-        scores: name, e.g. ``plain/true/M_J`` (split, what was heard, score) -> seed -> value, mostly percent.
+        scores: name, e.g. ``plain/true/M_J`` (split, condition, score) -> seed -> value, mostly percent.
         training: seed -> ``training.json``.
         plans: seed -> ``run.json``.
         num_clips: split -> clips scored.
@@ -46,7 +46,7 @@ class RowResults:
         return list(self.scores.get(score, {}).values())
 
     def minus(self, baseline: "RowResults") -> "RowResults":
-        """The same with differences to ``baseline`` of the seeds that both have."""
+        """Differences to ``baseline``, for the seeds that both have."""
         scores = {
             name: paired_differences(values, baseline.scores.get(name, {})) for name, values in self.scores.items()
         }
@@ -63,7 +63,7 @@ def collect(ablation: Ablation, out: str | os.PathLike) -> list[RowResults]:
     for row in ablation.rows:
         result = RowResults(name=row.name, label=row.label)
         found = {path.name.removeprefix("seed"): path for path in (Path(out) / row.name).glob("seed*")}
-        # Runs that were put aside have more behind their number.
+        # Folders of runs that were moved aside have a suffix after the seed.
         for seed, folder in sorted((int(seed), path) for seed, path in found.items() if seed.isdigit()):
             plan = read_json(folder / PLAN)
             if plan is None or not is_trained(folder):
@@ -89,7 +89,7 @@ def mixed_configs(results: Sequence[RowResults]) -> list[str]:
 
 
 def summarize(ablation: Ablation, results: Sequence[RowResults]) -> dict[str, Any]:
-    """Everything that is needed to say what was run, without the runs' folders."""
+    """A summary that describes all runs without their folders."""
     plans = [plan["keys"] for row in results for plan in row.plans.values()]
     changed = [{key: new for key, (_, new) in changed_keys({}, keys).items()} for keys in plans]
     common = {key: value for key, value in changed[0].items() if _all_have(changed, key, value)} if changed else {}
@@ -144,6 +144,6 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, float]]
             continue
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}/{key}")
-        # null: there was nothing to measure
+        # null: nothing to measure
         elif isinstance(value, int | float):
             yield f"{prefix}/{key}", float(value)

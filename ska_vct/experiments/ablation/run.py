@@ -1,7 +1,7 @@
-"""One run of an ablation, a program of its own: train, then score the last weights.
+"""One run of an ablation as its own process: train, then score the last weights.
 
-``python -m ska_vct.experiments.ablation.run FOLDER`` does what ``FOLDER/run.json`` says, goes on where it was
-interrupted, and leaves ``train/`` (what training writes), ``training.json`` and ``robustness.json`` there.
+``python -m ska_vct.experiments.ablation.run FOLDER`` does what ``FOLDER/run.json`` says, continues where it was
+interrupted, and writes ``train/`` (what training writes), ``training.json`` and ``robustness.json`` there.
 """
 
 import json
@@ -28,12 +28,12 @@ from ..job_queue import interrupt_on_termination
 from ..robustness.run import evaluate_robustness
 
 PLAN, TRAINING, SCORES = "run.json", "training.json", "robustness.json"
-_SCORED = "scored.json"  # what robustness.json was made from
+_SCORED = "scored.json"  # settings robustness.json was made with
 _LIBRARIES = ("torch", "torchvision", "detectron2", "timm", "numpy", "opencv-python-headless")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Contents of a file of a run; None where there is none.
+    """Contents of a file of a run; None if it does not exist.
 
     Raises:
         ValueError: it is damaged.
@@ -47,13 +47,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether the training in ``folder`` has come to its end."""
+    """Whether the training in ``folder`` is complete."""
     record = read_json(folder / TRAINING)
     return bool(record and record["finished"]) and final_weights(folder).is_file()
 
 
 def final_weights(folder: Path) -> Path:
-    """The weights that are scored: the last ones, so that no score chooses among them."""
+    """The weights to score: the last ones, so that no score selects among checkpoints."""
     return folder / "train" / "model_final.pth"
 
 
@@ -69,9 +69,9 @@ def is_done(folder: Path) -> bool:
 
 
 def train(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Train, or go on training, as ``plan`` says; note time, code and losses in ``training.json``."""
+    """Train, or continue training, as ``plan`` says; record time, code and losses in ``training.json``."""
     record = read_json(folder / TRAINING) or {"seconds": 0.0, "sessions": [], "finished": False}
-    # Interrupted sessions may have been of other code.
+    # Interrupted sessions may have run other code.
     record["sessions"].append(_session())
     write_json(folder / TRAINING, record)
     earlier, start = record["seconds"], time.monotonic()
@@ -143,7 +143,7 @@ def _final_losses(path: Path) -> dict[str, Any]:
 
 
 def main(folder: Path) -> None:
-    """Do what is left of the run in ``folder``."""
+    """Run the unfinished part of the run in ``folder``."""
     plan = read_json(folder / PLAN)
     if plan is None:
         raise InputError(f"There is no {PLAN} in '{folder}'; tools/run_ablation.py writes it.")

@@ -36,7 +36,7 @@ def run_ablation(
     export_to: str | os.PathLike | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Do the runs of a list that are not done yet, then write the tables.
+    """Run the unfinished runs of a list, then write the tables.
 
     Args:
         rows_file: YAML list of rows, seeds and benchmark, see :func:`read_ablation`.
@@ -45,7 +45,7 @@ def run_ablation(
         overrides: KEY, VALUE, ... for all rows.
         part: (I, N): every N-th run from the I-th on, from 1.
         jobs, threads, device_ids: see :func:`job_slots`.
-        redo: put runs that had another config aside and redo them.
+        redo: move runs of another config aside and repeat them.
         table_only: run nothing; tabulate what is there.
         export_to: folder to copy tables, figure and summary to.
         say: takes progress lines.
@@ -83,14 +83,14 @@ def prepare_runs(
     redo: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Write each run's ``run.json``; nothing is written if any run does not fit what was begun in its folder.
+    """Write each run's ``run.json``; nothing is written if any run contradicts what was started in its folder.
 
     Args:
         overrides: KEY, VALUE, ... for all rows.
-        redo: put runs that do not fit aside instead of refusing.
+        redo: move contradicting runs aside instead of refusing.
 
     Raises:
-        AblationError: a run was begun with other values.
+        AblationError: a run was started with other values.
         ConfigError: a config or an override is wrong.
     """
     keys = {row.name: config_keys(row, overrides) for row in {run.row.name: run.row for run in runs}.values()}
@@ -131,7 +131,7 @@ def job_slots(jobs: int, *, threads: int = 0, device_ids: Sequence[int] = ()) ->
     """Environment of each of ``jobs`` runs at a time.
 
     Args:
-        threads: of a run; 0 shares the cores out.
+        threads: of a run; 0 divides the cores among the runs.
         device_ids: GPUs, in turn; none for all there are.
     """
     count = str(threads or max(1, (os.cpu_count() or 1) // jobs))
@@ -141,7 +141,7 @@ def job_slots(jobs: int, *, threads: int = 0, device_ids: Sequence[int] = ()) ->
         environment = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
         if devices:
             environment["CUDA_VISIBLE_DEVICES"] = str(devices[slot % len(devices)])
-        # The code of this checkout, wherever the program is started.
+        # The code of this checkout, whatever the current folder.
         paths = [str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         slots.append(environment)
@@ -158,7 +158,7 @@ def _check_folders(ablation: Ablation, where: str) -> None:
 
 
 def run_command(folder: Path) -> list[str]:
-    """The program that does the run in ``folder``."""
+    """The command line of the run in ``folder``."""
     return [sys.executable, "-m", "ska_vct.experiments.ablation.run", str(folder)]
 
 

@@ -127,7 +127,7 @@ def _field(pairs: ImagePairs, method: FlowMethod, index: int) -> np.ndarray:
 def _build(
     names: Sequence[str], *, weights: str | os.PathLike, device: str, batch_size: int
 ) -> tuple[list[FlowMethod], dict[str, str]]:
-    """Methods, and why others cannot run: a missing network's weights are no reason to measure nothing."""
+    """Methods that can run, and why others cannot; missing weights of one method do not stop the rest."""
     methods, missing = [], {}
     for name in names:
         options = {"weights": weights, "device": device} if name.startswith("raft") else {}
@@ -146,7 +146,7 @@ def _report(scores: list[FlowScore], missing: dict[str, str], clips: int) -> str
     table = camera_table(scores)
     if table:
         parts += [
-            "Share of all flow that lies on objects which move of themselves, clips with camera motion:",
+            "Share of all flow that lies on objects with motion of their own, clips with camera motion:",
             table,
         ]
     return "\n\n".join([*parts, *missing.values()])

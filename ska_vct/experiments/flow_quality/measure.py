@@ -1,8 +1,8 @@
-"""How good flow is and what it costs: every method against the true flow of synthetic clips.
+"""Accuracy and cost of flow: every method against the true flow of synthetic clips.
 
 The end-point error is the length of the difference between a method's displacement and the true one, in pixels
 between the two images, averaged over pixels (Baker et al., "A Database and Evaluation Methodology for Optical
-Flow", IJCV 2011). All pixels count, those that move out of sight too.
+Flow", IJCV 2011). All pixels count, including those that move out of view.
 """
 
 import tempfile
@@ -22,12 +22,12 @@ from ska_vct.data.flow.store import FlowError, read_flow, write_flow
 from ska_vct.data.registry import get_facts
 from ska_vct.synth.true_flow import TrueFlow
 
-# Pixels between two images from which something counts as moving.
+# Displacement in pixels between two images from which a pixel counts as moving.
 MOVING = 0.25
 
 
 class NoFlow(FlowMethod):
-    """Says that nothing moves: what a method must be better than."""
+    """Predicts no motion: the baseline every method must beat."""
 
     name = "no motion"
     batch_size = 64
@@ -38,7 +38,7 @@ class NoFlow(FlowMethod):
 
 @dataclass(kw_only=True)
 class FlowScore:
-    """What was measured of one method.
+    """Measurements of one method.
 
     Attributes:
         method, source: which, and from what.
@@ -48,7 +48,7 @@ class FlowScore:
         sizes: (fields per second, bits) -> bytes per clip.
         rounding: per clip, what 8 bits change, and the flow's own length, both means in pixels per second.
         shares: per clip of a moving camera, without and with compensation: the share of all flow that lies on
-            objects which move of themselves.
+            objects with motion of their own.
     """
 
     method: str
@@ -120,7 +120,7 @@ def _add_errors(score: FlowScore, pairs: ImagePairs, method: FlowMethod, truth: 
 
 
 def full_fields(pairs: ImagePairs, method: FlowMethod) -> np.ndarray:
-    """Displacements at the pictures' own resolution, float32 (F, 2, H, W), pixels."""
+    """Displacements at the images' own resolution, float32 (F, 2, H, W), pixels."""
     batches = np.split(np.arange(len(pairs.first)), range(method.batch_size, len(pairs.first), method.batch_size))
     with one_opencv_thread():
         return np.concatenate([method.fields(pairs, batch) for batch in batches])
@@ -148,7 +148,7 @@ def markdown_table(scores: Sequence[FlowScore], *, not_measured: Sequence[str] =
 
 
 def camera_table(scores: Sequence[FlowScore]) -> str:
-    """What camera compensation does, as a table; empty where no camera moved."""
+    """Effect of camera compensation as a table; empty where no camera moved."""
     rows = []
     for score in scores:
         if score.shares and score.method != NoFlow.name:
@@ -163,7 +163,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def sizes_of_release(score: FlowScore, subsets: Sequence[str] = ("s4", "ms3")) -> str:
-    """What the measured bytes per clip come to for whole subsets of AVSBench, as one sentence."""
+    """One sentence: disk space of whole AVSBench subsets, extrapolated from the measured bytes per clip."""
     clips = sum(sum(get_facts(name).split_sizes.values()) for name in subsets)
     parts = [
         f"{clips * np.mean(found) / 1e9:.2f} GB at S = {series}, {bits} bits"

@@ -59,7 +59,7 @@ class Baseline:
         modality: key of ``CEILINGS``.
         run: (training pairs of the kind, all training pairs, test pairs, generator) -> scores (n,), above zero
             where the first object is chosen, zero where it cannot choose.
-        learnt: it would have found the opposite rule as well, so being wrong more often than not tells nothing.
+        learnt: it could have learnt the opposite rule as well, so accuracy below chance means nothing.
     """
 
     modality: str
@@ -74,8 +74,8 @@ class Finding:
     Attributes:
         split: of the benchmark; ``train (kind)`` for cross-validation within the training set.
         share: with its 95 % interval.
-        ceiling: what the construction allows, percent.
-        strict: interval at the confidence at which a whole table raises a false alarm in one of twenty runs.
+        ceiling: highest accuracy that the construction allows, percent.
+        strict: interval at the confidence at which a whole table gives a false alarm in one of twenty runs.
     """
 
     split: str
@@ -130,7 +130,7 @@ def _motion(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) ->
 
 
 def _sound_and_side(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) -> Scores:
-    """Sound names no object; it may at most go with a side, so it is asked for the left or the right one."""
+    """Audio identifies no object; it could only correlate with a side, so it predicts left or right."""
     features, index = RandomFeatures(near.sounds, count=50, rng=rng), SIGHTS.index("x")
 
     def sided(pairs: Pairs) -> np.ndarray:
@@ -145,7 +145,7 @@ def _sound_and_side(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Gener
 
 
 def _products(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) -> Scores:
-    """What of an image goes with what of the sound: large with loud, high with bright, and so on."""
+    """Correlations between appearance and audio: large with loud, high with bright, and so on."""
     scale, look = RandomFeatures(near.sounds, count=0, rng=rng), RandomFeatures(near.sights, count=0, rng=rng)
     axes = np.linalg.svd(scale(near.sounds), full_matrices=False)[2][:6].T
 
@@ -185,11 +185,11 @@ def _class_of_sound(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Gener
 
 
 def _in_step(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) -> Scores:
-    """How well an object's speed goes with the loudness; nothing is learnt."""
+    """Correlation of an object's speed with the loudness; nothing is learnt."""
     heard = ~np.isnan(test.loudness).any(axis=0)
     loud, speed = test.loudness[:, None, heard], test.speeds[:, :, heard]
     loud, speed = (values - values.mean(axis=2, keepdims=True) for values in (loud, speed))
-    # Half a pixel per second more keeps what stands still from being in step by accident.
+    # Half a pixel per second keeps still objects from correlating by accident.
     agreement = (loud * speed).mean(axis=2) / (speed.std(axis=2) + 0.5) / (loud.std(axis=2) + 1e-6)
     return agreement[:, 0] - agreement[:, 1]
 
@@ -220,7 +220,7 @@ def check_leaks(train: Pairs, tests: Mapping[str, Pairs | None], *, seed: int = 
         seed: of the random features.
 
     Raises:
-        ValueError: the training set has too few pairs of a kind that is asked for.
+        ValueError: the training set has too few pairs of a required kind.
     """
     answers: list[tuple[str, str, str, np.ndarray]] = []
     for split, pairs in tests.items():
@@ -262,7 +262,7 @@ def _answer(train: Pairs, test: Pairs, kind: str, seed: int) -> dict[str, np.nda
 
 
 def _cross_validate(train: Pairs, kind: str, seed: int) -> dict[str, np.ndarray]:
-    """Answers on all training pairs of a kind, each by what was learnt without them."""
+    """Cross-validated answers on all training pairs of a kind."""
     own, folds = np.flatnonzero(train.kinds == kind), {}
     for fold in range(_FOLDS):
         asked = own[fold::_FOLDS]

@@ -21,7 +21,7 @@ from ska_vct.data.images.io import read_image
 from ska_vct.synth.truth import ClipTruth, read_objects
 
 CROP = 24
-# A crop shows this many times the longer side of the object's box: the object and what is round it.
+# Side of a crop in multiples of the longer side of the object's box, to include its surroundings.
 _CROP_SPAN = 1.6
 SIGHTS = (
     "area", "x", "y", "distance from the centre", "width", "height", "tilt", "distance from the edge", "order",
@@ -40,7 +40,7 @@ class Pairs:
         classes: str (n, 2).
         heard: str (n,), class of the sound.
         sights: float32 (n, T, 2, F), what single images show of either object, ``SIGHTS``.
-        crops: uint8 (n, T, 2, CROP, CROP, 3), either object and what is round it, RGB.
+        crops: uint8 (n, T, 2, CROP, CROP, 3), either object with its surroundings, RGB.
         motions: float32 (n, 2, M), statistics of the flow within either object over the clip.
         speeds: float32 (n, 2, L), mean flow magnitude within either object, pixels per second.
         sounds: float32 (n, A), statistics of the log-mel.
@@ -107,7 +107,7 @@ def _read_pair(record: dict, truth: ClipTruth, sounding: int) -> dict[str, np.nd
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom (exclusive) of what is set; the whole image where nothing is."""
+    """Left, top, right and bottom (exclusive) of the set pixels; the whole image if none is set."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return 0, 0, mask.shape[1], mask.shape[0]

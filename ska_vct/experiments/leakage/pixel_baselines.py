@@ -23,9 +23,10 @@ def score_pixel_baselines(
     """Score fixed predictions on the benchmark's test splits.
 
     * ``nothing``: an empty mask.
-    * ``usual location``: where objects sound most often in the training clips, as much of it as scores best there.
+    * ``usual location``: the area where objects sound most often in the training clips, of the size that
+      scores best there.
     * ``all objects``: the true outlines of all objects, whatever they do.
-    * ``all that moves``: the true outlines of all that moves by itself in the frame's second.
+    * ``all that moves``: the true outlines of all objects with motion of their own in the frame's second.
 
     Args:
         root: folder of the benchmark's splits.

@@ -1,6 +1,6 @@
-"""Synthetic clips in memory, without their pictures: sound, flow, and where each object is on the flow grid.
+"""Synthetic clips in memory, without images: audio, flow, and the objects' areas on the flow grid.
 
-Shape legend: F frames of all clips, O objects of the clip that has most, S flow fields per second, g x g map.
+Shape legend: F frames of all clips, O most objects of any clip, S flow fields per second, g x g map.
 """
 
 import os
@@ -19,19 +19,19 @@ from ska_vct.data.clip_mapper import FlowOptions, prepare_flow
 from ska_vct.data.flow.store import FlowRecord, read_flow
 from ska_vct.synth.truth import read_objects
 
-# Cells; of an object that shows less than this nothing can be said.
+# Cells; objects with a smaller visible area are not judged.
 _SMALLEST = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyClips:
-    """What a map-only study reads of some clips.
+    """The data of some clips that a map-only study reads.
 
     Attributes:
         log_mel: float32 (F, 1, 96, 64), VGGish's patches.
         audio_second: float32 (F, 1, 100, 64), the frames' own seconds.
         shares: float32 (F, O, g, g), how much of each cell shows each object.
-        sounding, silent: bool (F, O), objects that can be seen and sound, or do not, in the frame's second.
+        sounding, silent: bool (F, O), visible objects that sound, or are silent, in the frame's second.
         stored: flow of each clip, as it is stored.
     """
 
@@ -44,7 +44,7 @@ class StudyClips:
     _flows: dict = field(default_factory=dict)
 
     def flow(self, options: FlowOptions, size: tuple[int, int]) -> Tensor:
-        """Flow as a model with these options reads it, made once: float32 (F, S, 2, gh, gw).
+        """Flow as a model with these options reads it, computed once: float32 (F, S, 2, gh, gw).
 
         Args:
             options: the keys of ``INPUT.FLOW``.
@@ -77,7 +77,7 @@ def load_clips(
         split: ``train``, ``val`` or ``test``.
         subset: ``s4``, ``ms3`` or ``avss``.
         grid: rows and columns of the motion map.
-        limit: the first so many clips; 0 for all.
+        limit: number of clips from the start; 0 for all.
         progress: show a bar.
 
     Raises:

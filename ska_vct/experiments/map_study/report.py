@@ -1,4 +1,4 @@
-"""What a map-only study has come to: ``table.md`` for people, ``table.json`` with every run's values."""
+"""Results of a map-only study: ``table.md`` to read, ``table.json`` with the values of every run."""
 
 import os
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from ..ablation.run import read_json
 RESULT = "study.json"
 _SCORES = ("first", "sounding", "silent", "background")
 _WORDS = (
-    "first: frames in which the map's mean is higher on what sounds than on every silent object, as a share of "
-    "the frames with both. sounding, silent, background: mean of the map there. All in percent."
+    "first: share of the frames with both in which the map's mean on sounding objects exceeds that on every "
+    "silent object. sounding, silent, background: mean of the map there. All in percent."
 )
 
 

@@ -11,7 +11,7 @@ class StudySettings:
         steps: of AdamW.
         batch: frames per step.
         lr: at its peak; it falls to zero along a cosine.
-        train_clips: the first so many clips; 0 for all.
+        train_clips: number of clips from the start; 0 for all.
     """
 
     steps: int = 300

@@ -1,8 +1,8 @@
-"""What an SKA module can learn when nothing else can help: its map is trained by ground truth, without images.
+"""Trains the motion map of an SKA module alone, on ground truth and without images, to show what it can learn.
 
-The map of a whole model follows from many losses; here it is asked for directly, on synthetic clips whose objects
-are all known. A list of variants has the form of an ablation's (``ablation_plan.py``) and its rules: one file per
-row and seed, finished ones are skipped, other settings' are refused.
+In the whole model many losses shape the map; here it is supervised directly, on synthetic clips whose objects are
+all known. A list of variants has the format of an ablation list (``ablation/plan.py``) and follows its rules: one
+file per row and seed, finished runs are skipped, files of other settings are refused.
 
 Shape legend: N frames of a batch, F frames of a split, O objects, g x g motion map.
 """
@@ -68,14 +68,15 @@ class MapNetwork(nn.Module):
 
 
 def mass_loss(motion_map: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of the map, taken as a distribution over places, with being on what sounds.
+    """Negative log share of the map that lies on sounding objects.
 
     Args:
         motion_map: (N, 1, g, g) in [0, 1].
         target: (N, g, g), share of each cell that sounds.
 
     Returns:
-        scalar: mean of -log(the map's share on what sounds) over frames that have both; 0 where none has.
+        scalar: mean of -log(share of the map on sounding objects) over frames with a map and a sounding object; 0
+        without any.
     """
     motion_map, target = motion_map.flatten(1), target.flatten(1)
     total = motion_map.sum(1)
@@ -85,15 +86,15 @@ def mass_loss(motion_map: Tensor, target: Tensor) -> Tensor:
 
 
 def measure(motion_map: Tensor, clips: StudyClips) -> dict[str, float | int | None]:
-    """How a map tells what sounds from what does not.
+    """How well a map separates sounding from silent objects.
 
     Args:
         motion_map: (F, g, g) in [0, 1].
         clips: where the objects are.
 
     Returns:
-        percent, None where there is nothing to take it of:
-            ``first``: frames in which what sounds has a higher mean than every silent object;
+        percent, None where nothing can be measured:
+            ``first``: frames in which the sounding objects' mean exceeds that of every silent object;
             ``sounding``, ``background``: mean of the map there, over frames in which something sounds;
             ``silent``: mean of the map on silent objects, over frames in which something sounds as well;
         and ``frames`` and ``contested``: frames in which something sounds, and those with a silent object too.
@@ -140,7 +141,7 @@ def train_map(
     network = MapNetwork(cfg).train()
     frames = clips.sounding.any(1).nonzero()[:, 0]
     if not len(frames):
-        raise AblationError("Nothing that can be seen sounds in the training clips.")
+        raise AblationError("No visible object sounds in the training clips.")
     parameters = list(network.parameters())
     if not parameters:
         return network.eval(), []
@@ -188,7 +189,7 @@ def run_study(
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Do what is left of a study, then write its tables.
+    """Run the unfinished part of a study, then write its tables.
 
     Args:
         rows_file: YAML list of rows, seeds and benchmark.

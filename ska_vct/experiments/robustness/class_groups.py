@@ -1,4 +1,4 @@
-"""Four groups of what sounds, to find a sound that a clip cannot have made (AVSBench-Robust, arXiv 2502.00358)."""
+"""Four groups of sounding classes, to pick audio a clip cannot contain (AVSBench-Robust, arXiv 2502.00358)."""
 
 from collections.abc import Iterable
 
@@ -31,6 +31,6 @@ _GROUP = {name: group for group, names in CLASS_GROUPS.items() for name in names
 
 
 def groups_of(classes: Iterable[str]) -> frozenset[str] | None:
-    """Groups of AVSS classes or S4 categories; None where there is no class, or one that has no group."""
+    """Groups of AVSS classes or S4 categories; None for no class at all, or a class without a group."""
     groups = frozenset(_GROUP.get(name) for name in classes)
     return None if not groups or None in groups else groups

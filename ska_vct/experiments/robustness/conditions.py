@@ -1,6 +1,6 @@
 """Clips under modified conditions: with other audio or other motion (docs/scores.md).
 
-Sounds that are made up here are waveforms, and go through the same VGGish front end as a clip's own.
+Replacement audio is synthesised as a waveform and goes through the same VGGish front end as a clip's own.
 """
 
 import os
@@ -27,27 +27,27 @@ DELAY = 0.5  # seconds
 
 
 class ConditionMapper:
-    """Loads a clip once and hands it out under several conditions.
+    """Loads a clip once and returns it under several conditions.
 
-    The clips of a record share their images, masks and whatever else a condition leaves alone; each says its
-    ``condition``. Clips whose objects are all known get ``object_groups`` (``ska_vct/structures/clip.py``).
+    The clips of a record share images, masks and every other field that a condition does not change; each names
+    its ``condition``. Clips whose objects are all known get ``object_groups`` (``ska_vct/structures/clip.py``).
 
     Attributes:
         records: all clips of the split.
-        conditions: those that clips are handed out under, in this order.
+        conditions: conditions that clips are returned under, in this order.
         sound_donors, flow_donors: clip id -> ``Donor``; empty where nothing is borrowed.
 
     Args:
         mapper: loads the clip as it is; made for testing.
-        records: all clips of the split, from which sounds and flow are borrowed.
+        records: all clips of the split, from which audio and flow are borrowed.
         conditions: of ``CONDITIONS``, in the order wanted.
-        root: of the release, to know a synthetic one's objects; None to do without.
-        seed: of the noise and of who borrows from whom.
+        root: of the release, to read the objects of a synthetic one; None for no object groups.
+        seed: of the noise and of the choice of donors.
         noise_level: root mean square of the noise, of full scale.
 
     Raises:
-        ValueError: there is no such condition, or ``mapper`` augments.
-        ClipError: a condition borrows, but there is only one clip.
+        ValueError: unknown condition, or ``mapper`` augments.
+        ClipError: a condition needs a donor, but there is only one clip.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ConditionMapper:
     ):
         check_conditions(conditions)
         if mapper.is_train:
-            raise InputError("Conditions change clips as testing sees them; make the mapper with is_train=False.")
+            raise InputError("Conditions apply to test clips; build the mapper with is_train=False.")
         self.conditions = tuple(conditions)
         self.records = records
         self._mapper = mapper
@@ -90,18 +90,21 @@ class ConditionMapper:
             raise ClipError(f"Clip '{record['clip_id']}': {error}") from None
 
     def notes(self) -> list[str]:
-        """What a reader of the scores should know of how clips were changed."""
+        """Remarks on how clips were changed, to be printed beside the scores."""
         if not self.sound_donors:
             return []
         known = sum(donor.is_other_group for donor in self.sound_donors.values())
         total = len(self.sound_donors)
-        text = f"off_screen: {known} of {total} clips got the sound of a clip of another class group"
+        text = f"off_screen: {known} of {total} clips got the audio of a clip of another class group"
         if known < total:
-            text += f", {total - known} that of any other: classes are unknown, or no clip is of another group"
+            text += (
+                f", {total - known} that of an arbitrary clip, because classes are unknown or no clip is of "
+                "another group"
+            )
         return [f"{text}."]
 
     def _changed(self, condition: str, record: Mapping, clip: Mapping) -> dict[str, torch.Tensor]:
-        """The fields that a condition changes; none where the model sees no flow."""
+        """The fields that a condition changes; none for flow conditions where the model reads no flow."""
         num_frames = len(clip["images"])
         if condition in _AUDIO:
             audio = _AUDIO[condition](self, record, num_frames)
@@ -111,7 +114,7 @@ class ConditionMapper:
         if condition == "other_flow" and "flow" in clip:
             donor = self.flow_donors[record["clip_id"]].record
             flow = self._mapper.load_flow(donor)
-            # A shorter clip's flow begins again.
+            # The flow of a shorter clip is repeated.
             return {"flow": torch.from_numpy(np.resize(flow, (num_frames, *flow.shape[1:])))}
         return {}
 
@@ -138,7 +141,7 @@ _AUDIO: dict[str, Callable[[ConditionMapper, Mapping, int], ClipAudio]] = {
 
 
 def check_conditions(conditions: Sequence[str]) -> None:
-    """Raise a ``ValueError`` where a condition does not exist or is named twice, or there is none."""
+    """Raise a ``ValueError`` for unknown or repeated conditions, or an empty list."""
     unknown = [name for name in conditions if name not in CONDITIONS]
     if unknown or not conditions:
         raise InputError(f"Conditions are {', '.join(CONDITIONS)}; got {', '.join(unknown) or 'none'}.")
@@ -147,7 +150,7 @@ def check_conditions(conditions: Sequence[str]) -> None:
 
 
 def delayed(record: Mapping, num_seconds: int, delay: float) -> ClipAudio:
-    """A clip's audio ``delay`` seconds late; its end comes first.
+    """A clip's audio shifted by ``delay`` seconds; its end wraps around to the start.
 
     Raises:
         AudioError: the clip has neither a wav file nor a video.
@@ -158,7 +161,7 @@ def delayed(record: Mapping, num_seconds: int, delay: float) -> ClipAudio:
         samples, rate = read_video_audio(record["video_path"])
     else:
         raise AudioError(
-            "there is no wav file and no video, so its sound cannot be delayed (condition 'delayed')."
+            "it has neither a wav file nor a video, so its audio cannot be delayed (condition 'delayed')."
         )
     wave = resample_to_16k(to_mono(samples), rate)[: num_seconds * SAMPLE_RATE]
     wave = np.pad(wave, (0, num_seconds * SAMPLE_RATE - len(wave)))

@@ -1,4 +1,4 @@
-"""Which other clip lends a clip its sound or its flow, drawn once per clip and the same in every run."""
+"""Chooses the clip whose audio or flow replaces another's: once per clip, the same in every run."""
 
 import os
 import zlib
@@ -13,19 +13,19 @@ from ska_vct.synth.truth import read_clip_classes
 
 
 class Donor(NamedTuple):
-    """``record`` of the lending clip; ``is_other_group``: its sound is known to be of another class group."""
+    """``record`` of the donor clip; ``is_other_group``: its audio is known to be of another class group."""
 
     record: Mapping
     is_other_group: bool
 
 
 def clip_rng(seed: int, clip_id: str, purpose: str) -> np.random.Generator:
-    """Random numbers that belong to a clip, whatever the order in which clips come."""
+    """Random generator of one clip, independent of the order in which clips are processed."""
     return np.random.default_rng([seed, zlib.crc32(f"{purpose} {clip_id}".encode())])
 
 
 def any_donors(records: Sequence[Mapping], *, seed: int, purpose: str) -> dict[str, Donor]:
-    """Clip id -> any other clip, one with frames enough if there is one.
+    """Clip id -> any other clip, preferably one with at least as many frames.
 
     Raises:
         ClipError: there is only one clip.
@@ -35,15 +35,15 @@ def any_donors(records: Sequence[Mapping], *, seed: int, purpose: str) -> dict[s
 
 
 def off_screen_donors(records: Sequence[Mapping], root: str | os.PathLike, *, seed: int) -> dict[str, Donor]:
-    """Clip id -> a clip whose sound is of no group (music, human, animal, device) that the clip has.
+    """Clip id -> a clip whose audio belongs to no group (music, human, animal, device) seen in the clip.
 
-    What a clip has are its annotated classes (``sem_classes``); in synthetic clips all objects in view, silent
-    ones too. Where classes are unknown (real MS3 names none), or no clip is of another group, it is any other
-    clip.
+    The groups seen are those of the annotated classes (``sem_classes``), in synthetic clips of all objects in
+    view, silent ones included. Where classes are unknown (real MS3 names none) or no clip is of another group,
+    any other clip is taken.
 
     Args:
         records: clips of one split.
-        root: of the release, to know a synthetic one's objects.
+        root: of the release, to read the objects of a synthetic one.
         seed: of the draw.
 
     Raises:
@@ -59,7 +59,7 @@ def off_screen_donors(records: Sequence[Mapping], root: str | os.PathLike, *, se
     donors = {}
     for record in records:
         mine = seen[record["clip_id"]]
-        # A clip whose own sound comes from out of view must not lend it to itself.
+        # A clip with off-screen audio must not be its own donor.
         others = [
             other
             for other in records
@@ -73,7 +73,7 @@ def off_screen_donors(records: Sequence[Mapping], root: str | os.PathLike, *, se
 def _check(records: Sequence[Mapping]) -> None:
     if len(records) < 2:
         raise ClipError(
-            f"There is no other clip to lend '{records[0]['clip_id']}' its sound or flow; leave out the "
+            f"No other clip can provide audio or flow for '{records[0]['clip_id']}'; leave out the "
             "conditions off_screen and other_flow, or add clips."
         )
 

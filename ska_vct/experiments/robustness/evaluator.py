@@ -39,7 +39,7 @@ class ConditionEvaluator(DatasetEvaluator):
 
 
 def condition_scores(report: ScoreReport, clips: Sequence[Stats]) -> dict:
-    """Everything that is said of a dataset under one condition.
+    """All scores of a dataset under one condition.
 
     Returns:
         percent, None where there is nothing to measure: ``M_J`` and ``M_F`` in the report's convention (AVSS:
@@ -61,25 +61,25 @@ def condition_scores(report: ScoreReport, clips: Sequence[Stats]) -> dict:
 
 
 def g_miou(positive: float, negative: float) -> float:
-    """Harmonic mean, in percent, of mIoU with the true sound and of 100 - mIoU with a negative one.
+    """Harmonic mean, in percent, of mIoU with the true audio and 100 - mIoU with negative audio.
 
-    As far as can be told this is what AVSBench-Robust (arXiv 2502.00358) calls G-mIoU; print the parts beside it.
+    To our understanding this is G-mIoU of AVSBench-Robust (arXiv 2502.00358); print the parts beside it.
     """
     kept, refused = positive, 100 - negative
     return 2 * kept * refused / (kept + refused) if kept + refused > 0 else 0.0
 
 
 def compare(splits: Mapping[str, Mapping], *, negatives: Sequence[str], plain: str = "plain") -> dict[str, dict]:
-    """Put the scores of the splits' conditions beside what only two of them tell.
+    """Add the scores that compare two conditions or two splits.
 
     Args:
         splits: name -> ``num_clips``, ``conditions`` (name -> ``condition_scores``) and whatever is to be kept.
-        negatives: conditions whose sound nothing in view makes.
+        negatives: conditions whose audio comes from nothing in view.
         plain: the split that others are compared with.
 
     Returns:
         the splits with ``G_mIoU`` (by negative condition) and ``drop``, M_J of ``plain`` less the split's own, in
-        points; None for ``plain`` itself and where there is no such split or no true condition.
+        points; None for ``plain`` itself, and without such a split or a true condition.
     """
     reference = splits.get(plain, {}).get("conditions", {}).get(TRUE_CONDITION)
     result = {}

@@ -24,8 +24,8 @@ _OBJECT_SCORES = ("right", "wrong", "right_minus_wrong", "silent_still", "silent
 _EXPLANATIONS = (
     "FPR: mean over clips of the mean share of a frame's pixels that are segmented (p > 0.5; AVSS: not "
     "background), the same in all conventions.",
-    "G-mIoU: harmonic mean of M_J with the true sound and 100 - M_J with the negative one.",
-    "drop: M_J on `plain` less M_J here, true sound.",
+    "G-mIoU: harmonic mean of M_J with the true audio and 100 - M_J with the negative audio.",
+    "drop: M_J on `plain` minus M_J here, true audio.",
     "right: share of the frames with a sounding and a silent object in view where more than half of the pixels "
     "that sound and less than half of those that do not are segmented; wrong: the reverse; `n` such frames.",
     "silent, still / moving: share of the pixels of silent objects that are segmented; missed: share of the "

@@ -57,7 +57,7 @@ def evaluate_robustness(
         splits: name for tables -> root of a release, as ``DATASETS.ROOT``; others are compared with ``plain``.
         conditions: of ``ska_vct.experiments.robustness.conditions.CONDITIONS``.
         negatives_on: splits on which conditions other than ``true`` are tried; None for all.
-        seed: of the noise and of whose sound is borrowed.
+        seed: of the noise and of the choice of donors.
         noise_level: root mean square of the white noise, of full scale.
         out: folder for the files of ``ska_vct/experiments/robustness/report.py``; None for no files.
         progress: show a bar per split.

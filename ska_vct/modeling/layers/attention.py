@@ -19,7 +19,7 @@ class Attention(nn.Module):
     def __init__(self, *, dim: int, num_heads: int):
         super().__init__()
         if dim % num_heads:
-            raise InputError(f"The attention width {dim} is no multiple of its number of heads {num_heads}.")
+            raise InputError(f"The attention width {dim} is not a multiple of its number of heads {num_heads}.")
         self.num_heads = num_heads
         self.q_proj = nn.Linear(dim, dim)
         self.k_proj = nn.Linear(dim, dim)

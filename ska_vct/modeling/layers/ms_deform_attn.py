@@ -33,7 +33,7 @@ class MSDeformAttn(nn.Module):
         """
         super().__init__()
         if dim % num_heads:
-            raise InputError(f"The attention width {dim} is no multiple of its number of heads {num_heads}.")
+            raise InputError(f"The attention width {dim} is not a multiple of its number of heads {num_heads}.")
         require(implementation, dim=dim // num_heads)
         self.implementation = implementation
         self.num_levels = num_levels

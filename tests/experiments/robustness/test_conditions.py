@@ -163,7 +163,7 @@ def test_donors_last_as_long_as_the_clip_and_do_not_depend_on_the_order(tmp_path
     for name, donor in again.items():
         assert donor.record["clip_id"] != name
         assert len(donor.record["image_paths"]) == 10 or name.startswith("short")
-    with pytest.raises(ClipError, match="no other clip to lend 'long0'"):
+    with pytest.raises(ClipError, match="No other clip can provide audio or flow for 'long0'"):
         any_donors(records[:1], seed=0, purpose="other_flow")
 
 
