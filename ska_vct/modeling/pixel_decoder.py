@@ -102,7 +102,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             amp: whether autocast reaches the convolutions and linear layers; else all runs in float32.
 
         Raises:
-            ValueError: if ``in_features`` are not four names of ``input_shape``, ``dim`` is not a multiple of 32, or
+            ValueError: ``in_features`` are not four names of ``input_shape``, ``dim`` is not a multiple of 32, or
                 ``deform_attn`` is unknown or not installed.
         """
         super().__init__()
