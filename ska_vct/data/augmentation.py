@@ -9,6 +9,7 @@ Shape legend
 """
 
 import math
+import random
 from dataclasses import dataclass
 
 import detectron2.data.transforms as T
@@ -58,7 +59,7 @@ class ClipGeometry:
     def apply_images(
         self,
         images: list[np.ndarray],
-        color: ColorAugSSDTransform | None = None,
+        color: "ColorJitter | None" = None,
         *,
         color_per_image: bool = False,
         square_nearest: bool = False,
@@ -183,10 +184,30 @@ def _nearest_as_pillow(values: np.ndarray, length: int) -> np.ndarray:
     return np.asarray(row.resize((length, 1), Image.Resampling.NEAREST))[0]
 
 
+class ColorJitter:
+    """SSD's colour jitter with draws of its own: Detectron2's draws from Python's global generator."""
+
+    def __init__(self, rng: np.random.Generator):
+        """
+        Args:
+            rng: seeds the draws.
+        """
+        self._random = random.Random(int(rng.integers(2**63)))
+        self._transform = ColorAugSSDTransform("RGB")
+
+    def apply_image(self, image: np.ndarray) -> np.ndarray:
+        """Jitter uint8 (h, w, 3); every call draws anew."""
+        outside = random.getstate()
+        random.setstate(self._random.getstate())
+        try:
+            return self._transform.apply_image(image)
+        finally:
+            self._random.setstate(random.getstate())
+            random.setstate(outside)
+
+
 class ClipAugmentation:
     """Samples the training geometry once per clip, and provides the colour jitter.
-
-    Uses the global random generators, which Detectron2 seeds in every worker.
 
     Args:
         size: (H, W), input size of the network.
@@ -216,15 +237,20 @@ class ClipAugmentation:
         self.max_long_side = max_long_side
         self.flip_prob = flip_prob
         self.random_crop = random_crop
-        self.color = ColorAugSSDTransform("RGB") if color else None
+        self._color = color
         self.pad_value = pad_value
         self.color_per_image = color_per_image
 
-    def draw(self, height: int, width: int, *, square: bool = False) -> ClipGeometry:
+    def color_jitter(self, rng: np.random.Generator) -> ColorJitter | None:
+        """The colour jitter of a clip, with draws seeded by ``rng``; None where it is switched off."""
+        return ColorJitter(rng) if self._color else None
+
+    def draw(self, height: int, width: int, *, rng: np.random.Generator, square: bool = False) -> ClipGeometry:
         """Sample the geometry of a clip.
 
         Args:
             height, width: size of its frames, pixels.
+            rng: makes the draws.
             square: whether frames are first resized to short side x short side.
 
         Raises:
@@ -233,7 +259,7 @@ class ClipAugmentation:
         side = min(height, width) if square else 0
         if side:
             height = width = side
-        short_side = int(np.random.choice(self.short_sides))
+        short_side = int(rng.choice(self.short_sides))
         resized = T.ResizeShortestEdge.get_output_shape(height, width, short_side, self.max_long_side)
         spare = [max(full - size, 0) for full, size in zip(resized, self.size, strict=True)]
         if any(spare) and not self.random_crop:
@@ -241,8 +267,8 @@ class ClipAugmentation:
                 f"An image of {height} x {width} pixels becomes {resized[0]} x {resized[1]}, more than "
                 f"INPUT.SIZE {self.size}; set INPUT.RANDOM_CROP to True, or choose smaller INPUT.SCALES."
             )
-        offset = tuple(int(np.random.randint(limit + 1)) for limit in spare)
-        flip = bool(np.random.rand() < self.flip_prob)
+        offset = tuple(int(rng.integers(limit + 1)) for limit in spare)
+        flip = bool(rng.random() < self.flip_prob)
         return ClipGeometry(
             resized=resized, offset=offset, size=self.size, flip=flip, pad_value=self.pad_value, square=side
         )

@@ -148,17 +148,18 @@ class ClipMapper:
             "cache": cache,
         }
 
-    def __call__(self, record: Mapping) -> dict:
+    def __call__(self, record: Mapping, *, rng: np.random.Generator | None = None) -> dict:
         """Load one clip.
 
         Args:
             record: a record from ``load_records``; not modified.
+            rng: makes all random draws of training; None: one seeded from numpy's global generator.
 
         Raises:
             ClipError: a file is missing or unusable; the message names clip and file.
         """
         try:
-            return self._load(record)
+            return self._load(record, rng)
         except (AudioError, FlowError, ImageError) as error:
             raise ClipError(f"Clip '{record['clip_id']}': {error}") from None
 
@@ -171,19 +172,22 @@ class ClipMapper:
         rows = np.arange(len(record["image_paths"]))
         return self._flow(record, rows, None, ClipGeometry.resize(self.size))
 
-    def _load(self, record: Mapping) -> dict:
-        rows = self._rows(record)
+    def _load(self, record: Mapping, rng: np.random.Generator | None) -> dict:
+        if self.is_train and rng is None:
+            rng = np.random.default_rng(np.random.randint(2**31))
+        rows = self._rows(record, rng)
         frames = self._read_frames(record, rows)
         height, width = frames[0].shape[:2]
         if self.is_train:
             square = get_facts(record["subset"]).square_in_training
-            geometry = label_geometry = self.augmentation.draw(height, width, square=square)
-            jitter = {"color": self.augmentation.color, "color_per_image": self.augmentation.color_per_image}
+            geometry = label_geometry = self.augmentation.draw(height, width, rng=rng, square=square)
+            color = self.augmentation.color_jitter(rng)
+            jitter = {"color": color, "color_per_image": self.augmentation.color_per_image}
         else:
             geometry, label_geometry = ClipGeometry.resize(self.size), ClipGeometry.resize(self.eval_size)
             jitter = {}
         masks, mask_valid = self._masks(record, rows, (height, width), label_geometry)
-        condition, audio = self._audio(record, rows)
+        condition, audio = self._audio(record, rows, rng)
         if condition != TRUE_CONDITION:
             # No visible object makes this audio, so all pixels are background; padding stays ignored.
             masks[masks != IGNORE_LABEL] = 0
@@ -213,13 +217,13 @@ class ClipMapper:
         validate_clip(clip)
         return clip
 
-    def _rows(self, record: Mapping) -> np.ndarray:
+    def _rows(self, record: Mapping, rng: np.random.Generator | None) -> np.ndarray:
         if not self.is_train:
             return np.arange(len(record["image_paths"]))
         wanted = [path is not None or not self.only_annotated for path in record["mask_paths"]]
         rows = np.flatnonzero(wanted)
         if 0 < self.frames_per_clip < len(rows):
-            rows = np.sort(np.random.choice(rows, self.frames_per_clip, replace=False))
+            rows = np.sort(rng.choice(rows, self.frames_per_clip, replace=False))
         if not len(rows):
             raise ClipError(
                 f"Clip '{record['clip_id']}' has no annotated frame; exclude it from the training split."
@@ -254,13 +258,15 @@ class ClipMapper:
             masks[index] = geometry.apply_labels(mask[None])[0]
         return masks, valid
 
-    def _audio(self, record: Mapping, rows: np.ndarray) -> tuple[str, ClipAudio]:
+    def _audio(self, record: Mapping, rows: np.ndarray, rng: np.random.Generator | None) -> tuple[str, ClipAudio]:
         num_seconds, source = len(record["image_paths"]), self.audio_source
-        negative = self.negatives.draw(record, num_seconds, source) if self.negatives is not None else None
+        negative = None
+        if self.negatives is not None:
+            negative = self.negatives.draw(record, num_seconds, source, rng=rng)
         condition, audio = negative or (TRUE_CONDITION, load_audio(record, num_seconds, source))
         audio = ClipAudio(*(part[rows] for part in audio))
         if self.is_train and self.gain_db > 0:
-            decibels = np.random.uniform(-self.gain_db, self.gain_db)
+            decibels = rng.uniform(-self.gain_db, self.gain_db)
             audio = ClipAudio(*(apply_gain(part, decibels) for part in audio))
         return condition, audio
 

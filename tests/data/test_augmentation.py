@@ -189,8 +189,8 @@ def test_draws_follow_the_recipe_and_the_seed():
     augmentation = make_augmentation()
     draws = []
     for _ in range(2):
-        np.random.seed(7)
-        draws.append([augmentation.draw(*SOURCE) for _ in range(200)])
+        rng = np.random.default_rng(7)
+        draws.append([augmentation.draw(*SOURCE, rng=rng) for _ in range(200)])
     assert draws[0] == draws[1]
     # Short sides 32, 64, 128; 60 x 80 at 128 would be 171 long: at most 100.
     assert {draw.resized for draw in draws[0]} == {(32, 43), (64, 85), (75, 100)}
@@ -203,23 +203,36 @@ def test_draws_follow_the_recipe_and_the_seed():
 def test_colour_is_drawn_once_and_leaves_padding_alone():
     picture = np.random.default_rng(0).integers(0, 256, (*SOURCE, 3)).astype(np.uint8)
     geometry = CASES[1]
-    color = make_augmentation().color
+    augmentation = make_augmentation()
     changed = 0
     for seed in range(8):
-        random.seed(seed)
+        color = augmentation.color_jitter(np.random.default_rng(seed))
         frames = geometry.apply_images([picture] * 4, color)
         assert (frames == frames[:1]).all()
         height, width = geometry.content
         assert (frames[:, height:] == 128).all() and (frames[:, :, width:] == 128).all()
         changed += not np.array_equal(frames, geometry.apply_images([picture] * 4))
     assert changed >= 6
-    assert make_augmentation(color=False).color is None
+    assert make_augmentation(color=False).color_jitter(np.random.default_rng(0)) is None
+
+
+def test_colour_draws_leave_pythons_generator_alone_and_repeat():
+    image = np.random.default_rng(0).integers(0, 256, (*SOURCE, 3)).astype(np.uint8)
+    augmentation = make_augmentation()
+    random.seed(5)
+    expected = random.random()
+    runs = []
+    for _ in range(2):
+        random.seed(5)
+        jitter = augmentation.color_jitter(np.random.default_rng(1))
+        runs.append([jitter.apply_image(image).tobytes() for _ in range(6)])
+        assert random.random() == expected
+    assert runs[0] == runs[1] and len(set(runs[0])) >= 5
 
 
 def test_colour_per_image_is_drawn_for_each():
     image = np.random.default_rng(0).integers(0, 256, (*SOURCE, 3)).astype(np.uint8)
-    geometry, color = CASES[1], make_augmentation().color
-    random.seed(3)
+    geometry, color = CASES[1], make_augmentation().color_jitter(np.random.default_rng(3))
     frames = geometry.apply_images([image] * 6, color, color_per_image=True)
     assert len({frame.tobytes() for frame in frames}) >= 5
     height, width = geometry.content
@@ -242,13 +255,14 @@ def test_squared_first_equals_two_resizes_one_after_the_other(case):
 
 
 def test_a_drawn_square_has_the_short_side():
-    draw = make_augmentation(scales=[1.0]).draw(36, 64, square=True)
+    rng = np.random.default_rng(0)
+    draw = make_augmentation(scales=[1.0]).draw(36, 64, rng=rng, square=True)
     assert draw.square == 36 and draw.resized == (64, 64)
-    assert make_augmentation(scales=[1.0]).draw(36, 64).square == 0
+    assert make_augmentation(scales=[1.0]).draw(36, 64, rng=rng).square == 0
 
 
 def test_without_cropping_a_picture_must_fit():
-    augmentation = make_augmentation(random_crop=False, scales=[2.0])
+    augmentation, rng = make_augmentation(random_crop=False, scales=[2.0]), np.random.default_rng(0)
     with pytest.raises(ClipError, match=r"60 x 80 pixels becomes 75 x 100.*INPUT.RANDOM_CROP"):
-        augmentation.draw(*SOURCE)
-    assert make_augmentation(random_crop=False, scales=[0.5]).draw(*SOURCE).resized == (32, 43)
+        augmentation.draw(*SOURCE, rng=rng)
+    assert make_augmentation(random_crop=False, scales=[0.5]).draw(*SOURCE, rng=rng).resized == (32, 43)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -133,7 +132,7 @@ def _training(golden: Golden, name: str, cfg: CfgNode, record: dict) -> Iterable
 
 
 def _recorded_draw(geometry: ClipGeometry):
-    def draw(height: int, width: int, *, square: bool) -> ClipGeometry:
+    def draw(height: int, width: int, *, rng: np.random.Generator, square: bool) -> ClipGeometry:
         if bool(geometry.square) != square or (square and geometry.square != min(height, width)):
             raise ValueError(f"Frames of {height} x {width}: recorded square {geometry.square}, ours {square}.")
         return geometry
@@ -185,14 +184,14 @@ def _grey(name: str, ours: Tensor, wanted: Tensor) -> Row:
 def _draws(golden: Golden, cfg: CfgNode) -> Iterable[Row]:
     """Sets of sizes, places of the crop and share of flips of our draws and of the recorded ones."""
     augmentation = ClipMapper(cfg, is_train=True).augmentation
-    np.random.seed(0)
+    rng = np.random.default_rng(0)
     for name in [
         name.removesuffix("/resize_to") for name in golden.names("draws/") if name.endswith("/resize_to")
     ]:
         height, width = map(int, name.split("/")[1].split("x"))
         theirs = {key: golden[f"{name}/{key}"].numpy() for key in ("resize_to", "offset_y_x", "crop_h_w", "flip")}
         count = len(theirs["flip"])
-        ours = [augmentation.draw(height, width) for _ in range(count)]
+        ours = [augmentation.draw(height, width, rng=rng) for _ in range(count)]
         sizes, recorded = _counts([draw.resized for draw in ours]), _counts(theirs["resize_to"].tolist())
         yield compare(f"{name}/sizes in one of the two only", len(sizes.keys() ^ recorded.keys()), torch.tensor(0))
         scores = [
@@ -254,7 +253,7 @@ def _jitter(golden: Golden, cfg: CfgNode, subset: str, folder: Path) -> Iterable
     )  # fmt: skip
     shifts = []
     for seed in range(clips):
-        clip, still = (_seeded(one, record, seed) for one in (mapper, plain))
+        clip, still = (one(record, rng=np.random.default_rng(seed)) for one in (mapper, plain))
         found["pairs_equal"] += sum(
             torch.equal(clip["images"][i], clip["images"][j]) for i in range(frames) for j in range(i)
         )
@@ -294,9 +293,3 @@ def _jitter(golden: Golden, cfg: CfgNode, subset: str, folder: Path) -> Iterable
         for key in ("images", "pre_masks"):
             wanted = golden[f"{name}/{key}"][:, :, padding]
             yield compare(f"{name}/{key}, padding", clip[key][: len(wanted), :, padding], wanted)
-
-
-def _seeded(mapper: ClipMapper, record: dict, seed: int) -> dict:
-    np.random.seed(seed)
-    random.seed(seed)
-    return mapper(record)

@@ -67,13 +67,16 @@ class NegativeAudio:
         self.kinds = tuple(kinds)
         self.donors = donors
 
-    def draw(self, record: Mapping, num_seconds: int, source: str) -> tuple[str, ClipAudio] | None:
+    def draw(
+        self, record: Mapping, num_seconds: int, source: str, *, rng: np.random.Generator
+    ) -> tuple[str, ClipAudio] | None:
         """Draw whether a clip's audio is replaced, and by what.
 
         Args:
             record: of the clip.
             num_seconds: T.
             source: see ``load_audio``.
+            rng: makes the draws.
 
         Returns:
             kind and audio, or None: the clip keeps its own.
@@ -81,27 +84,27 @@ class NegativeAudio:
         Raises:
             AudioError: the other clip's audio is unusable.
         """
-        if not self.probability or np.random.random() >= self.probability:
+        if not self.probability or rng.random() >= self.probability:
             return None
         kinds = list(self.kinds)
         while kinds:
-            kind = kinds.pop(np.random.randint(len(kinds)))
+            kind = kinds.pop(int(rng.integers(len(kinds))))
             if kind == SILENCE:
                 return kind, silence(num_seconds)
             if kind == NOISE:
                 low, high = np.log(_NOISE_RANGE)
-                rng = np.random.default_rng(np.random.randint(2**31))
-                return kind, white_noise(rng, num_seconds, float(np.exp(np.random.uniform(low, high))))
-            donor = self._donor(record)
+                level = float(np.exp(rng.uniform(low, high)))
+                return kind, white_noise(rng, num_seconds, level)
+            donor = self._donor(record, rng)
             if donor is not None:
                 return kind, load_audio(donor, num_seconds, source)
         return None
 
-    def _donor(self, record: Mapping) -> Mapping | None:
+    def _donor(self, record: Mapping, rng: np.random.Generator) -> Mapping | None:
         own = set(record["sem_classes"] or ())
         if not own or not self.donors:
             return None
-        for index in np.random.randint(len(self.donors), size=_TRIES):
+        for index in rng.integers(len(self.donors), size=_TRIES):
             donor = self.donors[index]
             theirs = set(donor["sem_classes"] or ())
             if theirs and not theirs & own:

@@ -31,7 +31,7 @@ class OnlineFlowMapper(ClipMapper):
         request = FlowRequest(method=cfg.INPUT.FLOW.METHOD, series=cfg.INPUT.FLOW.SERIES)
         return super().from_config(cfg, is_train=is_train, donors=donors) | {"request": request}
 
-    def __call__(self, record: Mapping) -> dict:
+    def __call__(self, record: Mapping, *, rng: np.random.Generator | None = None) -> dict:
         """As :meth:`ClipMapper.__call__`.
 
         Raises:
@@ -41,7 +41,7 @@ class OnlineFlowMapper(ClipMapper):
             self.prepare(record)
         except FlowError as error:
             raise ClipError(f"Clip '{record['clip_id']}': {error}") from None
-        return super().__call__(record)
+        return super().__call__(record, rng=rng)
 
     def load_flow(self, record: Mapping) -> np.ndarray:
         """As :meth:`ClipMapper.load_flow`.
