@@ -21,6 +21,7 @@ from pathlib import Path
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from ska_vct.cli._parser import command_parser
 from ska_vct.data.avsbench.folders import DatasetError
 from ska_vct.data.avsbench.locate import find_release, find_releases
 from ska_vct.data.avsbench.subsets import SUBSETS
@@ -30,7 +31,7 @@ from ska_vct.utils.cli import one_sentence_errors
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--root", default="", metavar="DIR", help="folder with releases anywhere below it")
     parser.add_argument("--config-file", default="", metavar="FILE", help="check the dataset of this config")
     parser.add_argument(

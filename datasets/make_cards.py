@@ -13,13 +13,13 @@ from pathlib import Path
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from ska_vct.cli._parser import add_benchmark_folders, command_parser
 from ska_vct.utils.cli import one_sentence_errors
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--benchmark", required=True, metavar="ROOT", help="folder of the benchmark's splits")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the files")
+    parser = command_parser(__doc__)
+    add_benchmark_folders(parser, out="folder for the files")
     parser.add_argument("--num", type=int, default=3, help="clips on a strip (default: %(default)s)")
     return parser.parse_args()
 

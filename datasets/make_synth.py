@@ -21,6 +21,7 @@ from pathlib import Path
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from ska_vct.cli._parser import command_parser
 from ska_vct.data.avsbench.subsets import SUBSETS
 from ska_vct.data.facts import SPLITS
 from ska_vct.synth import SCENE_KINDS, SynthSettings
@@ -45,11 +46,7 @@ def parse_scenes(text: str) -> dict[str, float]:
 
 def build_parser() -> argparse.ArgumentParser:
     kinds = "\n".join(f"  {kind:10} {text}" for kind, text in SCENE_KINDS.items())
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=f"kinds of scene:\n{kinds}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__, epilog=f"kinds of scene:\n{kinds}")
     parser.add_argument("--root", required=True, help="folder to write to; what DATASETS.ROOT will name")
     parser.add_argument(
         "--subset", choices=sorted(SUBSETS), help="whose layout to write; needed without --benchmark"

@@ -19,6 +19,7 @@ from pathlib import Path
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from ska_vct.cli._parser import command_parser
 from ska_vct.data.avsbench.locate import find_release
 from ska_vct.data.avsbench.subsets import LARGE_FRAMES, SUBSETS
 from ska_vct.data.facts import SPLITS
@@ -29,7 +30,7 @@ SHOWN = 10
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--root", required=True, metavar="DIR", help="folder with the releases")
     parser.add_argument("--subset", required=True, choices=sorted(SUBSETS))
     parser.add_argument("--what", nargs="+", choices=("frames", "log-mel", "flow"), default=["frames", "log-mel"],

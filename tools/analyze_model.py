@@ -22,11 +22,12 @@ from pathlib import Path
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from ska_vct.cli._parser import add_overrides, command_parser
 from ska_vct.utils.cli import one_sentence_errors, split_overrides
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     add = parser.add_argument
     # fmt: off
     add("--config-file", "--config", nargs="+", default=[], metavar="FILE", help="one or several configs")
@@ -43,8 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--held-out", type=int, nargs="+", default=[5], metavar="N", help="default: 5")
     add("--threads", type=int, default=0, metavar="N", help="of the steps that are measured")
     add("--update-golden", action="store_true", help="count the paper's configs into configs/complexity.json")
-    add("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')
     # fmt: on
+    add_overrides(parser)
     return parser
 
 

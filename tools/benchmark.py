@@ -24,6 +24,7 @@ from pathlib import Path
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from ska_vct.cli._parser import add_overrides, command_parser
 from ska_vct.profiling import PRECISIONS
 from ska_vct.utils.cli import one_sentence_errors, split_overrides
 
@@ -100,7 +101,7 @@ KINDS = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     kinds = parser.add_subparsers(dest="subject", required=True, metavar="KIND")
     for name, (text, add_own) in KINDS.items():
         kind = kinds.add_parser(name, help=text, description=f"Measure {text}.")
@@ -119,7 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
         add("--progress", action=argparse.BooleanOptionalAction, default=True, help="show a bar")
         # fmt: on
         add_own(add)
-        add("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')
+        add_overrides(kind)
     return parser
 
 

@@ -9,7 +9,6 @@ Examples:
 Checkpoints need not be converted before loading: MODEL.WEIGHTS and its like read all formats (docs/weights.md).
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -17,11 +16,12 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from ska_vct.checkpoint.convert import TARGETS
+from ska_vct.cli._parser import command_parser
 from ska_vct.utils.cli import one_sentence_errors
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("source", help="file, ska_vct://NAME, https://..., hf://ORG/REPO/FILE or a timm name")
     parser.add_argument("--out", required=True, metavar="FILE", help=".pth or .safetensors")
     parser.add_argument(

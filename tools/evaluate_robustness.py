@@ -20,6 +20,7 @@ from pathlib import Path
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from ska_vct.cli._parser import add_overrides, command_parser
 from ska_vct.data.audio.names import NOISE_LEVEL
 from ska_vct.experiments.robustness.names import CONDITIONS, DEFAULT_CONDITIONS
 from ska_vct.synth.splits import TEST_SPLITS
@@ -36,11 +37,7 @@ def parse_split(text: str) -> tuple[str, str]:
 
 def parse_args() -> argparse.Namespace:
     kinds = "\n".join(f"  {name:11} {text}" for name, text in CONDITIONS.items())
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=f"conditions:\n{kinds}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__, epilog=f"conditions:\n{kinds}")
     parser.add_argument("--config-file", "--config", required=True, metavar="FILE", help="the model's config")
     parser.add_argument("--weights", required=True, metavar="FILE", help="checkpoint")
     parser.add_argument("--data", nargs="+", default=[], type=parse_split, metavar="NAME=ROOT",
@@ -56,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of noise and borrowed audio (default: %(default)s)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the files")
     parser.add_argument("--num-gpus", type=int, default=None, help="0: CPU; default: a GPU if there is one")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')
+    add_overrides(parser)
     return parser.parse_args()
 
 

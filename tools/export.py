@@ -12,19 +12,19 @@ safetensors: what inference needs, with the config inside; MODEL.WEIGHTS reads i
 number of frames, and with --dynamic-size for any image whose sides are multiples of 32.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from ska_vct.cli._parser import add_overrides, command_parser
 from ska_vct.deploy import FORMATS
 from ska_vct.utils.cli import one_sentence_errors
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--weights", required=True, metavar="FILE", help="checkpoint, or an address of one")
     parser.add_argument(
         "--config-file", "--config", default="", metavar="FILE", help="its config; not needed for slim checkpoints"
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--to", choices=FORMATS, required=True, help="kind of file")
     parser.add_argument("--out", required=True, metavar="FILE", help=".safetensors, .onnx or .pt2")
     parser.add_argument("--dynamic-size", action="store_true", help="any size of image, not INPUT.SIZE alone")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')
+    add_overrides(parser)
     args = parser.parse_args()
     with one_sentence_errors():
         from ska_vct.deploy.export import export

@@ -22,6 +22,7 @@ from pathlib import Path
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from ska_vct.cli._parser import command_parser
 from ska_vct.utils.cli import one_sentence_errors
 
 
@@ -40,7 +41,7 @@ def positive(text: str) -> int:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--list", required=True, metavar="YAML", help="rows, seeds and benchmark")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the runs and tables")
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="only these rows")

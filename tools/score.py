@@ -21,6 +21,7 @@ from pathlib import Path
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from ska_vct.cli._parser import command_parser
 from ska_vct.data.avsbench.subsets import SUBSETS
 from ska_vct.data.facts import SPLITS
 from ska_vct.evaluation.names import CONVENTIONS
@@ -28,7 +29,7 @@ from ska_vct.utils.cli import one_sentence_errors
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--root", required=True, metavar="DIR", help="folder with the release")
     parser.add_argument("--subset", required=True, choices=sorted(SUBSETS))
     parser.add_argument("--split", default="test", choices=SPLITS, help="default: %(default)s")

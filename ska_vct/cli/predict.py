@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
+from ska_vct.cli._parser import command_parser
 from ska_vct.utils.cli import one_sentence_errors
 
 _DESCRIPTION = """Segment clips with a trained model: one mask per second.
@@ -22,9 +23,7 @@ OUT/<clip>/labels_semantic/<second>.png, class indices. The config is read from 
 
 def build_parser(program: str) -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
-        description=_DESCRIPTION.format(program=program), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(_DESCRIPTION.format(program=program))
     add = parser.add_argument
     # fmt: off
     add("clips", nargs="*", metavar="CLIP", help="folders of frames with audio, or video files")

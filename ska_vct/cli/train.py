@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 
+from ska_vct.cli._parser import command_parser
 from ska_vct.evaluation.names import CONVENTIONS
 from ska_vct.utils.cli import one_sentence_errors
 
@@ -36,7 +37,7 @@ OUTPUT_DIR/inference/<dataset>/ (default of OUTPUT_DIR: output/<folder>/<name> o
 
 def build_parser(description: str, *, scores_only: bool = False) -> argparse.ArgumentParser:
     """The options of training and scoring."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(description)
     add = parser.add_argument
     # fmt: off
     add("--config-file", "--config", default="", metavar="FILE",

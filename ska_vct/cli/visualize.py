@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
+from ska_vct.cli._parser import add_overrides, command_parser
 from ska_vct.utils.cli import one_sentence_errors
 
 _DESCRIPTION = """Draw inputs and predictions of a model: contact sheets, videos with audio, and an index page.
@@ -21,9 +22,7 @@ Predictions are saved by ska-vct-eval or tools/train_net.py --eval-only, with TE
 
 def build_parser(program: str) -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
-        description=_DESCRIPTION.format(program=program), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(_DESCRIPTION.format(program=program))
     add = parser.add_argument
     add("--config-file", "--config", required=True, metavar="FILE", help="the model's config, or its name")
     source = parser.add_mutually_exclusive_group()
@@ -35,7 +34,7 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     add("--out", required=True, metavar="DIR", help="folder for the images")
     add("--no-video", action="store_true", help="contact sheets only")
     add("--num-gpus", type=int, default=None, help="0: CPU; default: a GPU if there is one")
-    add("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')
+    add_overrides(parser)
     return parser
 
 

@@ -1,0 +1,31 @@
+"""The parser of every command, and options that several commands share."""
+
+import argparse
+
+
+def command_parser(description: str | None, *, epilog: str | None = None) -> argparse.ArgumentParser:
+    """A parser whose ``--help`` shows the description (usually the module's docstring) with its line breaks.
+
+    Args:
+        description: text above the options.
+        epilog: text below them.
+    """
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=epilog
+    )
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Add ``opts``, the rest of the command line: ``KEY VALUE`` pairs that change the config."""
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help='changes to the config: "KEY VALUE" pairs')
+
+
+def add_benchmark_folders(parser: argparse.ArgumentParser, *, out: str) -> None:
+    """Add the options of a command that reads all splits of the benchmark and writes files about them.
+
+    Args:
+        parser: to add ``--benchmark`` and ``--out`` to.
+        out: help of ``--out``.
+    """
+    parser.add_argument("--benchmark", required=True, metavar="ROOT", help="folder of the benchmark's splits")
+    parser.add_argument("--out", required=True, metavar="DIR", help=out)
