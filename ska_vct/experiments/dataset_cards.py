@@ -22,9 +22,9 @@ from ska_vct.visualization.contact_sheet import SILENCE
 from ska_vct.visualization.images import log_mel_image, resize_image, strongest_field
 
 CELL = 112
-_SOUND_HEIGHT = 40
+_AUDIO_HEIGHT = 40
 _JPEG_QUALITY = 82
-# Name and colour of the groups of objects, in the order of their codes (``structures/clip.py``).
+# Name and color of the object groups, in the order of their codes (``structures/clip.py``).
 LEGEND = (("sounding", (255, 96, 32)), ("silent, still", (70, 130, 255)), ("silent, moving", (60, 200, 90)))
 _PALETTE = np.array([(0, 0, 0), *(color for _, color in LEGEND)], np.uint8)
 
@@ -37,13 +37,13 @@ def make_cards(
     Args:
         root: folder of the benchmark's splits.
         out: folder for the files.
-        num: clips on a strip.
+        num: number of clips per strip.
 
     Returns:
         the files written.
 
     Raises:
-        DatasetError, TruthError, FlowError: a split is missing or not whole.
+        DatasetError, TruthError, FlowError: a split is missing or incomplete.
         OSError: the folder cannot be written.
     """
     files = []
@@ -53,9 +53,9 @@ def make_cards(
         records = choose_clips(load_records(SUBSET, part, folder, prefer_rebuilt=False), folder, num)
         files += [Path(out, f"benchmark_{split.name}.{ending}") for ending in ("jpg", "mp4")]
         with atomic_write(files[-2]) as file:
-            picture = draw_card(records, folder, title=f"{split.name} ({part}, seed {split.seed})")
-            Image.fromarray(picture).save(file, format="JPEG", quality=_JPEG_QUALITY, optimize=True)
-        write_film(records[0], folder, files[-1])
+            image = draw_card(records, folder, title=f"{split.name} ({part}, seed {split.seed})")
+            Image.fromarray(image).save(file, format="JPEG", quality=_JPEG_QUALITY, optimize=True)
+        write_clip_video(records[0], folder, files[-1])
     return files
 
 
@@ -71,7 +71,7 @@ def choose_clips(records: list[dict], root: Path, num: int) -> list[dict]:
 
 
 def draw_card(records: list[dict], root: Path, *, title: str) -> np.ndarray:
-    """Per clip its frames with every object outlined, its flow and its log-mel, uint8 (H, W, 3)."""
+    """An image, uint8 (H, W, 3), that shows each clip's frames with outlined objects, flow and log-mel."""
     rows = []
     for record in records:
         truth = read_objects(root, record)
@@ -79,25 +79,25 @@ def draw_card(records: list[dict], root: Path, *, title: str) -> np.ndarray:
         labels = object_groups(truth, truth.masks.shape[2:])
         flow = read_flow(record["flow_path"]).flow.astype(np.float32)
         log_mel = load_log_mel(record, len(frames), source="wav")[:, 0]
-        sound = [log_mel_image(patch, (_SOUND_HEIGHT, CELL), low=SILENCE, high=log_mel.max()) for patch in log_mel]
+        audio = [log_mel_image(patch, (_AUDIO_HEIGHT, CELL), low=SILENCE, high=log_mel.max()) for patch in log_mel]
         fields = [resize_image(field, (CELL, CELL)) for field in flow_to_image(strongest_field(flow))]
         overlays = [overlay_labels(frame, label, _PALETTE) for frame, label in zip(frames, labels, strict=True)]
         rows += [
             Row("Frames", overlays, "\n".join((truth.kind, *truth.classes))),
             Row("Flow", fields, "strongest field\nof each second"),
-            Row("Sound", sound),
+            Row("Sound", audio),
         ]
     return draw_grid(
         rows, title=title, headings=[f"second {t + 1}" for t in range(len(rows[0].cells))], legend=LEGEND
     )
 
 
-def write_film(record: dict, root: Path, path: Path) -> None:
+def write_clip_video(record: dict, root: Path, path: Path) -> None:
     """The clip's video with audio and with its objects outlined as in each second's sampled frame."""
     truth = read_objects(root, record)
     write_overlay_video(
         path,
-        np.stack([read_image(picture) for picture in record["image_paths"]]),
+        np.stack([read_image(image) for image in record["image_paths"]]),
         object_groups(truth, truth.masks.shape[2:]),
         audio=record["wav_path"],
         video=record["video_path"],

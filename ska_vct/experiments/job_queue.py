@@ -1,6 +1,7 @@
 """Runs programs in order, several at a time, each with its own log; a per-folder lock prevents duplicates.
 
-Neither joblib nor submitit has slots with their own environment, or a lock that outlives the queue.
+Written by hand because neither joblib nor submitit offers slots with separate environments or a lock that outlives
+the queue.
 """
 
 import fcntl
@@ -27,10 +28,11 @@ class Job:
     """A program to run.
 
     Attributes:
-        name: for messages.
-        folder: for ``log.txt`` and the lock; created if missing.
+        name: shown in messages.
+        folder: holds ``log.txt`` and the lock; created if missing.
         command: program and arguments.
-        is_finished: called before it starts, with the lock held, so work finished elsewhere meanwhile counts.
+        is_finished: called before the start with the lock held, so work that another process has just finished
+            is recognised.
     """
 
     name: str
@@ -73,7 +75,7 @@ class JobQueue:
         """Run all jobs; a failing job is reported with the end of its log, and the others continue.
 
         Raises:
-            KeyboardInterrupt: after the running programs were stopped.
+            KeyboardInterrupt: re-raised after the running programs were stopped.
             OSError: a folder or log cannot be written, or a program cannot be started.
         """
         waiting, running = deque(jobs), {}
@@ -110,7 +112,7 @@ class JobQueue:
         if job.is_finished():
             lock.close()
             result.skipped.append(job.name)
-            self._say(f"{job.name}: done earlier")
+            self._say(f"{job.name}: already done")
             return None
         log = open(job.folder / LOG_NAME, "ab")
         offset = log.tell()
@@ -163,7 +165,7 @@ class _Process:
         self.lock.close()
 
     def log_end(self) -> list[str]:
-        """The last lines that this run has written."""
+        """The last lines that this run wrote to its log."""
         with open(self.log.name, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self.offset, size - 8192))
@@ -221,7 +223,7 @@ def _stop(processes: Sequence[_Process]) -> None:
             process.popen.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             pass
-        # Data loaders that their program left behind.
+        # Data loaders that outlive their program.
         _signal_group(process, signal.SIGKILL)
         process.popen.wait()
         process.close()

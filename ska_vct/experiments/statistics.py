@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 
 from scipy.stats import t as student_t
 
-# With two values the interval extends nine standard deviations to either side.
+# With only two values the interval would extend nine standard deviations to either side.
 MIN_FOR_INTERVAL = 3
 
 
@@ -17,7 +17,7 @@ class Spread:
 
     Attributes:
         n: number of runs.
-        mean: their mean.
+        mean: mean over the runs.
         sd: sample standard deviation (n - 1); None for one value.
     """
 
@@ -34,7 +34,7 @@ class Spread:
 
 
 def spread(values: Iterable[float]) -> Spread | None:
-    """Mean and standard deviation; None for no values."""
+    """Mean and standard deviation; None if there are no values."""
     values = list(values)
     if not values:
         return None
@@ -42,5 +42,5 @@ def spread(values: Iterable[float]) -> Spread | None:
 
 
 def paired_differences(values: Mapping[int, float], baseline: Mapping[int, float]) -> dict[int, float]:
-    """``values - baseline`` for the seeds they share, seed -> value."""
+    """``values - baseline`` for the seeds that both have, seed -> value."""
     return {seed: values[seed] - baseline[seed] for seed in sorted(values.keys() & baseline.keys())}

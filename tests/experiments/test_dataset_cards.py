@@ -1,4 +1,4 @@
-"""The images and videos of the benchmark's page, on a miniature of it."""
+"""The images and videos of the benchmark's page, made for a miniature benchmark."""
 
 from dataclasses import replace
 
@@ -33,13 +33,13 @@ def test_clips_differ_in_kind_and_roles_before_they_repeat(root):
     assert len(set(roles[0])) == 2  # two objects that do different things come first
 
 
-def test_a_strip_and_a_film_with_sound(root, tmp_path, monkeypatch):
+def test_a_strip_and_a_video_with_audio(root, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark_cards, "choose_splits", lambda: [replace(BENCHMARK["plain"], test=5)])
-    strip, film = make_cards(root, tmp_path, num=2, progress=False)
-    assert (strip.name, film.name) == ("benchmark_plain.jpg", "benchmark_plain.mp4")
-    picture = np.asarray(Image.open(strip))
+    strip, video = make_cards(root, tmp_path, num=2, progress=False)
+    assert (strip.name, video.name) == ("benchmark_plain.jpg", "benchmark_plain.mp4")
+    image = np.asarray(Image.open(strip))
     # Two clips of three rows, and five columns.
-    assert picture.shape[0] > 2 * (2 * benchmark_cards.CELL) and picture.shape[1] > 5 * benchmark_cards.CELL
-    with av.open(str(film)) as container:
+    assert image.shape[0] > 2 * (2 * benchmark_cards.CELL) and image.shape[1] > 5 * benchmark_cards.CELL
+    with av.open(str(video)) as container:
         assert container.streams.video and container.streams.audio
         assert container.duration / av.time_base == pytest.approx(5, abs=0.2)

@@ -1,4 +1,4 @@
-"""Jobs are stub programs: order, failing, skipping, locking and stopping."""
+"""Order, failures, skipping, locking and interruption of jobs, with stub programs."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ def queue(lines: list, slots: int = 1) -> JobQueue:
     return JobQueue(slots=[{"SLOT": str(slot)} for slot in range(slots)], say=lines.append, poll_seconds=0.02)
 
 
-def test_jobs_run_in_their_order_one_line_when_each_ends(tmp_path):
+def test_jobs_run_in_order_and_report_when_they_end(tmp_path):
     trace = tmp_path / "trace"
     write = "import sys; open({!r}, 'a').write({!r}); print('said')"
     jobs = [job(tmp_path, name, write.format(str(trace), name)) for name in "bac"]
@@ -32,8 +32,8 @@ def test_jobs_run_in_their_order_one_line_when_each_ends(tmp_path):
     assert len(ends) == 3 and "(2 of 3, about" in ends[1] and ends[2].endswith("(3 of 3)")
 
 
-def test_as_many_run_at_a_time_as_there_are_slots(tmp_path):
-    # Each waits for the other: in one slot neither would end.
+def test_as_many_jobs_run_at_once_as_there_are_slots(tmp_path):
+    # Each job waits for the other: with one slot neither would end.
     wait = "import os, time; open({!r}, 'w').write(os.environ['SLOT'])"
     wait += "\nwhile not os.path.exists({!r}): time.sleep(.01)"
     a, b = str(tmp_path / "slot_a"), str(tmp_path / "slot_b")
@@ -42,7 +42,7 @@ def test_as_many_run_at_a_time_as_there_are_slots(tmp_path):
     assert {Path(a).read_text(), Path(b).read_text()} == {"0", "1"}
 
 
-def test_a_failing_job_is_reported_and_the_others_go_on(tmp_path):
+def test_a_failing_job_is_reported_and_the_others_continue(tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "log.txt").write_text("of an earlier start\n")
     lines = []
@@ -59,7 +59,7 @@ def test_finished_jobs_are_skipped(tmp_path):
     assert (result.skipped, result.done, result.failed) == (["done"], ["other"], [])
 
 
-def test_a_job_that_another_process_does_is_left_to_it(tmp_path):
+def test_a_job_running_in_another_process_is_skipped(tmp_path):
     code = (
         "import sys; from pathlib import Path; from ska_vct.experiments.job_queue import Job, JobQueue\n"
         f"folder = Path({str(tmp_path / 'a')!r})\n"
@@ -74,7 +74,7 @@ def test_a_job_that_another_process_does_is_left_to_it(tmp_path):
         lines = []
         result = queue(lines).run([job(tmp_path, "a"), job(tmp_path, "b")])
         assert (result.elsewhere, result.done) == (["a"], ["b"]) and is_locked(tmp_path / "a")
-        # Killed, it leaves its program behind, which still holds the lock.
+        # When the process is killed, its program survives and still holds the lock.
         other.kill()
         other.wait()
         assert is_locked(tmp_path / "a")
@@ -99,16 +99,16 @@ def _processes_with(folder: str) -> list[int]:
     return found
 
 
-def test_an_interruption_stops_the_programs_and_frees_their_folders(tmp_path, monkeypatch):
-    # Started, each renames its note, so that it is whole when it is seen.
+def test_an_interruption_stops_the_programs_and_unlocks_their_folders(tmp_path, monkeypatch):
+    # Each program renames its file into place, so that a visible file is complete.
     code = "import os, time; open({0!r}, 'w').write(str(os.getpid())); os.rename({0!r}, {1!r}); time.sleep(60)"
-    notes = [tmp_path / f"pid_{name}" for name in "ab"]
-    jobs = [job(tmp_path, p.name[-1], code.format(f"{p}.part", str(p))) for p in notes] + [job(tmp_path, "c")]
+    pid_files = [tmp_path / f"pid_{name}" for name in "ab"]
+    jobs = [job(tmp_path, p.name[-1], code.format(f"{p}.part", str(p))) for p in pid_files] + [job(tmp_path, "c")]
     sleep = time.sleep
 
     def interrupt(seconds: float) -> None:
         sleep(seconds)
-        if all(note.exists() for note in notes):
+        if all(pid_file.exists() for pid_file in pid_files):
             monkeypatch.undo()
             raise KeyboardInterrupt
 
@@ -116,7 +116,7 @@ def test_an_interruption_stops_the_programs_and_frees_their_folders(tmp_path, mo
     with pytest.raises(KeyboardInterrupt):
         queue([], slots=2).run(jobs)
     assert not any(is_locked(tmp_path / name) for name in "ab")
-    assert not any(Path(f"/proc/{note.read_text()}").exists() for note in notes)
+    assert not any(Path(f"/proc/{pid_file.read_text()}").exists() for pid_file in pid_files)
     assert not (tmp_path / "c").exists()
 
 
@@ -128,5 +128,5 @@ def _wait_for(condition) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (452, "7 min 32 s"), (7500, "2 h 05 min")])
-def test_durations_read_well(seconds, text):
+def test_format_of_durations(seconds, text):
     assert format_seconds(seconds) == text

@@ -2,13 +2,13 @@
 
 A list::
 
-    benchmark: datasets/synth_benchmark   # its folder train is DATASETS.ROOT of training, the splits lie beside it
+    benchmark: datasets/synth_benchmark   # DATASETS.ROOT of training is its folder train; the splits are beside it
     seeds: [1, 2, 3]
     baseline: ppqg                        # differences to this row are paired by seed
     splits: [plain, silent-twin]          # optional; default: all splits of the benchmark
     negatives_on: [plain]                 # splits also scored with silence, noise and off-screen audio
     rows:
-      - name: ppqg                        # folder of its runs
+      - name: ppqg                        # folder of the row's runs
         label: no motion                  # in tables
         config: configs/ablations/synth/ppqg.yaml
         overrides: [SOLVER.MAX_ITER, 600] # optional
@@ -32,7 +32,7 @@ from ska_vct.utils.errors import SkaVctError
 SPLITS = ("plain", "silent-twin", "silent-mover", "camera-motion", "weak-motion", "off-screen")
 TRAIN_FOLDER = "train"
 # Keys that say where a run happens, not what it computes.
-_PLACES = ("OUTPUT_DIR", "SEED", "DATASETS.ROOT", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS")
+_LOCATION_KEYS = ("OUTPUT_DIR", "SEED", "DATASETS.ROOT", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS")
 _LIST_KEYS = {"benchmark", "seeds", "baseline", "splits", "negatives_on", "rows"}
 _ROW_KEYS = {"name", "label", "config", "overrides", "seeds"}
 
@@ -43,14 +43,14 @@ class AblationError(SkaVctError, ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table: a config that is trained with several seeds.
+    """One row of the table: a config trained with several seeds.
 
     Attributes:
-        name: short, for folders and ``--rows``.
-        label: for tables.
-        config: file.
+        name: short name, used for folders and ``--rows``.
+        label: name shown in tables.
+        config: config file.
         overrides: KEY, VALUE, ...
-        seeds: its own; None for the list's.
+        seeds: the row's own seeds; None for the list's.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """A list of runs; attributes as the keys in the module's head, and ``name``, its file's."""
+    """A list of runs; attributes are the keys in the module docstring, and ``name``, the file's stem."""
 
     name: str
     rows: tuple[Row, ...]
@@ -85,7 +85,7 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Run:
-    """One training with its scores."""
+    """One training run with its scores."""
 
     row: Row
     seed: int
@@ -100,7 +100,7 @@ def read_ablation(path: str | os.PathLike) -> Ablation:
     """Read and check a list.
 
     Raises:
-        AblationError: naming the file, the entry and what is expected.
+        AblationError: the list is invalid; the message names the file, the entry and what is expected.
     """
     try:
         content = parse_yaml(Path(path).read_text(encoding="utf-8"))
@@ -114,16 +114,18 @@ def read_ablation(path: str | os.PathLike) -> Ablation:
         raise AblationError(f"{where}: 'rows' must be a list with at least one entry.")
     rows = tuple(_read_row(row, f"{where}, row {index + 1}") for index, row in enumerate(content["rows"]))
     names = [row.name for row in rows]
-    double = sorted({name for name in names if names.count(name) > 1})
-    if double:
-        raise AblationError(f"{where}: there are several rows named {', '.join(double)}.")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise AblationError(f"{where}: there are several rows named {', '.join(duplicates)}.")
     if content["baseline"] not in names:
-        raise AblationError(f"{where}: baseline '{content['baseline']}' is none of the rows {', '.join(names)}.")
+        raise AblationError(
+            f"{where}: baseline '{content['baseline']}' is not a row; rows are {', '.join(names)}."
+        )
     splits = _texts(content.get("splits", SPLITS), f"{where}: 'splits'")
     negatives_on = _texts(content.get("negatives_on", ()), f"{where}: 'negatives_on'")
     unknown = [name for name in negatives_on if name not in splits]
     if unknown:
-        raise AblationError(f"{where}: negatives_on names {', '.join(unknown)}, not in 'splits'.")
+        raise AblationError(f"{where}: negatives_on names {', '.join(unknown)}, which 'splits' does not contain.")
     return Ablation(
         name=Path(path).stem,
         rows=rows,
@@ -143,16 +145,16 @@ def plan_runs(
     seeds: Sequence[int] | None = None,
     part: tuple[int, int] = (1, 1),
 ) -> list[Run]:
-    """The runs in their order: all rows with their first seed, then with the next one.
+    """The runs in execution order: all rows with their first seed, then all with the next one.
 
     Args:
         out: folder of the ablation.
-        rows: names; None for all.
-        seeds: in place of the list's and the rows' own.
-        part: (i, n): every n-th run, beginning with the i-th, i from 1.
+        rows: names of rows; None for all.
+        seeds: override the list's and the rows' own seeds.
+        part: (i, n), every n-th run starting with the i-th; i counts from 1.
 
     Raises:
-        AblationError: an unknown row or an impossible part.
+        AblationError: a row is unknown or the part does not exist.
     """
     known = [row.name for row in ablation.rows]
     unknown = [name for name in rows or () if name not in known]
@@ -178,10 +180,10 @@ def config_keys(row: Row, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Every key that determines a run of ``row``, ``"MODEL.SKA.NAME" -> value``, without keys of location.
 
     Raises:
-        ConfigError: the config file or an override is wrong.
+        ConfigError: the config file or an override is invalid.
     """
     flat = _flatten(load_cfg(row.config, [*row.overrides, *overrides]))
-    return {key: value for key, value in flat.items() if key not in _PLACES}
+    return {key: value for key, value in flat.items() if key not in _LOCATION_KEYS}
 
 
 def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -201,7 +203,7 @@ def _flatten(node: CfgNode, prefix: str = "") -> dict[str, Any]:
         if isinstance(value, CfgNode):
             result |= _flatten(value, f"{prefix}{key}.")
         else:
-            # As JSON gives it back.
+            # JSON turns tuples into lists.
             result[f"{prefix}{key}"] = _as_lists(value)
     return result
 
@@ -217,7 +219,7 @@ def _read_row(entry: Any, where: str) -> Row:
         raise AblationError(f"{where}: the name '{name}' cannot be a folder; use letters, digits, _ and -.")
     overrides = tuple(str(value) for value in entry.get("overrides") or ())
     if len(overrides) % 2:
-        raise AblationError(f"{where}: 'overrides' are pairs of KEY, VALUE; '{overrides[-1]}' has no partner.")
+        raise AblationError(f"{where}: 'overrides' must be pairs of KEY, VALUE; '{overrides[-1]}' has no partner.")
     config = Path(str(entry["config"]))
     if not config.is_file():
         raise AblationError(f"{where}: there is no config '{config}' (paths are relative to the current folder).")
@@ -230,7 +232,7 @@ def _check_mapping(content: Any, where: str, *, allowed: set[str], needed: Seque
         raise AblationError(f"{where}: expected a mapping with {', '.join(needed)}.")
     unknown = sorted(str(key) for key in content if key not in allowed)
     if unknown:
-        raise AblationError(f"{where}: unknown {', '.join(unknown)}; there are {', '.join(sorted(allowed))}.")
+        raise AblationError(f"{where}: unknown {', '.join(unknown)}; allowed are {', '.join(sorted(allowed))}.")
     missing = [key for key in needed if key not in content]
     if missing:
         raise AblationError(f"{where}: {', '.join(missing)} is missing.")
@@ -239,7 +241,7 @@ def _check_mapping(content: Any, where: str, *, allowed: set[str], needed: Seque
 def _seeds(value: Any, where: str) -> tuple[int, ...]:
     good = isinstance(value, list) and value and all(type(seed) is int and seed >= 0 for seed in value)
     if not good or len(set(value)) < len(value):
-        raise AblationError(f"{where}: 'seeds' must be different whole numbers from 0 on, got {value!r}.")
+        raise AblationError(f"{where}: 'seeds' must be distinct non-negative integers, got {value!r}.")
     return tuple(value)
 
 

@@ -6,7 +6,7 @@ Files, in the folder of the ablation, named after its list:
 ``LIST.md``               the main tables
 ``LIST_long.md``          every score of every row
 ``LIST.csv``              the same, one line per row and score, with each seed's value
-``LIST_differences.csv``  the same for differences to the baseline, paired by seed
+``LIST_differences.csv``  the same for differences from the baseline, paired by seed
 ``LIST.png``              right - wrong and M_J by row, seeds as dots
 ``LIST_summary.json``     configs, machine and scores of every run
 ========================  ====================================================================================
@@ -76,7 +76,7 @@ _WORDS = (
 
 
 def write_tables(ablation: Ablation, out: str | os.PathLike) -> str:
-    """Write the files that the module's head lists from what is in ``out``.
+    """Write the files listed in the module docstring from the runs in ``out``.
 
     Returns:
         the tables as text.
@@ -143,7 +143,7 @@ def format_spread(value: Spread | None, *, signed: bool = False) -> str:
         return "-"
 
     def number(x: float) -> str:
-        # + 0.0: no minus sign before a rounded zero
+        # + 0.0 removes the minus sign of a rounded zero
         return f"{round(x, 1) + 0.0:{'+' if signed else ''}.1f}"
 
     text = number(value.mean)
@@ -162,7 +162,7 @@ def _convention(results: Sequence[RowResults]) -> str:
 
 
 def _threshold_words(results: Sequence[RowResults]) -> str:
-    """Which threshold M_F is taken at."""
+    """The threshold at which M_F is computed."""
     names = sorted({row.convention for row in results if row.scores})
     return "M_F's threshold: " + "; ".join(f"{m_f_threshold(name)} (`{name}`)" for name in names) + "."
 

@@ -24,7 +24,7 @@ class RowResults:
         scores: name, e.g. ``plain/true/M_J`` (split, condition, score) -> seed -> value, mostly percent.
         training: seed -> ``training.json``.
         plans: seed -> ``run.json``.
-        num_clips: split -> clips scored.
+        num_clips: split -> number of clips scored.
         convention: of M_J and M_F; empty without scores.
     """
 
@@ -38,11 +38,11 @@ class RowResults:
 
     @property
     def seeds(self) -> list[int]:
-        """Those with scores."""
+        """Seeds that have scores."""
         return sorted({seed for values in self.scores.values() for seed in values})
 
     def values(self, score: str) -> list[float]:
-        """All seeds' values."""
+        """Values of all seeds."""
         return list(self.scores.get(score, {}).values())
 
     def minus(self, baseline: "RowResults") -> "RowResults":
@@ -54,7 +54,7 @@ class RowResults:
 
 
 def collect(ablation: Ablation, out: str | os.PathLike) -> list[RowResults]:
-    """All finished trainings below ``out``, in the rows' order, with the scores that are there.
+    """All finished training runs below ``out``, in the order of the rows, with the scores found.
 
     Raises:
         ValueError: a file is damaged.
@@ -76,7 +76,7 @@ def collect(ablation: Ablation, out: str | os.PathLike) -> list[RowResults]:
 
 
 def mixed_configs(results: Sequence[RowResults]) -> list[str]:
-    """A sentence for each row whose seeds were not trained with the same config."""
+    """A sentence for each row whose seeds were trained with different configs."""
     sentences = []
     for row in results:
         plans = list(row.plans.values())

@@ -43,7 +43,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise InputError(f"{path} is damaged; remove its folder to do this run again.") from None
+        raise InputError(f"{path} is damaged; remove its folder to repeat this run.") from None
 
 
 def is_trained(folder: Path) -> bool:
@@ -58,12 +58,12 @@ def final_weights(folder: Path) -> Path:
 
 
 def read_scores(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any] | None:
-    """``robustness.json`` of the run in ``folder``; None unless it says what ``plan`` asks for."""
+    """``robustness.json`` of the run in ``folder``; None unless it was made with the settings of ``plan``."""
     return read_json(folder / SCORES) if read_json(folder / _SCORED) == plan.get("scoring") else None
 
 
 def is_done(folder: Path) -> bool:
-    """Whether the run in ``folder`` is trained and scored as its ``run.json`` says."""
+    """Whether the run in ``folder`` is trained and scored as its ``run.json`` requires."""
     plan = read_json(folder / PLAN)
     return plan is not None and is_trained(folder) and read_scores(folder, plan) is not None
 
@@ -86,7 +86,7 @@ def train(folder: Path, plan: Mapping[str, Any]) -> None:
 
 
 def score(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Score the last weights as ``plan`` says; ``robustness.json`` holds the scores."""
+    """Score the last weights with the settings of ``plan``; writes ``robustness.json``."""
     overrides = [*_overrides(folder, plan), "MODEL.WEIGHTS", str(final_weights(folder))]
     cfg = setup_cfg(plan["config"], overrides, num_gpus=_num_gpus(), eval_only=True)
     wanted = plan["scoring"]
@@ -123,7 +123,7 @@ def _version(name: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """Commit of this code, with ``-dirty`` where files differ from it; None outside a checkout."""
+    """Commit of this code, with ``-dirty`` if files were modified; None outside a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
@@ -133,7 +133,7 @@ def _git_commit() -> str | None:
 
 
 def _final_losses(path: Path) -> dict[str, Any]:
-    """Iterations and losses of the last prediction from the last line of ``metrics.json`` that has them."""
+    """Iterations, and losses of the final decoder layer, from the last line of ``metrics.json`` that has them."""
     for line in reversed(path.read_text(encoding="utf-8").splitlines()):
         values = json.loads(line)
         if "total_loss" in values:

@@ -1,4 +1,4 @@
-"""An ablation: configs trained with several seeds, scored and tabulated; what ``tools/run_ablation.py`` runs."""
+"""Trains configs with several seeds, scores and tabulates them; used by ``tools/run_ablation.py``."""
 
 import os
 import sys
@@ -41,20 +41,20 @@ def run_ablation(
     Args:
         rows_file: YAML list of rows, seeds and benchmark, see :func:`read_ablation`.
         out: folder of the runs and tables.
-        rows, seeds: only these; None for all of the list.
+        rows, seeds: restrict the list to these; None for all.
         overrides: KEY, VALUE, ... for all rows.
-        part: (I, N): every N-th run from the I-th on, from 1.
+        part: (I, N), every N-th run starting with the I-th; I counts from 1.
         jobs, threads, device_ids: see :func:`job_slots`.
         redo: move runs of another config aside and repeat them.
-        table_only: run nothing; tabulate what is there.
+        table_only: run nothing; tabulate existing runs.
         export_to: folder to copy tables, figure and summary to.
-        say: takes progress lines.
+        say: called with each line of progress.
 
     Returns:
-        whether no run failed.
+        True if no run failed.
 
     Raises:
-        AblationError, ConfigError, OSError: the input is wrong; see there.
+        AblationError, ConfigError, OSError: the input is invalid; the message says what, where and what to do.
     """
     ablation = read_ablation(rows_file)
     out = make_folder(out)
@@ -94,26 +94,26 @@ def prepare_runs(
         ConfigError: a config or an override is wrong.
     """
     keys = {row.name: config_keys(row, overrides) for row in {run.row.name: run.row for run in runs}.values()}
-    others = {}
+    conflicts = {}
     for run in runs:
         before = read_json(run.folder / PLAN)
         changes = changed_keys(before["keys"], keys[run.row.name]) if before else {}
         if changes:
-            others[run.folder] = changes
-    if others and not redo:
-        folder, changes = next(iter(others.items()))
+            conflicts[run.folder] = changes
+    if conflicts and not redo:
+        folder, changes = next(iter(conflicts.items()))
         listed = [f"{key} {old!r}, now {new!r}" for key, (old, new) in list(changes.items())[:_MAX_DIFFERENCES]]
         more = f" and {len(changes) - _MAX_DIFFERENCES} more" if len(changes) > _MAX_DIFFERENCES else ""
         raise AblationError(
-            f"{len(others)} runs were begun with other values, e.g. {folder} with {', '.join(listed)}{more}; "
-            "choose another --out, or add --redo to put those runs aside and do them again."
+            f"{len(conflicts)} runs were started with other values, e.g. {folder} with {', '.join(listed)}{more}; "
+            "choose another --out, or add --redo to move those runs aside and repeat them."
         )
-    for folder in others:
+    for folder in conflicts:
         if is_locked(folder):
-            raise AblationError(f"{folder} was begun with other values and is still running; stop it first.")
+            raise AblationError(f"{folder} was started with other values and is still running; stop it first.")
         aside = folder.with_name(f"{folder.name}.old.{time.strftime('%Y%m%d-%H%M%S')}")
         os.rename(folder, aside)
-        say(f"{folder} was done with another config; it is now {aside}")
+        say(f"{folder} has a different config; it was moved to {aside}")
     for run in runs:
         plan = {
             "row": run.row.name,
@@ -170,6 +170,6 @@ def _job(run: Run) -> Job:
 
 def _say_result(result: QueueResult, say: Callable[[str], None]) -> None:
     if result.elsewhere:
-        say(f"Left to other processes: {', '.join(result.elsewhere)}; run again later for the whole table.")
+        say(f"Running in other processes: {', '.join(result.elsewhere)}; run again later for the complete table.")
     if result.failed:
-        say(f"FAILED: {', '.join(result.failed)}; each run's log.txt says why. Run again to go on with them.")
+        say(f"FAILED: {', '.join(result.failed)}; see each run's log.txt. Run the same command again to retry.")

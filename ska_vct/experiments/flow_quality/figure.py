@@ -1,4 +1,4 @@
-"""Flow methods against synthetic clips' true flow, as ``datasets/flow_quality.py`` prints and draws it."""
+"""Report and figure that compare flow methods with true flow; used by ``datasets/flow_quality.py``."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from ska_vct.utils.files import atomic_write
 from ska_vct.visualization.canvas import Row, draw_grid
 from ska_vct.visualization.images import flow_to_image, resize_image
 
-CELL = 168  # side of a picture's cells, pixels
+CELL = 168  # side of the figure's cells, pixels
 COLUMNS = 4
 
 
@@ -50,14 +50,14 @@ def flow_quality(
         methods, weights, device, batch_size: see :func:`build_flow_method`.
         series: fields per second.
         size: side of the stored fields.
-        limit: clips at most; 0 for all.
-        figure: PNG file to draw the methods to, beside the true flow; empty for none.
+        limit: maximum number of clips; 0 for all.
+        figure: PNG file that shows the methods beside the true flow; empty for no figure.
 
     Returns:
         the report, Markdown.
 
     Raises:
-        SkaVctError, OSError: the input is wrong; one sentence says what, where, and what to do.
+        SkaVctError, OSError: the input is invalid; the message says what, where and what to do.
     """
     truth = TrueFlow(root=root, subset=subset)
     records = load_records(subset, split, root)[: limit or None]
@@ -73,17 +73,17 @@ def flow_quality(
 
 
 def draw_methods(records: Sequence[Mapping], methods: Sequence[FlowMethod]) -> np.ndarray:
-    """One picture: columns are clips, rows the methods, in one colour scale per clip; uint8 (H, W, 3).
+    """One image, uint8 (H, W, 3): a column per clip, a row per method, one color scale per clip.
 
     Args:
-        records: of ``load_records``; those in whose video most moves are drawn.
-        methods: the first is the truth, which gives the scale.
+        records: of ``load_records``; the clips with the strongest motion are drawn.
+        methods: the first is the true flow, which sets the scale.
     """
     chosen = []
     for record in records:
         pairs, _ = read_clip(record, FlowRequest(source="video", series=1))
         fields = full_fields(pairs, methods[0])
-        # A field as strong as the clip's are on the whole.
+        # Mean magnitude of each field; the clip's strongest field is drawn.
         strength = np.hypot(fields[:, 0], fields[:, 1]).mean(axis=(1, 2))
         chosen.append((float(strength.max()), record["clip_id"], pairs, int(strength.argmax())))
     chosen = _spread(sorted(chosen, key=lambda item: item[:2], reverse=True))
@@ -152,6 +152,6 @@ def _report(scores: list[FlowScore], missing: dict[str, str], clips: int) -> str
     return "\n\n".join([*parts, *missing.values()])
 
 
-def _save(path: str | os.PathLike, picture: np.ndarray) -> None:
+def _save(path: str | os.PathLike, image: np.ndarray) -> None:
     with atomic_write(path) as file:
-        Image.fromarray(picture).quantize(256).save(file, format="PNG", optimize=True)
+        Image.fromarray(image).quantize(256).save(file, format="PNG", optimize=True)

@@ -41,12 +41,13 @@ class FlowScore:
     """Measurements of one method.
 
     Attributes:
-        method, source: which, and from what.
+        method, source: name of the method, and what it read: the video or the frames.
         errors: per clip, mean end-point error, pixels.
-        moving: per clip, the same where truth moves by ``MOVING`` or more; clips without such pixels have none.
-        seconds: per clip, one process: read, compute, write.
+        moving: per clip, the same over pixels whose true motion is ``MOVING`` or more; clips without such pixels
+            are left out.
+        seconds: per clip, time to read, compute and write in one process.
         sizes: (fields per second, bits) -> bytes per clip.
-        rounding: per clip, what 8 bits change, and the flow's own length, both means in pixels per second.
+        rounding: per clip, mean error of 8-bit storage and mean length of the flow, pixels per second.
         shares: per clip of a moving camera, without and with compensation: the share of all flow that lies on
             objects with motion of their own.
     """
@@ -73,8 +74,8 @@ def score_method(
 
     Args:
         records: of ``load_records``; sizes are measured on files in a temporary folder.
-        method: to measure.
-        truth: of the same release.
+        method: the method to measure.
+        truth: true flow of the same release.
         request: source, fields per second and sizes to measure with.
 
     Raises:

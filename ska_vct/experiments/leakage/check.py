@@ -38,11 +38,11 @@ CEILINGS = {
     # The silent object stands still in all kinds but one.
     "flow": {"plain": 100, "twin": 100, "mover": 50, "camera": 100, "weak": 100},
     "audio": {"plain": 50, "twin": 50, "mover": 50, "camera": 50, "weak": 50},
-    # Twins are of one class, so are half of the movers' pairs; in all others the class of the sound decides.
+    # Twins share a class, as do half of the movers' pairs; in all other pairs the class of the audio decides.
     "images and audio": {"plain": 100, "twin": 50, "mover": 75, "camera": 100, "weak": 100},
     "flow and audio": {"plain": 100, "twin": 100, "mover": 100, "camera": 100, "weak": 100},
 }
-# Kinds that are not in the training set are judged by what was learnt on clips that differ in the motion alone.
+# Kinds missing from the training set use the learner of a kind that differs only in its motion.
 _TRAINED_AS = {"camera": "plain", "weak": "plain"}
 _FOLDS = 5
 _FALSE_ALARM = 0.05
@@ -103,19 +103,19 @@ def _sight(name: str, sign: float) -> Callable:
     return run
 
 
-def _pictures(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) -> Scores:
+def _images(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) -> Scores:
     features = RandomFeatures(near.sights, count=100, rng=rng)
-    known, asked = features(near.sights), features(test.sights)
+    known, queried = features(near.sights), features(test.sights)
     return prefer(
-        learn_preference(known[:, :, 0], known[:, :, 1], near.first_sounds), asked[:, :, 0], asked[:, :, 1]
+        learn_preference(known[:, :, 0], known[:, :, 1], near.first_sounds), queried[:, :, 0], queried[:, :, 1]
     )
 
 
 def _crops(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) -> Scores:
     features = RandomConvolutions(near.crops, count=24, rng=rng)
-    known, asked = features(near.crops), features(test.crops)
+    known, queried = features(near.crops), features(test.crops)
     return prefer(
-        learn_preference(known[:, :, 0], known[:, :, 1], near.first_sounds), asked[:, :, 0], asked[:, :, 1]
+        learn_preference(known[:, :, 0], known[:, :, 1], near.first_sounds), queried[:, :, 0], queried[:, :, 1]
     )
 
 
@@ -125,18 +125,18 @@ def _energy(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) ->
 
 def _motion(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) -> Scores:
     features = RandomFeatures(near.motions, count=100, rng=rng)
-    known, asked = features(near.motions), features(test.motions)
-    return prefer(learn_preference(known[:, 0], known[:, 1], near.first_sounds), asked[:, 0], asked[:, 1])
+    known, queried = features(near.motions), features(test.motions)
+    return prefer(learn_preference(known[:, 0], known[:, 1], near.first_sounds), queried[:, 0], queried[:, 1])
 
 
-def _sound_and_side(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) -> Scores:
+def _audio_and_side(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) -> Scores:
     """Audio identifies no object; it could only correlate with a side, so it predicts left or right."""
     features, index = RandomFeatures(near.sounds, count=50, rng=rng), SIGHTS.index("x")
 
     def sided(pairs: Pairs) -> np.ndarray:
-        place = pairs.sights[:, :, :, index].mean(axis=1)
+        x = pairs.sights[:, :, :, index].mean(axis=1)
         heard = np.concatenate([np.ones((len(pairs), 1)), features(pairs.sounds)], axis=1)
-        return heard * np.sign(place[:, 1] - place[:, 0])[:, None]
+        return heard * np.sign(x[:, 1] - x[:, 0])[:, None]
 
     known = sided(near)
     return prefer(
@@ -154,16 +154,16 @@ def _products(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) 
         heard = np.concatenate([np.ones((len(pairs), 1)), heard], axis=1)
         return np.einsum("na,ntkf->ntkaf", heard, look(pairs.sights)).reshape(*pairs.sights.shape[:3], -1)
 
-    known, asked = products(near), products(test)
+    known, queried = products(near), products(test)
     return prefer(
-        learn_preference(known[:, :, 0], known[:, :, 1], near.first_sounds), asked[:, :, 0], asked[:, :, 1]
+        learn_preference(known[:, :, 0], known[:, :, 1], near.first_sounds), queried[:, :, 0], queried[:, :, 1]
     )
 
 
-def _class_of_sound(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) -> Scores:
-    """The class that is heard, and which of the objects looks more like it."""
+def _class_of_audio(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Generator) -> Scores:
+    """Classifies the audio, then chooses the object whose appearance matches that class better."""
     names = np.unique(train.classes)
-    sound, crop = (
+    audio, crop = (
         RandomFeatures(train.sounds, count=200, rng=rng),
         RandomConvolutions(train.crops, count=48, rng=rng),
     )
@@ -177,8 +177,8 @@ def _class_of_sound(near: Pairs, train: Pairs, test: Pairs, rng: np.random.Gener
     targets = np.tile((train.classes[:, None, :, None] == names).astype(float), (1, train.crops.shape[1], 1, 1))
     look = fit_ridge(sights(train), targets.reshape(len(train), -1, len(names)))
     heard_targets = (train.heard[:, None, None] == names).astype(float)
-    ear = fit_ridge(sound(train.sounds)[:, None], heard_targets - 1 / len(names))
-    heard = np.argmax(sound(test.sounds) @ ear, axis=1)
+    ear = fit_ridge(audio(train.sounds)[:, None], heard_targets - 1 / len(names))
+    heard = np.argmax(audio(test.sounds) @ ear, axis=1)
     alike = (sights(test) @ look).reshape(*test.crops.shape[:3], len(names)).mean(axis=1)
     alike = np.take_along_axis(alike, heard[:, None, None], axis=2)[:, :, 0]
     return alike[:, 0] - alike[:, 1]
@@ -200,13 +200,13 @@ BASELINES: dict[str, Baseline] = {
         modality="images", run=_sight("distance from the centre", -1.0), learnt=False
     ),
     "the object in front": Baseline(modality="images", run=_sight("order", 1.0), learnt=False),
-    "25 measures of an image": Baseline(modality="images", run=_pictures),
+    "25 measures of an image": Baseline(modality="images", run=_images),
     "crops of the image": Baseline(modality="images", run=_crops),
     "the object that moves more": Baseline(modality="flow", run=_energy, learnt=False),
     "statistics of the flow": Baseline(modality="flow", run=_motion),
-    "statistics of the audio": Baseline(modality="audio", run=_sound_and_side),
+    "statistics of the audio": Baseline(modality="audio", run=_audio_and_side),
     "measures x audio": Baseline(modality="images and audio", run=_products),
-    "class of audio and appearance": Baseline(modality="images and audio", run=_class_of_sound),
+    "class of audio and appearance": Baseline(modality="images and audio", run=_class_of_audio),
     "motion in step with the audio": Baseline(modality="flow and audio", run=_in_step, learnt=False),
 }
 
@@ -265,9 +265,9 @@ def _cross_validate(train: Pairs, kind: str, seed: int) -> dict[str, np.ndarray]
     """Cross-validated answers on all training pairs of a kind."""
     own, folds = np.flatnonzero(train.kinds == kind), {}
     for fold in range(_FOLDS):
-        asked = own[fold::_FOLDS]
-        rest = train.select(np.setdiff1d(np.arange(len(train)), asked))
-        for name, result in _answer(rest, train.select(asked), kind, seed).items():
+        held_out = own[fold::_FOLDS]
+        rest = train.select(np.setdiff1d(np.arange(len(train)), held_out))
+        for name, result in _answer(rest, train.select(held_out), kind, seed).items():
             folds.setdefault(name, []).append(result)
     return {name: np.concatenate(parts) for name, parts in folds.items()}
 
@@ -282,7 +282,7 @@ def run_leak_check(
         leaks.
 
     Raises:
-        SynthError, DatasetError, TruthError: a split is missing or not whole.
+        SynthError, DatasetError, TruthError: a split is missing or incomplete.
     """
     root = Path(root)
     train = read_pairs(root / "train", SUBSET, "train", progress=progress)

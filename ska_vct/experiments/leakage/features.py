@@ -36,15 +36,15 @@ class Pairs:
 
     Attributes:
         kinds: str (n,), kind of scene.
-        first_sounds: bool (n,), the object behind is the one that sounds.
+        first_sounds: bool (n,), whether the object behind is the sounding one.
         classes: str (n, 2).
-        heard: str (n,), class of the sound.
-        sights: float32 (n, T, 2, F), what single images show of either object, ``SIGHTS``.
+        heard: str (n,), class of the audio.
+        sights: float32 (n, T, 2, F), measures of either object in single images, named in ``SIGHTS``.
         crops: uint8 (n, T, 2, CROP, CROP, 3), either object with its surroundings, RGB.
         motions: float32 (n, 2, M), statistics of the flow within either object over the clip.
         speeds: float32 (n, 2, L), mean flow magnitude within either object, pixels per second.
         sounds: float32 (n, A), statistics of the log-mel.
-        loudness: float32 (n, L), amplitude of the sound at the times of ``speeds``; NaN beyond its end.
+        loudness: float32 (n, L), amplitude of the audio at the times of ``speeds``; NaN past its end.
     """
 
     kinds: np.ndarray
@@ -67,7 +67,7 @@ class Pairs:
 
 
 def read_pairs(root: str | os.PathLike, subset: str, split: str, *, progress: bool = True) -> Pairs | None:
-    """Read the pairs of a synthetic split; None where it has none.
+    """Read the pairs of a synthetic split; None if it contains no pair.
 
     Raises:
         DatasetError, TruthError, ImageError, FlowError, AudioError: files are missing or damaged.
@@ -76,9 +76,9 @@ def read_pairs(root: str | os.PathLike, subset: str, split: str, *, progress: bo
     records = load_records(subset, split, root, prefer_rebuilt=False)
     for record in tqdm(records, f"Reading {os.path.basename(os.fspath(root))}", unit="clip", disable=not progress):
         truth = read_objects(root, record)
-        sounds = [role == "sounding" for role in truth.roles]
-        if len(sounds) == 2 and sum(sounds) == 1:
-            rows.append(_read_pair(record, truth, sounds.index(True)))
+        sounding = [role == "sounding" for role in truth.roles]
+        if len(sounding) == 2 and sum(sounding) == 1:
+            rows.append(_read_pair(record, truth, sounding.index(True)))
     if not rows:
         return None
     return Pairs(**{name: np.stack([row[name] for row in rows]) for name in rows[0]})
@@ -89,7 +89,7 @@ def _read_pair(record: dict, truth: ClipTruth, sounding: int) -> dict[str, np.nd
     flow = read_flow(record["flow_path"], clip_id=record["clip_id"], num_frames=len(frames)).flow
     log_mel = load_log_mel(record, len(frames), source="wav")
     speeds, motions = _flow_features(flow.astype(np.float32), truth.masks)
-    loudness, sounds = _sound_features(log_mel[:, 0].reshape(-1, 64), speeds.shape[1], len(frames))
+    loudness, sounds = _audio_features(log_mel[:, 0].reshape(-1, 64), speeds.shape[1], len(frames))
     sights = [[_sight(frame, masks, k) for k in (0, 1)] for frame, masks in zip(frames, truth.masks, strict=True)]
     crops = [[_crop(frame, mask) for mask in masks] for frame, masks in zip(frames, truth.masks, strict=True)]
     return {
@@ -137,15 +137,15 @@ def _sight(frame: np.ndarray, masks: np.ndarray, k: int) -> list[float]:
     hue, saturation, value = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)[mask].astype(np.float32).T
     kernel = np.ones((5, 5), np.uint8)
     rim = mask & ~cv2.erode(mask.astype(np.uint8), kernel).astype(bool)
-    round_it = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool) & ~masks.any(axis=0)
-    round_it = round_it if round_it.any() else ~mask
+    surround = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool) & ~masks.any(axis=0)
+    surround = surround if surround.any() else ~mask
     covariance = np.cov(np.stack([x, y])) if len(x) > 1 else np.eye(2)
-    # JPEG works on blocks of 8 x 8: steps across their borders against steps elsewhere.
+    # JPEG codes blocks of 8 x 8 pixels: compare steps across block borders with steps elsewhere.
     steps, inside = np.abs(np.diff(grey, axis=1)), mask[:, 1:]
     border = inside & (np.arange(1, width) % 8 == 0)
     blocks = steps[border].mean() - steps[inside].mean() if border.any() else 0.0
     others = np.stack(np.nonzero(masks[1 - k])[::-1]).mean(axis=1) if masks[1 - k].any() else np.zeros(2)
-    radians = hue * np.pi / 90  # OpenCV's hues run to 180
+    radians = hue * np.pi / 90  # OpenCV's hue range is 0 to 180
     return [
         mask.mean(), x.mean() / width, y.mean() / height,
         np.hypot(x.mean() / width - 0.5, y.mean() / height - 0.5),
@@ -154,8 +154,8 @@ def _sight(frame: np.ndarray, masks: np.ndarray, k: int) -> list[float]:
         min(left, width - right, top, height - bottom) / width, k,
         mask.sum() / ((right - left) * (bottom - top)),
         np.cos(radians).mean(), np.sin(radians).mean(), saturation.mean(), value.mean(), value.std(),
-        detail[mask].mean(), grey[rim].mean() - grey[round_it].mean(), *frame[mask].mean(axis=0), blocks,
-        grey[round_it].mean(), grey[round_it].std(), detail[round_it].mean(),
+        detail[mask].mean(), grey[rim].mean() - grey[surround].mean(), *frame[mask].mean(axis=0), blocks,
+        grey[surround].mean(), grey[surround].std(), detail[surround].mean(),
         np.hypot(x.mean() - others[0], y.mean() - others[1]) / width,
     ]  # fmt: skip
 
@@ -184,7 +184,7 @@ def _flow_features(flow: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.
     return speeds.astype(np.float32), np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def _sound_features(log_mel: np.ndarray, length: int, seconds: int) -> tuple[np.ndarray, np.ndarray]:
+def _audio_features(log_mel: np.ndarray, length: int, seconds: int) -> tuple[np.ndarray, np.ndarray]:
     """From log-mel (hops, 64): ``loudness`` (L,) and ``sounds`` (A,)."""
     amplitude = np.exp(log_mel).sum(axis=1)
     # A hop is 10 ms; the patches cover 0.96 of each second.

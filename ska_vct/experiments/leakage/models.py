@@ -82,8 +82,8 @@ class RandomConvolutions:
     def __init__(self, crops: np.ndarray, *, count: int, rng: np.random.Generator):
         flat = crops.reshape(-1, *crops.shape[-3:])
         side = flat.shape[1] - _PATCH + 1
-        places = zip(rng.integers(len(flat), size=count), *rng.integers(side, size=(2, count)), strict=True)
-        patches = np.stack([flat[n, y : y + _PATCH, x : x + _PATCH] for n, y, x in places]).astype(np.float32)
+        positions = zip(rng.integers(len(flat), size=count), *rng.integers(side, size=(2, count)), strict=True)
+        patches = np.stack([flat[n, y : y + _PATCH, x : x + _PATCH] for n, y, x in positions]).astype(np.float32)
         patches -= patches.mean(axis=(1, 2), keepdims=True)
         patches /= np.linalg.norm(patches.reshape(count, -1), axis=1)[:, None, None, None] + 10.0
         self.filters = torch.from_numpy(patches).permute(0, 3, 1, 2)
@@ -94,9 +94,9 @@ class RandomConvolutions:
         flat = torch.from_numpy(crops.reshape(-1, *crops.shape[-3:])).permute(0, 3, 1, 2)
         rows = []
         for part in flat.split(256):
-            answer = F.conv2d(part.float() - 128, self.filters) / 32
-            answer = torch.cat((answer.relu(), (-answer).relu()), dim=1)
-            rows.append(F.adaptive_avg_pool2d(answer, 2).flatten(1))
+            response = F.conv2d(part.float() - 128, self.filters) / 32
+            response = torch.cat((response.relu(), (-response).relu()), dim=1)
+            rows.append(F.adaptive_avg_pool2d(response, 2).flatten(1))
         return torch.cat(rows).double().numpy().reshape(*crops.shape[:-3], -1)
 
 
@@ -104,8 +104,8 @@ def learn_preference(first: np.ndarray, second: np.ndarray, first_sounds: np.nda
     """Weights of a score that is higher for the sounding object of a pair.
 
     Args:
-        first, second: (n, F) or (n, T, F), features of the two objects; each frame of a clip is a pair of its own,
-            and frames of a clip always share a fold when the ridge is chosen.
+        first, second: (n, F) or (n, T, F), features of the two objects; each frame of a clip is a separate
+            pair, and all frames of a clip share a fold when the ridge is chosen.
         first_sounds: bool (n,).
 
     Returns:
@@ -123,7 +123,7 @@ def prefer(weights: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.nda
 
 
 def judge(scores: np.ndarray, first_sounds: np.ndarray) -> np.ndarray:
-    """1 where a score above zero names the object that sounds, 0 where it names the other, 0.5 at zero: (n,)."""
+    """(n,): 1 where the sign of the score selects the sounding object, 0 where it does not, 0.5 at zero."""
     return (1 + np.sign(scores) * np.where(first_sounds, 1, -1)) / 2
 
 

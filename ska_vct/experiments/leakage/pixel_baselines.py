@@ -35,15 +35,15 @@ def score_pixel_baselines(
         split -> prediction -> ``M_J`` and ``M_F``, percent, convention ``combo``, at 224 x 224.
     """
     root = Path(root)
-    place = _usual_place(root / "train", progress)
-    return {name: _score(root / name, place, progress) for name in TEST_SPLITS}
+    location = _usual_location(root / "train", progress)
+    return {name: _score(root / name, location, progress) for name in TEST_SPLITS}
 
 
-def _usual_place(root: Path, progress: bool) -> np.ndarray:
+def _usual_location(root: Path, progress: bool) -> np.ndarray:
     """Bool (H, W) at the clips' own size."""
     masks = []
     records = load_records(SUBSET, "train", root, prefer_rebuilt=False)
-    for record in tqdm(records, "Usual place", unit="clip", disable=not progress):
+    for record in tqdm(records, "Usual location", unit="clip", disable=not progress):
         truth = read_objects(root, record)
         masks.append((truth.masks & truth.sounding[:, :, None, None]).any(axis=1))
     masks = np.concatenate(masks)
@@ -51,14 +51,14 @@ def _usual_place(root: Path, progress: bool) -> np.ndarray:
     candidates = [mean >= share * mean.max() for share in _SHARES]
     full = masks[masks.any(axis=(1, 2))].reshape(-1, mean.size).astype(np.float32)
 
-    def mean_iou(place: np.ndarray) -> float:
-        inside = full @ place.reshape(-1).astype(np.float32)
-        return float((inside / (full.sum(axis=1) + place.sum() - inside)).mean())
+    def mean_iou(location: np.ndarray) -> float:
+        inside = full @ location.reshape(-1).astype(np.float32)
+        return float((inside / (full.sum(axis=1) + location.sum() - inside)).mean())
 
     return max(candidates, key=mean_iou)
 
 
-def _score(root: Path, place: np.ndarray, progress: bool) -> dict[str, dict[str, float]]:
+def _score(root: Path, location: np.ndarray, progress: bool) -> dict[str, dict[str, float]]:
     scores: dict[str, list[tuple[float, float]]] = {}
     geometry = ClipGeometry.resize(SIZE)
     records = load_records(SUBSET, "test", root, prefer_rebuilt=False)
@@ -70,7 +70,7 @@ def _score(root: Path, place: np.ndarray, progress: bool) -> dict[str, dict[str,
             return torch.from_numpy(geometry.apply_labels(masks.astype(np.uint8)).astype(np.float32))
 
         wanted, everywhere = union(truth.sounding), np.ones_like(truth.sounding)
-        usual = geometry.apply_labels(np.repeat(place[None].astype(np.uint8), len(wanted), axis=0))
+        usual = geometry.apply_labels(np.repeat(location[None].astype(np.uint8), len(wanted), axis=0))
         predictions = {
             "nothing": torch.zeros_like(wanted),
             "usual location": torch.from_numpy(usual.astype(np.float32)),

@@ -33,7 +33,7 @@ from .settings import StudySettings
 
 _EVAL_BATCH = 100
 _CLIP_NORM = 1.0
-# Keeps the logarithm finite where the map is zero on the whole object.
+# Keeps the logarithm finite where the map is zero on the entire object.
 _TINY = 1e-6
 
 
@@ -43,7 +43,7 @@ class MapNetwork(nn.Module):
     def __init__(self, cfg: CfgNode):
         """
         Args:
-            cfg: of the whole model.
+            cfg: config of the complete model.
 
         Raises:
             AblationError: SKA is off.
@@ -125,17 +125,17 @@ def train_map(
     """Train a variant's map.
 
     Args:
-        cfg: of the whole model.
+        cfg: config of the complete model.
         clips: training clips.
         settings: how.
         seed: of the weights and of the batches' order, which is the same for all variants.
         progress: show a bar.
 
     Returns:
-        the network, in inference mode, and the loss of every step; none where there is nothing to train.
+        the network in inference mode, and the loss of every step; empty if there is nothing to train.
 
     Raises:
-        AblationError: nothing sounds in any clip.
+        AblationError: no clip has a visible sounding object.
     """
     torch.manual_seed(seed)
     network = MapNetwork(cfg).train()
@@ -194,15 +194,16 @@ def run_study(
     Args:
         rows_file: YAML list of rows, seeds and benchmark.
         out: folder of results and tables.
-        rows, seeds: only these; None for all of the list.
+        rows, seeds: restrict the list to these; None for all.
         variants: further rows, see :func:`with_variants`.
         settings: of the training; None for the defaults.
-        table_only: run nothing; tabulate what is there.
+        table_only: run nothing; tabulate existing results.
         progress: show bars.
-        say: takes progress lines.
+        say: called with each line of progress.
 
     Raises:
-        AblationError, ConfigError, DatasetError, TruthError, OSError: the input is wrong; see there.
+        AblationError, ConfigError, DatasetError, TruthError, OSError: the input is invalid; the message says what
+            to do.
     """
     study = with_variants(read_ablation(rows_file), variants)
     settings = settings or StudySettings()
@@ -225,7 +226,7 @@ def with_variants(study: Ablation, variants: Sequence[Sequence[str]]) -> Ablatio
     known = {row.name: row for row in study.rows}
     for name, *overrides in variants:
         if name in known or len(overrides) % 2:
-            reason = "there is a row of that name" if name in known else f"'{overrides[-1]}' has no partner"
+            reason = "a row of that name exists" if name in known else f"'{overrides[-1]}' has no partner"
             raise AblationError(f"--variant {name}: {reason}; write a new name and pairs of KEY VALUE.")
         config = known[study.baseline].config
         known[name] = Row(name=name, label=name, config=config, overrides=tuple(overrides))
@@ -239,9 +240,9 @@ def _do_runs(
         return
     configs = {run.row.name: load_cfg(run.row.config, [*run.row.overrides]) for run in runs}
     first = next(iter(configs.values()))
-    place = {"subset": first.DATASETS.SUBSET, "grid": tuple(first.MODEL.SKA.GRID), "progress": progress}
-    train = load_clips(study.train_root, "train", limit=settings.train_clips, **place)
-    tests = {split: load_clips(study.benchmark / split, "test", **place) for split in study.splits}
+    options = {"subset": first.DATASETS.SUBSET, "grid": tuple(first.MODEL.SKA.GRID), "progress": progress}
+    train = load_clips(study.train_root, "train", limit=settings.train_clips, **options)
+    tests = {split: load_clips(study.benchmark / split, "test", **options) for split in study.splits}
     for index, run in enumerate(runs):
         start, cfg = time.monotonic(), configs[run.row.name]
         network, losses = train_map(cfg, train, settings, seed=run.seed, progress=progress)

@@ -1,1 +1,1 @@
-"""Scores under replaced audio (silence, noise, off-screen sound), and on silent twins and movers."""
+"""Scores under replaced audio (silence, noise, off-screen audio), and on silent twins and movers."""

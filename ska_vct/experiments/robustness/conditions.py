@@ -35,7 +35,7 @@ class ConditionMapper:
     Attributes:
         records: all clips of the split.
         conditions: conditions that clips are returned under, in this order.
-        sound_donors, flow_donors: clip id -> ``Donor``; empty where nothing is borrowed.
+        audio_donors, flow_donors: clip id -> ``Donor``; empty where nothing is borrowed.
 
     Args:
         mapper: loads the clip as it is; made for testing.
@@ -69,7 +69,7 @@ class ConditionMapper:
         self._root = root
         self._seed = seed
         self._noise_level = noise_level
-        self.sound_donors = off_screen_donors(records, root or "", seed=seed) if "off_screen" in conditions else {}
+        self.audio_donors = off_screen_donors(records, root or "", seed=seed) if "off_screen" in conditions else {}
         self.flow_donors = (
             any_donors(records, seed=seed, purpose="other_flow") if "other_flow" in conditions else {}
         )
@@ -91,10 +91,10 @@ class ConditionMapper:
 
     def notes(self) -> list[str]:
         """Remarks on how clips were changed, to be printed beside the scores."""
-        if not self.sound_donors:
+        if not self.audio_donors:
             return []
-        known = sum(donor.is_other_group for donor in self.sound_donors.values())
-        total = len(self.sound_donors)
+        known = sum(donor.is_other_group for donor in self.audio_donors.values())
+        total = len(self.audio_donors)
         text = f"off_screen: {known} of {total} clips got the audio of a clip of another class group"
         if known < total:
             text += (
@@ -125,7 +125,7 @@ class ConditionMapper:
         return white_noise(clip_rng(self._seed, record["clip_id"], "noise"), num_seconds, self._noise_level)
 
     def _off_screen(self, record: Mapping, num_seconds: int) -> ClipAudio:
-        donor = self.sound_donors[record["clip_id"]].record
+        donor = self.audio_donors[record["clip_id"]].record
         return load_audio(donor, num_seconds, self._mapper.audio_source)
 
     def _delayed(self, record: Mapping, num_seconds: int) -> ClipAudio:

@@ -1,7 +1,7 @@
 """Robustness scores as JSON, Markdown and csv (docs/scores.md).
 
 ==================  ========================================================================================
-``robustness.json``  per split ``num_clips``, ``conditions`` (see ``robustness.condition_scores``), ``G_mIoU``,
+``robustness.json``  per split ``num_clips``, ``conditions`` (see ``condition_scores``), ``G_mIoU``,
                      ``drop``, ``notes``; percent, null where there is nothing to measure
 ``robustness.md``    the same as tables
 ``per_clip.csv``     per split, condition and clip: scores in percent, pixels of the groups of objects
@@ -36,12 +36,12 @@ _EXPLANATIONS = (
 def write_robustness(
     result: Mapping, clips: Mapping[tuple[str, str], Mapping[str, BinaryStats | SemanticStats]], folder: Path
 ) -> None:
-    """Write the files that the module's head lists, each whole or not at all.
+    """Write the files listed in the module docstring, each atomically.
 
     Args:
-        result: of ``engine.robustness.evaluate_robustness``.
+        result: returned by ``evaluate_robustness``.
         clips: (split, condition) -> clip id -> counts.
-        folder: where to.
+        folder: folder to write to.
     """
     write_json(folder / "robustness.json", result)
     with atomic_write(folder / "robustness.md", "w") as file:

@@ -49,7 +49,7 @@ def evaluate_robustness(
 ) -> dict:
     """Score ``model`` on several releases under several conditions.
 
-    Every clip is loaded once, and what a model sees of its images is computed once, for all conditions.
+    Every clip is loaded once, and image features are computed once for all conditions.
 
     Args:
         cfg: the model's; of ``DATASETS.TEST`` the first name says which subset and split is scored.
@@ -69,7 +69,7 @@ def evaluate_robustness(
 
     Raises:
         ValueError: a condition or split does not exist.
-        DatasetError, ClipError: a release is not whole, or a file of a clip cannot be used.
+        DatasetError, ClipError: a release is incomplete, or a file of a clip is unusable.
     """
     check_conditions(conditions)
     unknown = sorted(set(negatives_on or ()) - set(splits))
@@ -129,7 +129,7 @@ def run_robustness(
         the scores of :func:`evaluate_robustness`.
 
     Raises:
-        SkaVctError, OSError: the input is wrong; one sentence says what, where, and what to do.
+        SkaVctError, OSError: the input is invalid; the message says what, where and what to do.
     """
     out = make_folder(out)
     changes = [*overrides, *(["MODEL.WEIGHTS", os.fspath(weights)] if weights else [])]
@@ -150,7 +150,7 @@ def run_robustness(
 def choose_splits(
     cfg: CfgNode, *, data: Iterable[tuple[str, str]] = (), benchmark: str | os.PathLike | None = None
 ) -> dict[str, str]:
-    """Name -> root of what is to be scored; ``DATASETS.TEST`` at ``DATASETS.ROOT`` when nothing is named.
+    """Splits to score, name -> root; ``DATASETS.TEST`` at ``DATASETS.ROOT`` if none is given.
 
     Args:
         cfg: the model's.

@@ -1,4 +1,4 @@
-"""Lists of runs, their order and their folders, on stub programs; tables on scores worked by hand."""
+"""Run lists, run order and folders with stub programs; tables checked against hand-worked scores."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ QUICKSTART = ROOT / "configs" / "synth" / "quickstart.yaml"
 
 @pytest.fixture
 def write_list(tmp_path):
-    """A function that writes a list of rows a and b (baseline a); keyword arguments change its keys."""
+    """Returns a function that writes a list of rows a and b (baseline a); keyword arguments override its keys."""
     for name in ("train", "plain"):
         (tmp_path / "benchmark" / name).mkdir(parents=True)
 
@@ -49,7 +49,7 @@ def write_list(tmp_path):
     return write
 
 
-# What a run leaves, as a program that takes its folder: M_J is 80 + its seed, 5 less in row b.
+# Stub of a run that writes its result files: M_J is 80 + seed, and 5 less in row b.
 STUB = """
 import json, sys
 from pathlib import Path
@@ -72,7 +72,7 @@ split = {"num_clips": 3, "conditions": {"true": true}, "drop": None, "notes": []
 
 @pytest.fixture
 def stub(monkeypatch, tmp_path):
-    """Runs are stubs; the result is the file into which they write their names."""
+    """Returns a function that replaces runs with stubs and returns the file to which they append their names."""
     trace = tmp_path / "trace"
 
     def use(fails: str | None = None) -> Path:
@@ -93,7 +93,7 @@ def test_all_rows_of_the_first_seed_come_first(write_list):
     assert [run.name for run in runs] == ["a seed 1", "b seed 7", "c seed 1", "a seed 2", "c seed 2"]
     assert runs[1].folder == Path("out/b/seed7")
     assert [run.name for run in plan_runs(plan, "out", rows=["b", "a"], seeds=[3])] == ["a seed 3", "b seed 3"]
-    # Parts share everything out and nothing twice.
+    # Parts cover every run exactly once.
     parts = [run.name for k in (1, 2) for run in plan_runs(plan, "out", part=(k, 2))]
     assert sorted(parts) == sorted(run.name for run in runs) and len(plan_runs(plan, "out", part=(2, 2))) == 2
     with pytest.raises(AblationError, match="no row x; the list has a, b, c"):
@@ -105,9 +105,9 @@ def test_all_rows_of_the_first_seed_come_first(write_list):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": [1, 1]}, "different whole numbers"),
-        ({"seeds": []}, "different whole numbers"),
-        ({"baseline": "c"}, "baseline 'c' is none of the rows a, b"),
+        ({"seeds": [1, 1]}, "distinct non-negative integers"),
+        ({"seeds": []}, "distinct non-negative integers"),
+        ({"baseline": "c"}, "baseline 'c' is not a row; rows are a, b"),
         ({"rows": []}, "at least one entry"),
         ({"base": "a"}, "unknown base"),
         ({"negatives_on": ["noisy"]}, "negatives_on names noisy"),
@@ -118,18 +118,18 @@ def test_all_rows_of_the_first_seed_come_first(write_list):
         ({"rows": [{"name": "a", "label": "A", "config": str(QUICKSTART)}] * 2}, "several rows named a"),
     ],
 )
-def test_a_wrong_list_is_one_sentence(write_list, changes, message):
+def test_an_invalid_list_raises_one_sentence(write_list, changes, message):
     with pytest.raises(AblationError, match=message):
         read_ablation(write_list(**changes))
 
 
-def test_runs_are_done_once_and_tabulated(write_list, stub, tmp_path, capsys):
+def test_runs_execute_once_and_are_tabulated(write_list, stub, tmp_path, capsys):
     trace, out = stub(), tmp_path / "out"
     lines = []
     assert ablation.run_ablation(write_list(), out, threads=1, say=lines.append)
     assert trace.read_text() == "a1 b1 a2 b2 "
     assert ablation.run_ablation(write_list(), out, export_to=tmp_path / "docs", threads=1, say=lines.append)
-    assert trace.read_text() == "a1 b1 a2 b2 " and lines.count("b seed 2: done earlier") == 1
+    assert trace.read_text() == "a1 b1 a2 b2 " and lines.count("b seed 2: already done") == 1
     text = (out / "few.md").read_text()
     # Row a: 81 and 82, mean 81.5, sd sqrt(2 * 0.5 ** 2 / 1) = 0.707; b is 5 less with either seed, so its sd is 0.
     assert "| A     | 2   | 81.5 ± 0.7  | 90.0 ± 0.0  |" in text
@@ -149,19 +149,19 @@ def test_runs_are_done_once_and_tabulated(write_list, stub, tmp_path, capsys):
     assert (tmp_path / "docs" / "few.png").stat().st_size > 1000
 
 
-def test_a_failing_run_is_reported_and_done_again_next_time(write_list, stub, tmp_path):
+def test_a_failing_run_is_reported_and_retried_next_time(write_list, stub, tmp_path):
     trace, lines = stub(fails="a"), []
     assert not ablation.run_ablation(write_list(), tmp_path / "out", threads=1, say=lines.append)
     assert "    | error: no such thing" in lines and "a seed 1, a seed 2" in lines[-1]
     assert trace.read_text() == "b1 b2 "
-    # Without the baseline there are no differences, and the row still has its place in the table of costs.
+    # Without the baseline no differences are shown, but the row still appears in the table of costs.
     assert "Difference" not in (tmp_path / "out" / "few.md").read_text()
     stub()
     assert ablation.run_ablation(write_list(), tmp_path / "out", threads=1, say=lines.append)
     assert trace.read_text() == "b1 b2 a1 a2 "
 
 
-def test_a_run_of_another_config_is_refused_or_put_aside(write_list, stub, tmp_path):
+def test_a_run_of_another_config_is_refused_or_moved_aside(write_list, stub, tmp_path):
     trace, out = stub(), tmp_path / "out"
     ablation.run_ablation(write_list(), out, rows=["a"], seeds=[1], threads=1, say=[].append)
     changed = {"seeds": [1], "overrides": ["SOLVER.MAX_ITER", "7"], "threads": 1, "say": [].append}
@@ -170,13 +170,13 @@ def test_a_run_of_another_config_is_refused_or_put_aside(write_list, stub, tmp_p
     assert not (out / "b").exists()
     ablation.run_ablation(write_list(), out, redo=True, **changed)
     assert trace.read_text() == "a1 a1 b1 " and len(list((out / "a").glob("seed1.old.*"))) == 1
-    # A second seed of the first config would make a row of two: the table says so.
+    # A second seed with the first config would mix two configs in a row: the table says so.
     ablation.run_ablation(write_list(), out, rows=["a"], seeds=[2], threads=1, say=[].append)
     text = (out / "few.md").read_text()
     assert "**The seeds of row 'A' differ in more than the seed: SOLVER.MAX_ITER.**" in text
 
 
-def test_another_way_of_scoring_scores_again(write_list, stub, tmp_path):
+def test_changed_scoring_settings_score_again(write_list, stub, tmp_path):
     trace, out = stub(), tmp_path / "out"
     ablation.run_ablation(write_list(), out, rows=["a"], seeds=[1], threads=1, say=[].append)
     again = read_ablation(write_list(negatives_on=["plain"]))
@@ -193,7 +193,7 @@ def test_missing_clips_are_named_before_anything_runs(write_list, stub, tmp_path
     assert not (tmp_path / "out" / "a").exists()
 
 
-def test_a_key_that_the_code_has_gained_since_changes_nothing(write_list):
+def test_a_key_added_to_the_code_later_changes_nothing(write_list):
     keys = config_keys(read_ablation(write_list()).rows[0])
     assert "SEED" not in keys and "OUTPUT_DIR" not in keys
     older = {key: value for key, value in keys.items() if key not in ("MODEL.SKA.ENERGY_PRIOR", "MODEL.SKA.NAME")}
@@ -202,7 +202,7 @@ def test_a_key_that_the_code_has_gained_since_changes_nothing(write_list):
     assert changed_keys(json.loads(json.dumps(keys)), keys) == {}
 
 
-def test_slots_share_cores_and_gpus(monkeypatch):
+def test_slots_divide_cores_and_gpus(monkeypatch):
     monkeypatch.setattr(ablation.os, "cpu_count", lambda: 8)
     slots = ablation.job_slots(3, device_ids=[0, 5])
     assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["0", "5", "0"]
@@ -210,7 +210,7 @@ def test_slots_share_cores_and_gpus(monkeypatch):
     assert ablation.job_slots(1, threads=4, device_ids=[1])[0]["OMP_NUM_THREADS"] == "4"
 
 
-def test_spread_and_pairs_by_hand():
+def test_spread_and_paired_differences_by_hand():
     # 1, 2, 6: mean 3, squares of distances 4 + 1 + 9 = 14, over 2 = 7. t(0.975, 2) = 4.302653.
     value = spread([1.0, 2.0, 6.0])
     assert (value.n, value.mean) == (3, 3.0) and value.sd == pytest.approx(7**0.5, rel=1e-12)
@@ -223,7 +223,7 @@ def test_spread_and_pairs_by_hand():
     assert format_spread(Spread(1, -4.04, None), signed=True) == "-4.0" and format_spread(None) == "-"
 
 
-def test_gpu_rows_change_the_same_keys_as_those_for_the_cpu(monkeypatch):
+def test_gpu_rows_change_the_same_keys_as_cpu_rows(monkeypatch):
     monkeypatch.chdir(ROOT)
     folder = ROOT / "configs" / "ablations" / "synth"
     small = {row.name: row for name in ("main", "more") for row in read_ablation(folder / f"{name}.yaml").rows}
@@ -269,7 +269,7 @@ def test_two_real_runs_from_clips_to_table(tmp_path):
     assert set(scores["silent-twin"]["conditions"]) == {"true"}
     assert f"{scores['silent-twin']['conditions']['true']['M_J']:.1f}" in (out / "tiny.md").read_text()
     assert "SEED: 5\n" in (out / "full" / "seed5" / "train" / "config.yaml").read_text()
-    # Interrupted after the last checkpoint: it goes on there, and is scored again.
+    # Interrupted after the last checkpoint: it resumes there and is scored again.
     folder = out / "full" / "seed5"
     training = json.loads((folder / "training.json").read_text())
     assert training["iterations"] == 2 and training["parameters"] > 1e5 and training["losses"]["total_loss"] > 0
@@ -277,7 +277,7 @@ def test_two_real_runs_from_clips_to_table(tmp_path):
     for name in ("robustness.json", "scored.json"):
         (folder / name).unlink()
     text = program(*command, "--", *sizes)
-    assert "ppqg seed 5: done earlier" in text and "full seed 5: done in" in text
+    assert "ppqg seed 5: already done" in text and "full seed 5: done in" in text
     again = json.loads((folder / "training.json").read_text())
     assert len(again["sessions"]) == 2 and again["seconds"] > training["seconds"]
     assert json.loads((folder / "robustness.json").read_text())["splits"] == scores

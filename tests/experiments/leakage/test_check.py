@@ -1,4 +1,4 @@
-"""The leak check finds what was planted, finds nothing in honest clips, and its baselines have one sense each."""
+"""The leak check finds planted leaks and none in clean clips, and each baseline reads only its own modalities."""
 
 import json
 from dataclasses import replace
@@ -30,15 +30,15 @@ def make_benchmark(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def honest(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("honest")
+def clean(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("clean")
     make_benchmark(root)
     return root
 
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory) -> Path:
-    """The same clips, but of two objects the larger one sounds."""
+    """The same clips, but the larger of the two objects is always the sounding one."""
     root = tmp_path_factory.mktemp("planted")
     draw_scene = plan.draw_scene
 
@@ -68,15 +68,15 @@ def two_splits(monkeypatch):
         monkeypatch.setattr(module, "TEST_SPLITS", ("silent-twin",))
 
 
-# -------------------------------------------------------------------------------------------------- the whole
+# ------------------------------------------------------------------------------------------------- end to end
 
 
-def test_nothing_is_found_in_honest_clips(honest, tmp_path, two_splits):
-    found = run_leak_check(honest, tmp_path, progress=False)
+def test_no_leak_is_found_in_clean_clips(clean, tmp_path, two_splits):
+    found = run_leak_check(clean, tmp_path, progress=False)
     assert found["leaks"] == []
     shares = {(item["split"], item["baseline"]): item["percent"] for item in found["findings"]}
     assert len(shares) == 2 * len(BASELINES)
-    # What the split is for can be seen by those who have the sense for it.
+    # Baselines with access to motion solve the split, as intended.
     assert shares["silent-twin", "the object that moves more"] == 100
     assert shares["silent-twin", "motion in step with the audio"] == 100
     assert json.loads((tmp_path / "leaks.json").read_text())["findings"] == found["findings"]
@@ -84,31 +84,31 @@ def test_nothing_is_found_in_honest_clips(honest, tmp_path, two_splits):
     assert "LEAK" not in text and all(name in text for name in BASELINES) and "usual location" in text
 
 
-def test_a_larger_sounding_object_is_found(planted):
+def test_a_planted_size_cue_is_found(planted):
     train = read_pairs(planted / "train", "ms3", "train", progress=False)
     findings = check_leaks(
         train, {"silent-twin": read_pairs(planted / "silent-twin", "ms3", "test", progress=False)}
     )
     leaks = {(item.split, item.baseline) for item in findings if item.leak}
     assert ("silent-twin", "the larger object") in leaks
-    # A learner finds it as well, without being told what to look at.
+    # A learner also finds it, without a hint.
     assert ("silent-twin", "25 measures of an image") in leaks
     assert all(BASELINES[name].modality.startswith("images") for _, name in leaks)
     assert "**LEAK**" in to_markdown(findings, {"silent-twin": {"nothing": {"M_J": 0.0, "M_F": 0.0}}})
 
 
-def test_fixed_predictions(honest):
-    scores = pixel_baselines._score(honest / "silent-twin", np.ones((48, 48), bool), progress=False)
-    # A twin stands still, so what moves is the ground truth.
+def test_fixed_predictions(clean):
+    scores = pixel_baselines._score(clean / "silent-twin", np.ones((48, 48), bool), progress=False)
+    # A twin stands still, so the moving object is the ground truth.
     assert scores["all that moves"]["M_J"] == pytest.approx(100, abs=1e-4)
-    # Of two objects one counts, of areas up to 3.5 times its own.
+    # One of two objects is correct; the other has up to 3.5 times its area.
     assert 20 < scores["all objects"]["M_J"] < 75
-    # An empty prediction is right where nothing sounds, and only there.
-    pairs = read_pairs(honest / "silent-twin", "ms3", "test", progress=False)
+    # An empty prediction is correct only in frames where nothing sounds.
+    pairs = read_pairs(clean / "silent-twin", "ms3", "test", progress=False)
     assert len(pairs) == TWINS and scores["nothing"]["M_J"] < 40
 
 
-# ------------------------------------------------------------------------------------------- what is measured
+# --------------------------------------------------------------------------------------------------- features
 
 
 def test_features_of_two_objects(mixed):
@@ -129,16 +129,16 @@ def test_features_of_two_objects(mixed):
     )
 
 
-def test_motion_in_step_needs_motion_and_sound_of_one_clip(mixed):
+def test_motion_in_step_needs_motion_and_audio_of_one_clip(mixed):
     scores = BASELINES["motion in step with the audio"].run(mixed, mixed, mixed, np.random.default_rng(0))
     assert (judge(scores, mixed.first_sounds) == 1).all()
 
 
 @pytest.mark.parametrize("name", list(BASELINES))
-def test_a_baseline_uses_its_own_senses_only(mixed, name):
-    """What the other senses know is exchanged between clips; answers must not move."""
+def test_a_baseline_reads_only_its_own_modalities(mixed, name):
+    """Swapping the other modalities between clips must not change the answers."""
     rolled = mixed.select(np.roll(np.arange(len(mixed)), 1))
-    # A side of the image is asked of the sound, so places are known to it.
+    # The audio baseline predicts a side of the image, so it also reads locations.
     fields = {
         "images": ("motions", "speeds", "sounds", "loudness"),
         "flow": ("sights", "crops", "sounds", "loudness"),
@@ -153,24 +153,24 @@ def test_a_baseline_uses_its_own_senses_only(mixed, name):
 
 
 @pytest.mark.parametrize("name", [name for name, baseline in BASELINES.items() if baseline.learnt])
-def test_which_object_is_named_first_does_not_matter(mixed, name):
-    """With the order as a measure among others, exchanged objects give the opposite answer."""
+def test_the_order_of_objects_does_not_matter(mixed, name):
+    """Exchanged objects give the opposite answer, although drawing order is one of the features."""
     swap = {name: getattr(mixed, name)[:, ::-1] for name in ("classes", "motions", "speeds")}
     swap |= {name: getattr(mixed, name)[:, :, ::-1] for name in ("sights", "crops")}
     swapped = replace(mixed, **swap, first_sounds=~mixed.first_sounds)
     straight = BASELINES[name].run(mixed, mixed, mixed, np.random.default_rng(1))
     turned = BASELINES[name].run(mixed, mixed, swapped, np.random.default_rng(1))
-    # Sums of some hundred float64 terms in another order.
+    # Sums of a few hundred float64 terms in a different order.
     np.testing.assert_allclose(straight, -turned, atol=1e-8 * max(1, np.abs(straight).max()))
 
 
-def test_every_sense_has_a_ceiling_for_every_kind():
+def test_every_modality_has_a_ceiling_for_every_kind():
     assert {baseline.modality for baseline in BASELINES.values()} == set(CEILINGS)
     kinds = {"plain", "twin", "mover", "camera", "weak"}
     assert all(set(ceiling) == kinds for ceiling in CEILINGS.values())
 
 
-def test_too_few_pairs_are_one_sentence(mixed):
+def test_too_few_pairs_raise_one_sentence(mixed):
     with pytest.raises(ValueError, match="3 pairs of kind 'mover'"):
         check_leaks(mixed, {"silent-mover": mixed.select(mixed.kinds == "mover")})
 
@@ -180,7 +180,7 @@ def test_too_few_pairs_are_one_sentence(mixed):
 
 @pytest.mark.parametrize(("right", "number"), [(0, 10), (3, 10), (75, 150), (150, 150)])
 def test_interval_is_the_exact_binomial_one(right, number):
-    """At either end of the interval, what was seen has a probability of 2.5 % on its side."""
+    """At either end of the interval, the tail probability of the observed count is 2.5 %."""
     interval = share_right(np.repeat([1.0, 0.0], [right, number - right]))
     assert interval.percent == pytest.approx(100 * right / number)
     if right < number:
@@ -189,14 +189,14 @@ def test_interval_is_the_exact_binomial_one(right, number):
         assert binom.sf(right - 1, number, interval.low / 100) == pytest.approx(0.025, abs=1e-9)
 
 
-def test_ridge_is_least_squares_where_there_is_no_noise():
+def test_ridge_equals_least_squares_without_noise():
     rng = np.random.default_rng(0)
     inputs, weights = rng.standard_normal((40, 3, 4)), rng.standard_normal((4, 2))
     # The smallest ridge, 1e-3 of the mean square, shrinks by about as much.
     np.testing.assert_allclose(fit_ridge(inputs, inputs @ weights), weights, rtol=3e-3, atol=3e-3)
 
 
-def test_preference_is_learnt_for_held_out_pairs():
+def test_preference_generalises_to_held_out_pairs():
     rng = np.random.default_rng(0)
     values, truth = rng.standard_normal((300, 2, 5)), np.array([1.0, -2.0, 0, 0, 0])
     sounds = (values[:, 0] - values[:, 1]) @ truth > 0

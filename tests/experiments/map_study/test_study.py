@@ -1,4 +1,4 @@
-"""The map-only study: its loss and measures by hand, what it reads, and that a study goes on where it stopped."""
+"""The map-only study: its loss and measures by hand, what it reads, and that a study resumes."""
 
 import json
 import math
@@ -49,15 +49,15 @@ def test_loss_by_hand():
     motion_map[2] = 0
     target = torch.zeros(3, 2, 2)
     target[0, 0, 0] = target[2, 0, 0] = 1.0
-    # Half of the first map's sum lies on what sounds; in the second frame nothing sounds, the third map is zero.
+    # Half of the first map's sum lies on the sounding object; the second frame is silent, the third map is zero.
     assert mass_loss(motion_map, target).item() == pytest.approx(math.log(2), abs=1e-5)
     assert mass_loss(motion_map[1:], target[1:]) == 0
 
 
 def test_measures_by_hand():
     shares = torch.zeros(4, 2, 2, 2)
-    shares[:, 0, 0] = 1.0  # an object in the upper row,
-    shares[:, 1, 1, 0] = 1.0  # one in the lower left cell; the lower right is background
+    shares[:, 0, 0] = 1.0  # an object in the upper row
+    shares[:, 1, 1, 0] = 1.0  # an object in the lower left cell; the lower right is background
     sounding = torch.tensor([[True, False], [True, False], [True, False], [False, False]])
     silent = torch.tensor([[False, True], [False, True], [False, False], [True, True]])
     maps = torch.tensor(
@@ -80,7 +80,7 @@ def test_measures_by_hand():
     assert nothing["first"] is None and nothing["frames"] == 0
 
 
-def test_clips_are_what_a_model_would_read(benchmark):
+def test_clips_equal_what_the_mapper_reads(benchmark):
     clips = load_clips(benchmark / "train", "train", subset="ms3", grid=(12, 12), progress=False)
     records = load_records("ms3", "train", benchmark / "train")
     for norm, grouping in (("frame", "mean"), ("clip", "middle")):
@@ -92,15 +92,15 @@ def test_clips_are_what_a_model_would_read(benchmark):
         torch.testing.assert_close(clips.audio_second, second, rtol=0, atol=0, equal_nan=True)
         flow = clips.flow(mapper.flow, tuple(cfg.INPUT.SIZE))
         assert torch.equal(flow, torch.cat([clip["flow"] for clip in read]))
-    truth = torch.cat([clip["masks"] for clip in read])  # of 224 x 224
+    truth = torch.cat([clip["masks"] for clip in read])  # 224 x 224
     on_grid = torch.nn.functional.adaptive_avg_pool2d((truth == 1).float(), (12, 12))
     sounding = (clips.shares * clips.sounding[:, :, None, None]).sum(1)
-    # Masks of 48 pixels, made 224 large by taking the nearest pixel, differ at borders.
+    # Masks of 48 pixels, resized to 224 by nearest neighbor, differ at borders.
     assert (sounding - on_grid).abs().mean() < 0.01
     assert not (clips.sounding & clips.silent).any() and clips.silent.any()
 
 
-def test_training_lowers_the_loss_and_the_seed_decides(benchmark):
+def test_training_lowers_the_loss_and_is_determined_by_the_seed(benchmark):
     clips = load_clips(benchmark / "train", "train", subset="ms3", grid=(24, 24), progress=False)
     settings = StudySettings(steps=20, batch=8, lr=0.01)
     cfg = small_cfg()
@@ -112,18 +112,18 @@ def test_training_lowers_the_loss_and_the_seed_decides(benchmark):
     assert torch.equal(maps["a"], maps["b"]) and not torch.equal(maps["a"], maps["c"])
 
 
-@pytest.mark.parametrize(("name", "hears_grid"), [("SKA", True), ("TemporalSKA", False), ("FlowMagnitude", False)])
-def test_only_what_a_module_reads_is_built_and_trained(name, hears_grid):
+@pytest.mark.parametrize(("name", "reads_grid"), [("SKA", True), ("TemporalSKA", False), ("FlowMagnitude", False)])
+def test_only_the_inputs_of_a_module_are_built_and_trained(name, reads_grid):
     network = MapNetwork(small_cfg("MODEL.SKA.NAME", name))
-    assert (network.audio_encoder is not None) == hears_grid
+    assert (network.audio_encoder is not None) == reads_grid
     flow = torch.rand(2, 10, 2, 24, 24)
     motion_map = network(torch.randn(2, 1, 96, 64), torch.randn(2, 1, 100, 64), flow)
     assert motion_map.shape == (2, 1, 24, 24)
-    # A whole model gives a grid of sound; a module that says it does not read one must not.
+    # A complete model passes an audio grid; a module that declares not to read it must ignore it.
     grid = torch.randn(2, 16, 6, 4)
     second = torch.randn(2, 1, 100, 64)
     found = network(torch.zeros(2, 1, 96, 64), second, flow)
-    assert hears_grid or torch.equal(network.ska(grid, second, flow).motion_map, found)
+    assert reads_grid or torch.equal(network.ska(grid, second, flow).motion_map, found)
 
 
 def study(path, out, *, steps=2, **options):
@@ -145,7 +145,7 @@ def listed(benchmark, tmp_path):
     return path
 
 
-def test_a_study_goes_on_where_it_stopped_and_refuses_other_settings(listed, tmp_path):
+def test_a_study_resumes_and_refuses_other_settings(listed, tmp_path):
     out, lines = tmp_path / "out", []
     study(listed, out, rows=["temporal"], seeds=[1], say=lines.append)
     first = (out / "temporal" / "seed1" / "study.json").read_bytes()
@@ -154,7 +154,7 @@ def test_a_study_goes_on_where_it_stopped_and_refuses_other_settings(listed, tmp
     table = json.loads((out / "table.json").read_text())
     assert {row["name"]: len(row["runs"]) for row in table["rows"]} == {"temporal": 2, "magnitude": 2}
     naive = table["rows"][1]["spread"]["silent-mover"]["first"]
-    assert naive["n"] == 2 and naive["sd"] == 0  # there is nothing to learn
+    assert naive["n"] == 2 and naive["sd"] == 0  # it has no parameters
     text = (out / "table.md").read_text()
     assert "| naive " in text and "silent-mover, difference" in text
     with pytest.raises(AblationError, match="other values of steps"):
@@ -162,26 +162,26 @@ def test_a_study_goes_on_where_it_stopped_and_refuses_other_settings(listed, tmp
     study(listed, out, steps=3, table_only=True, say=lines.append)
 
 
-def test_variants_of_the_command_line_join_the_list(listed):
+def test_command_line_variants_extend_the_list(listed):
     study = with_variants(read_ablation(listed), [["wide", "MODEL.SKA.SERIES_DIM", "16"]])
     assert study.rows[-1].name == "wide" and study.rows[-1].overrides == ("MODEL.SKA.SERIES_DIM", "16")
     with pytest.raises(AblationError, match="'MODEL.SKA.STEPS' has no partner"):
         with_variants(study, [["odd", "MODEL.SKA.STEPS"]])
-    with pytest.raises(AblationError, match="there is a row of that name"):
+    with pytest.raises(AblationError, match="a row of that name exists"):
         with_variants(study, [["wide"]])
 
 
-def test_without_ska_there_is_no_map():
+def test_a_config_without_a_trainable_map_is_refused():
     with pytest.raises(AblationError, match="MODEL.SKA.ENABLED"):
         MapNetwork(small_cfg("MODEL.SKA.ENABLED", False))
     with pytest.raises(AblationError, match="MODEL.AUDIO.FREEZE False"):
         MapNetwork(small_cfg("MODEL.SKA.NAME", "SKA", "MODEL.AUDIO.FREEZE", True))
 
 
-def test_the_committed_study_is_whole():
+def test_the_committed_study_is_complete():
     path = Path("configs/studies/ska.yaml")
     text = path.read_text()
     assert f"--list {path}" in text and "# Cost:" in text and "# Result:" in text
     configs = {row.name: load_cfg(row.config, [*row.overrides]) for row in read_ablation(path).rows}
     assert all(build_ska(cfg) is not None for cfg in configs.values())
-    assert len({cfg.dump() for cfg in configs.values()}) == len(configs)  # no two variants are the same
+    assert len({cfg.dump() for cfg in configs.values()}) == len(configs)  # all variants differ

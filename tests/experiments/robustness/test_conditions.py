@@ -1,4 +1,4 @@
-"""Clips under changed conditions: what changes, what stays, and who lends what to whom."""
+"""Clips under modified conditions: which fields change, and which clip is the donor."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def clips_of(mapper: ConditionMapper, index: int = 0) -> dict[str, dict]:
     return {clip["condition"]: clip for clip in mapper(mapper.records[index])}
 
 
-def test_only_what_a_condition_names_changes(release):
+def test_a_condition_changes_only_its_own_fields(release):
     clips = clips_of(build(release))
     true = clips["true"]
     audio = ("log_mel", "audio_second")
@@ -62,7 +62,7 @@ def test_only_what_a_condition_names_changes(release):
             assert not torch.equal(clips[name][field], true[field])
 
 
-def test_silence_and_noise_are_sounds_and_not_invented_spectrograms():
+def test_silence_and_noise_go_through_the_audio_front_end():
     # ln(0 + 0.01) everywhere, for clips of 5 and of 10 seconds
     for seconds in (5, 10):
         for part, hops in zip(silence(seconds), (96, 100), strict=True):
@@ -70,15 +70,15 @@ def test_silence_and_noise_are_sounds_and_not_invented_spectrograms():
             assert part.shape == (seconds, 1, hops, 64)
     noise = white_noise(np.random.default_rng(0), 5, 0.1).log_mel
     assert noise.shape == (5, 1, 96, 64) and noise.dtype == np.float32
-    # The front end's magnitude is linear: twice as loud is twice as much before the logarithm.
+    # The front end's magnitude is linear: twice the amplitude is twice the magnitude before the logarithm.
     louder = white_noise(np.random.default_rng(0), 5, 0.2).log_mel
     np.testing.assert_allclose(np.exp(louder) - 0.01, 2 * (np.exp(noise) - 0.01), rtol=1e-3, atol=1e-4)
-    # White: the spectrum is flat, so that a band's mean grows with its width only, hence with its frequency.
+    # White: the spectrum is flat, so a band's mean grows only with its width, hence with its frequency.
     bands = noise.mean(axis=(0, 1, 2))
     assert np.corrcoef(bands, np.arange(64))[0, 1] > 0.95
 
 
-def test_noise_belongs_to_the_clip_and_the_seed(release):
+def test_noise_depends_on_the_clip_and_the_seed(release):
     first, again, other = (
         clips_of(build(release, conditions=["noise"], seed=seed))["noise"] for seed in (0, 0, 1)
     )
@@ -88,7 +88,7 @@ def test_noise_belongs_to_the_clip_and_the_seed(release):
     assert not torch.equal(clips_of(mapper, 1)["noise"]["log_mel"], first["log_mel"])
 
 
-def test_delayed_sound_is_its_own_rolled_by_half_a_second(release):
+def test_delayed_audio_is_the_clips_own_rolled_by_half_a_second(release):
     mapper = build(release, conditions=["delayed"])
     samples, rate = read_wav(mapper.records[0]["wav_path"])
     assert rate == 16000
@@ -106,29 +106,29 @@ def test_a_clip_without_a_waveform_cannot_be_delayed(release):
         mapper(record)
 
 
-def test_borrowed_sound_and_flow_are_the_donors_own(release):
+def test_borrowed_audio_and_flow_equal_the_donors(release):
     mapper = build(release)
     record = mapper.records[2]
     clips = clips_of(mapper, 2)
     own = {other["clip_id"]: clips_of(mapper, i)["true"] for i, other in enumerate(mapper.records)}
-    sound = mapper.sound_donors[record["clip_id"]].record["clip_id"]
+    audio = mapper.audio_donors[record["clip_id"]].record["clip_id"]
     flow = mapper.flow_donors[record["clip_id"]].record["clip_id"]
-    assert record["clip_id"] not in (sound, flow)
-    assert torch.equal(clips["off_screen"]["log_mel"], own[sound]["log_mel"])
+    assert record["clip_id"] not in (audio, flow)
+    assert torch.equal(clips["off_screen"]["log_mel"], own[audio]["log_mel"])
     assert torch.equal(clips["other_flow"]["flow"], own[flow]["flow"])
     assert not clips["still"]["flow"].any()
 
 
-def test_off_screen_sound_is_of_no_group_in_view(release):
+def test_off_screen_audio_is_of_no_group_in_view(release):
     mapper = build(release, conditions=["off_screen"])
     truths = {record["clip_id"]: read_objects(release, record) for record in mapper.records}
-    for clip_id, donor in mapper.sound_donors.items():
+    for clip_id, donor in mapper.audio_donors.items():
         mine = {group for name in truths[clip_id].classes for group in groups_of([name])}
         lent = truths[donor.record["clip_id"]]
         heard = {name for name, role in zip(lent.classes, lent.roles, strict=True) if role == "sounding"}
         if donor.is_other_group:
             assert not mine & groups_of(heard)
-    known = sum(donor.is_other_group for donor in mapper.sound_donors.values())
+    known = sum(donor.is_other_group for donor in mapper.audio_donors.values())
     assert known > 0 and mapper.notes()[0].startswith(f"off_screen: {known} of 8 clips")
 
 
@@ -140,18 +140,18 @@ def test_donors_by_hand(tmp_path):
     records = [record("a", "dog"), record("b", "violin"), record("c", "dog", "violin"), record("d", "car")]
     donors = off_screen_donors(records, tmp_path, seed=0)
     assert donors["a"].record["clip_id"] in "bd" and donors["a"].is_other_group
-    # Of what c has, animal and music, only d is free.
+    # c has animal and music, so only d is of another group.
     assert donors["c"].record["clip_id"] == "d"
     assert donors["d"].record["clip_id"] in "abc"
-    # Nobody is of another group: any other clip.
+    # No clip is of another group: any other clip is the donor.
     donors = off_screen_donors(records[:2] + records[2:3], tmp_path, seed=0)
     assert not donors["c"].is_other_group and donors["c"].record["clip_id"] in "ab"
-    # A class that nobody knows, or none at all (MS3): any other clip.
+    # An unknown class, or no class (MS3): any other clip is the donor.
     donors = off_screen_donors([record("a", "theremin"), record("b"), record("c", "dog")], tmp_path, seed=0)
     assert not any(donor.is_other_group for donor in donors.values())
 
 
-def test_donors_last_as_long_as_the_clip_and_do_not_depend_on_the_order(tmp_path):
+def test_donors_are_as_long_as_the_clip_and_reproducible(tmp_path):
     records = [record(f"long{i}", "dog", frames=10) for i in range(3)]
     records += [record(f"short{i}", "violin") for i in range(5)] + [record("last", "car", frames=10)]
     donors = off_screen_donors(records, tmp_path, seed=0)
@@ -170,14 +170,14 @@ def test_donors_last_as_long_as_the_clip_and_do_not_depend_on_the_order(tmp_path
 def test_every_class_has_one_group():
     names = [name for members in CLASS_GROUPS.values() for name in members]
     assert sorted(names) == sorted({*AVSS_CLASSES[1:], *S4_CATEGORIES})
-    # "helicopter" is a class of both.
+    # "helicopter" is in both lists.
     assert len(names) == len(set(names)) == 70 + 23 - 1
     assert groups_of(["dog", "violin"]) == {"animal", "music"}
     assert groups_of([]) is None and groups_of(["dog", "theremin"]) is None
 
 
 @pytest.mark.parametrize("subset", ["ms3", "avss"])
-def test_what_sounds_is_the_foreground_of_the_masks(release, subset):
+def test_sounding_objects_are_the_foreground_of_the_masks(release, subset):
     mapper = build(release, subset, conditions=["true"])
     seen = set()
     for index, entry in enumerate(mapper.records):
@@ -189,7 +189,7 @@ def test_what_sounds_is_the_foreground_of_the_masks(release, subset):
         with np.load(truth_path(release, subset, "test", entry["name"])) as arrays:
             speed = arrays["speed"]
         for k in range(len(truth.roles)):
-            # The object's own pixels, resized by hand: centre of each of 61 pixels in 48.
+            # The object's own pixels, resized by hand: the source of each of the 61 pixel centers among 48.
             rows = ((2 * np.arange(61) + 1) * 48) // (2 * 61)
             here = truth.masks[:, k][:, rows[:, None], rows]
             for frame in range(len(here)):
@@ -201,7 +201,7 @@ def test_what_sounds_is_the_foreground_of_the_masks(release, subset):
     assert seen == ({SOUNDING, SILENT_STILL, SILENT_MOVING} if subset == "ms3" else {SOUNDING, SILENT_STILL})
 
 
-def test_where_objects_are_not_known_clips_say_nothing_of_them(release, tmp_path):
+def test_clips_with_unknown_objects_have_no_object_groups(release, tmp_path):
     for root in (None, tmp_path):
         assert "object_groups" not in clips_of(build(release, root=root, conditions=["true"]))["true"]
 
@@ -217,8 +217,8 @@ def test_errors_list_the_choices(release):
         ConditionMapper(mapper=ClipMapper(get_cfg(), is_train=True), records=[], conditions=["true"])
 
 
-def test_a_clip_with_a_sound_from_out_of_view_does_not_borrow_it_from_itself(tmp_path):
-    """In view a still dog, heard a violin: of all clips its own sound alone would be free."""
+def test_a_clip_with_off_screen_audio_is_not_its_own_donor(tmp_path):
+    """A dog is in view and a violin is heard: only the clip's own audio would be of another group."""
     table = tmp_path / "synth_truth" / "avss_clips.csv"
     table.parent.mkdir()
     table.write_text("clip_id,classes,sounds\na,dog,violin\nb,dog,dog\n")

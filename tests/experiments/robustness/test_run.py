@@ -1,4 +1,4 @@
-"""Robustness from clips on disk to tables: every figure against a slow recount, and the tool as people run it."""
+"""Robustness from clips on disk to tables: every score against a slow recount, and the command-line tool."""
 
 import csv
 import importlib.util
@@ -42,7 +42,7 @@ def benchmark(tmp_path_factory) -> Path:
 
 
 class Listener(nn.Module):
-    """Marks pixels by their brightness, the more of them the louder the sound is and the faster things move."""
+    """Segments bright pixels; louder audio and faster motion lower the threshold."""
 
     def __init__(self, num_classes: int = 2):
         super().__init__()
@@ -70,7 +70,7 @@ def folders(benchmark: Path) -> dict[str, Path]:
     return {name: benchmark / name for name in KINDS}
 
 
-def test_every_figure_equals_a_slow_recount(cfg, benchmark):
+def test_every_score_equals_a_slow_recount(cfg, benchmark):
     conditions = ["true", "silence", "noise", "off_screen"]
     result = evaluate_robustness(cfg, Listener(), folders(benchmark), conditions=conditions, progress=False)
     for name, split in result["splits"].items():
@@ -97,7 +97,7 @@ def test_every_figure_equals_a_slow_recount(cfg, benchmark):
             for condition in conditions[1:]
         }
     splits = result["splits"]
-    # What the splits are made for is there, else the figures above prove little.
+    # The splits contain the cases they were made for; otherwise the comparison above would prove little.
     assert splits["silent-mover"]["conditions"]["true"]["silent_moving"] > 0
     assert splits["plain"]["conditions"]["true"]["silent_still"] > 0
     assert 0 < splits["plain"]["conditions"]["true"]["missed"] < 100
@@ -109,7 +109,7 @@ def test_every_figure_equals_a_slow_recount(cfg, benchmark):
 
 
 class Recount:
-    """Scores frame by frame and object by object, as the definitions say them."""
+    """Scores computed frame by frame and object by object, straight from the definitions."""
 
     def __init__(self):
         self.ious, self.shares = [], []
@@ -133,16 +133,16 @@ class Recount:
     def _add_objects(
         self, found: np.ndarray, *, masks: np.ndarray, sounding: np.ndarray, speed: np.ndarray
     ) -> None:
-        here = {True: [0, 0], False: [0, 0]}
+        counts = {True: [0, 0], False: [0, 0]}
         for k, sounds in enumerate(sounding.tolist()):
-            # The mapper resizes masks as Pillow does; here the whole image at once.
+            # The mapper resizes masks like Pillow; here Pillow itself resizes the image.
             image = Image.fromarray(masks[k].astype(np.uint8))
             visible = np.asarray(image.resize((EVAL_SIDE, EVAL_SIDE), Image.Resampling.NEAREST)) > 0
             group = "sounding" if sounds else "silent_moving" if speed[:, k].any() else "silent_still"
             pixels, marked = int(visible.sum()), int((visible & found).sum())
             self.pixels[group] = (self.pixels[group][0] + pixels, self.pixels[group][1] + marked)
-            here[sounds] = [here[sounds][0] + pixels, here[sounds][1] + marked]
-        (heard, heard_marked), (silent, silent_marked) = here[True], here[False]
+            counts[sounds] = [counts[sounds][0] + pixels, counts[sounds][1] + marked]
+        (heard, heard_marked), (silent, silent_marked) = counts[True], counts[False]
         if heard and silent:
             self.both += 1
             self.right += heard_marked / heard > 0.5 and silent_marked / silent < 0.5
@@ -165,7 +165,7 @@ class Recount:
         }
 
 
-def test_batches_change_nothing_and_files_hold_the_result(cfg, benchmark, tmp_path):
+def test_batch_size_changes_nothing_and_files_hold_the_result(cfg, benchmark, tmp_path):
     conditions = ["true", "silence", "delayed", "still", "other_flow"]
     results = []
     for batch in (1, 3):
@@ -185,7 +185,7 @@ def test_batches_change_nothing_and_files_hold_the_result(cfg, benchmark, tmp_pa
     splits = results[0]["splits"]
     assert list(splits["plain"]["conditions"]) == conditions
     assert list(splits["silent-mover"]["conditions"]) == ["true"]
-    # The listener goes by motion and by sound, so that each change shows.
+    # The listener depends on motion and audio, so every condition changes its score.
     values = {name: scores["FPR"] for name, scores in splits["plain"]["conditions"].items()}
     assert len({round(value, 6) for value in values.values()}) == len(conditions)
     with (tmp_path / "per_clip.csv").open(newline="") as file:
@@ -202,7 +202,7 @@ def test_batches_change_nothing_and_files_hold_the_result(cfg, benchmark, tmp_pa
     assert f"{splits['silent-mover']['drop']:.2f}" in page
 
 
-def test_classes_count_as_segmented_where_they_are_not_background(cfg, tmp_path):
+def test_pixels_of_any_class_but_background_count_as_segmented(cfg, tmp_path):
     settings = SynthSettings(
         subset="avss", train=0, val=0, test=2, size=32, seconds=5, series=2, flow_size=8, second_object=1.0,
         both_sound=0.0,
@@ -231,7 +231,7 @@ def test_g_miou_by_hand(positive, negative, want):
     assert g_miou(positive, negative) == want
 
 
-def test_a_benchmark_is_its_folders(cfg, benchmark, tmp_path, caplog):
+def test_a_benchmark_is_found_by_its_folders(cfg, benchmark, tmp_path, caplog):
     assert choose_splits(cfg, benchmark=benchmark) == {name: f"{benchmark}/{name}" for name in KINDS}
     assert "has no silent-twin, camera-motion, weak-motion" in caplog.text
     mine = choose_splits(cfg, data=[("mine", str(benchmark / "plain"))])
@@ -251,7 +251,7 @@ def test_a_benchmark_is_its_folders(cfg, benchmark, tmp_path, caplog):
         choose_splits(cfg, benchmark=benchmark)
 
 
-def test_the_tool_writes_tables_and_refuses_to_go_without_weights(cfg, benchmark, tmp_path):
+def test_the_tool_writes_tables_and_requires_weights(cfg, benchmark, tmp_path):
     (tmp_path / "config.yaml").write_text(cfg.dump())
     torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "model.pth")
     words = [
@@ -269,10 +269,10 @@ def test_the_tool_writes_tables_and_refuses_to_go_without_weights(cfg, benchmark
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     for missing, wrong in (("--weights", None), ("--weights", ""), ("--data", "plain")):
-        place = words.index(missing)
-        arguments = words[2:place] + ([] if wrong is None else [missing, wrong]) + words[place + 2 :]
+        index = words.index(missing)
+        arguments = words[2:index] + ([] if wrong is None else [missing, wrong]) + words[index + 2 :]
         with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
             patch.setattr(sys, "argv", ["tool", *arguments])
             tool.main()
-        # argparse ends with 2; a sentence of our own is the exit's argument.
+        # argparse exits with 2; our own errors exit with a sentence.
         assert ended.value.code == 2 or "MODEL.WEIGHTS" in ended.value.code
