@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Check datasets on disk: what is there, what is missing, damaged or unusual, and what is computed on the fly.
+"""Check datasets on disk: report missing, damaged or unusual files, and what will be computed on the fly.
 
 Examples:
     python datasets/check.py --root /data/AVSBench
@@ -7,11 +7,11 @@ Examples:
     python datasets/check.py --root /data/AVSBench --fix-list fix.csv
     python datasets/check.py --config-file my_dataset.yaml
 
-AVSBench's releases are found at any depth below ROOT, as released or as COMBO's and VCT's scripts rebuild them.
-Nothing is written but the fix list, a csv file with one line per problem; given as DATASETS.LEAVE_OUT, training
-does without the clips that it names. A config checks the dataset that its DATASETS.SUBSET names, also one of your
-own (configs/_base_/datasets/own.yaml). Exit status: 0 all clips of all subsets found are usable, 1 some are not, 2
-no release found.
+AVSBench's releases are found at any depth below ROOT, as released or as rebuilt by COMBO's and VCT's scripts.
+Only the fix list is written, a csv file with one line per problem; passed as DATASETS.LEAVE_OUT, it excludes the
+clips it lists from training. --config-file checks the dataset that DATASETS.SUBSET names, which may be your own
+(configs/_base_/datasets/own.yaml). Exit status: 0 if all clips of all subsets found are usable, 1 if some are not,
+2 if no release was found.
 """
 
 import argparse
@@ -32,13 +32,13 @@ from ska_vct.utils.cli import one_sentence_errors
 
 def parse_args() -> argparse.Namespace:
     parser = command_parser(__doc__)
-    parser.add_argument("--root", default="", metavar="DIR", help="folder with releases anywhere below it")
+    parser.add_argument("--root", default="", metavar="DIR", help="folder with the releases, at any depth")
     parser.add_argument("--config-file", default="", metavar="FILE", help="check the dataset of this config")
     parser.add_argument(
         "--subset", nargs="+", choices=sorted(SUBSETS), default=sorted(SUBSETS), help="default: all"
     )
-    parser.add_argument("--fix-list", metavar="OUT", help="csv file for everything that is wrong")
-    parser.add_argument("--quick", action="store_true", help="read headers and ends of files, not all of them")
+    parser.add_argument("--fix-list", metavar="OUT", help="csv file that lists all problems")
+    parser.add_argument("--quick", action="store_true", help="read only headers and ends of files")
     parser.add_argument("--as-released", action="store_true", help="ignore rebuilt and prepared frames")
     parser.add_argument("--pre-masks", action="store_true", help="also look for pre-masks")
     parser.add_argument("--prepared", default="", metavar="DIR", help="default: ROOT/prepared")
@@ -50,9 +50,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     with one_sentence_errors():
-        root, places = find_places(args)
-        if not places:
-            print(f"No release of {', '.join(args.subset)} below {root}; datasets/README.md has the tree.")
+        root, found = find_datasets(args)
+        if not found:
+            print(f"No release of {', '.join(args.subset)} below {root}; see datasets/README.md for the layout.")
             return 2
         from ska_vct.data.validation.check import check_release
         from ska_vct.data.validation.findings import write_fix_list
@@ -62,7 +62,7 @@ def main() -> int:
             root=root, prefer_rebuilt=not args.as_released, pre_masks=args.pre_masks, prepared=args.prepared
         )
         reports = []
-        for facts, base in places:
+        for facts, base in found:
             report = check_release(facts, base, options, content=not args.quick, jobs=args.jobs)
             reports.append(report)
             print(describe(report, show=args.show))
@@ -72,7 +72,7 @@ def main() -> int:
     return 1 if any(report.errors for report in reports) else 0
 
 
-def find_places(args: argparse.Namespace) -> tuple[str, list[tuple[DatasetFacts, str]]]:
+def find_datasets(args: argparse.Namespace) -> tuple[str, list[tuple[DatasetFacts, str]]]:
     """The root, and the facts and folder of each dataset to check."""
     if args.config_file:
         from ska_vct.engine.datasets import register_datasets, resolve_root
@@ -84,8 +84,10 @@ def find_places(args: argparse.Namespace) -> tuple[str, list[tuple[DatasetFacts,
         return root, [(facts, find_release(facts, root))]
     if not args.root:
         raise DatasetError("Name the folder of the releases with --root, or a config with --config-file.")
-    found = find_releases(args.root).items()
-    return args.root, [(get_facts(name), base) for name, bases in found if name in args.subset for base in bases]
+    releases = find_releases(args.root).items()
+    return args.root, [
+        (get_facts(name), base) for name, bases in releases if name in args.subset for base in bases
+    ]
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ Examples:
     python datasets/compute_flow.py --root datasets --subset s4 --submit slurm --shards 16 \\
         --cluster-option slurm_partition=cpu cpus_per_task=8                                 # a job array
 
-Raw videos are used at their own rate where there are any, else the released frames. Run the same command again to
-go on where it stopped. docs/flow.md has the format, the errors of the methods and what they cost.
+Raw videos are read at their own frame rate where available, otherwise the released frames. To resume an
+interrupted run, repeat the command. docs/flow.md describes the file format, and the methods' accuracy and cost.
 """
 
 import argparse
@@ -35,45 +35,45 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     # fmt: off
     add("--root", default="", metavar="DIR",
-        help="folder of the releases (default: datasets); with a config: in place of its DATASETS.ROOT")
+        help="folder of the releases (default: datasets); with a config: overrides DATASETS.ROOT")
     add("--subset", nargs="+", choices=sorted(SUBSETS), help="one or several")
     add("--config-file", default="", metavar="FILE",
-        help="in place of --subset: the dataset of this config, also one of your own")
+        help="instead of --subset: the dataset of this config, which may be your own")
     add("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all three")
     add("--out", default="", metavar="DIR", help="folder of the flow files (default: ROOT/flow)")
     add("--leave-out", default="", metavar="FILE",
-        help="csv file of clips to do without, as datasets/check.py --fix-list writes it")
+        help="csv file of clips to exclude, as written by datasets/check.py --fix-list")
     add("--method", default="dis", metavar="NAME",
-        help="dis (default) or farneback, without weights; raft_large or raft_small; truth, of synthetic clips")
+        help="dis (default) or farneback, without weights; raft_large or raft_small; truth, for synthetic clips")
     add("--weights", default="", metavar="FILE",
         help="RAFT's weights in torchvision's format; default: downloaded once")
     add("--source", choices=SOURCES, default="auto",
-        help="auto (default): the raw video where it is there and whole, else the frames")
+        help="auto (default): the raw video if it exists and is intact, otherwise the frames")
     add("--series", type=int, default=10, metavar="S",
         help="fields per second of a video (default: %(default)s); frames give 1")
     add("--size", type=int, default=48, metavar="N", help="side of the stored fields (default: %(default)s)")
     add("--bits", type=int, choices=(16, 8), default=16, help="per value (default: %(default)s)")
     add("--long-side", type=int, default=384, metavar="PX",
-        help="images are shrunk to this first, 0: never (default: %(default)s)")
+        help="images are first downscaled to this, 0: never (default: %(default)s)")
     add("--device", default="auto", help="where RAFT runs: auto (default), cpu, cuda, cuda:1, ...")
-    add("--batch-size", type=int, default=8, metavar="N", help="pairs RAFT takes at once (default: %(default)s)")
+    add("--batch-size", type=int, default=8, metavar="N", help="image pairs per RAFT call (default: %(default)s)")
     add("--jobs", type=int, default=0, metavar="N",
-        help="processes, or threads that read for a GPU; 0 (default): one per core where there is work enough")
-    add("--shard", default="0/1", metavar="I/N", help="the I-th of N parts, I from 0")
-    add("--limit", type=int, default=0, metavar="N", help="only the first N clips, to try things out")
-    add("--overwrite", action="store_true", help="replace files that were made with other settings")
-    add("--submit", choices=CLUSTERS, help="hand the work to a cluster's job array (needs submitit)")
+        help="processes, or reader threads for a GPU; 0 (default): one per core if there is enough work")
+    add("--shard", default="0/1", metavar="I/N", help="the I-th of N parts; I counts from 0")
+    add("--limit", type=int, default=0, metavar="N", help="only the first N clips, for a trial")
+    add("--overwrite", action="store_true", help="replace files made with other settings")
+    add("--submit", choices=CLUSTERS, help="submit to a cluster as a job array (needs submitit)")
     add("--shards", type=int, default=8, metavar="N", help="jobs to submit (default: %(default)s)")
     add("--cluster-option", nargs="+", default=[], metavar="KEY=VALUE",
-        help="submitit's, such as slurm_partition=gpu timeout_min=120 gpus_per_node=1 cpus_per_task=8")
+        help="options of submitit, such as slurm_partition=gpu timeout_min=120 gpus_per_node=1 cpus_per_task=8")
     add("--log-folder", default="output/compute_flow", metavar="DIR",
-        help="of submitted jobs (default: %(default)s)")
+        help="logs of submitted jobs (default: %(default)s)")
     # fmt: on
     return parser.parse_args(arguments)
 
 
 def parse_options(pairs: list[str]) -> dict[str, str | int]:
-    """``KEY=VALUE`` as a dict, whole numbers as such."""
+    """``KEY=VALUE`` pairs as a dict; decimal values become integers."""
     split = [pair.partition("=") for pair in pairs]
     wrong = [key for key, equals, _ in split if not equals]
     if wrong:
@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
                 parameters=parse_options(args.cluster_option), **options,
             )  # fmt: skip
             print(f"Submitted {len(jobs)} jobs, {jobs[0].job_id} to {jobs[-1].job_id}; logs in {args.log_folder}.")
-            # Jobs of this machine end with the program that started them.
+            # Local jobs end with the program that started them, so wait for them.
             summaries = [job.result() for job in jobs] if args.submit == "local" else []
         else:
             summaries = [compute_flow(**options, shard=parse_shard(args.shard))]
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def find_datasets(args: argparse.Namespace) -> tuple[str, list[str], list[DatasetFacts]]:
-    """The root, the names of the datasets, and the facts that other processes must register first."""
+    """The root, the names of the datasets, and facts that worker processes must register first."""
     if not args.config_file:
         if not args.subset:
             raise InputError("Name one or several subsets with --subset, or a config with --config-file.")

@@ -7,7 +7,7 @@ Example (makes the clips first; two minutes on 2 cores):
     python datasets/flow_quality.py --root output/flow_clips --subset ms3 --methods dis farneback \\
         --picture output/flow_methods.png
 
-Prints Markdown; docs/flow.md holds such a report. RAFT needs its weights (downloaded, or --weights FILE).
+Prints Markdown; docs/flow.md contains such a report. RAFT needs its weights (downloaded, or --weights FILE).
 """
 
 import argparse
@@ -32,13 +32,13 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--split", default="test", choices=SPLITS, help="default: %(default)s")
     add("--methods", nargs="+", default=["dis", "farneback"], metavar="NAME",
         help="dis, farneback, raft_large, raft_small; default: dis farneback")
-    add("--weights", default="", metavar="FILE", help="of one RAFT method; default: downloaded once")
+    add("--weights", default="", metavar="FILE", help="weights of one RAFT method; default: downloaded once")
     add("--device", default="cpu", help="where RAFT runs (default: %(default)s)")
-    add("--batch-size", type=int, default=8, metavar="N", help="pairs RAFT takes at once (default: %(default)s)")
+    add("--batch-size", type=int, default=8, metavar="N", help="image pairs per RAFT call (default: %(default)s)")
     add("--series", type=int, default=10, metavar="S", help="fields per second (default: %(default)s)")
     add("--size", type=int, default=48, metavar="N", help="side of the stored fields (default: %(default)s)")
-    add("--limit", type=int, default=0, metavar="N", help="clips at most, 0 (default): all")
-    add("--picture", default="", metavar="FILE", help="also draw the methods beside the truth, PNG")
+    add("--limit", type=int, default=0, metavar="N", help="maximum number of clips; 0 (default): all")
+    add("--picture", default="", metavar="FILE", help="also draw the methods beside the true flow, as PNG")
     # fmt: on
     return parser.parse_args(arguments)
 

@@ -20,7 +20,7 @@ from ska_vct.utils.cli import one_sentence_errors
 def parse_args() -> argparse.Namespace:
     parser = command_parser(__doc__)
     add_benchmark_folders(parser, out="folder for the files")
-    parser.add_argument("--num", type=int, default=3, help="clips on a strip (default: %(default)s)")
+    parser.add_argument("--num", type=int, default=3, help="clips per strip (default: %(default)s)")
     return parser.parse_args()
 
 

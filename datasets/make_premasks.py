@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""Make images of class-agnostic segments for MODEL.PRE_MASK.ENABLED with a Segment Anything model of yours.
+"""Make images of class-agnostic segments for MODEL.PRE_MASK.ENABLED with a Segment Anything model of your choice.
 
 Example:
     pip install -e '.[premasks]'
     python datasets/make_premasks.py --root /data/AVSBench --subset ms3 --weights sam-vit-base --out /data/segments
 
 Then train with MODEL.PRE_MASK.ENABLED True INPUT.PRE_MASK.ROOT /data/segments. Weights are a folder, or the name
-on Hugging Face's hub, of a SAM or SAM 2 model in transformers' format. An interrupted run goes on where it
-stopped. COMBO's authors publish images made with Semantic-SAM: datasets/README.md says where those go. Theirs
-and these are not the same, so checkpoints trained on theirs need theirs.
+on Hugging Face's hub, of a SAM or SAM 2 model in transformers' format. To resume an interrupted run, repeat the
+command. COMBO's authors publish images made with Semantic-SAM; datasets/README.md says where to put them. They
+differ from the images made here, so a checkpoint trained on theirs needs theirs.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--weights", required=True, metavar="PATH", help="segment-anything model, see above")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the images")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ...; default: a GPU if there is one")
-    parser.add_argument("--points-per-batch", type=int, default=64, help="fewer need less memory")
+    parser.add_argument("--points-per-batch", type=int, default=64, help="fewer points need less memory")
     return parser.parse_args()
 
 
@@ -50,7 +50,7 @@ def main() -> None:
         segment = load_segmenter(args.weights, device=device, points_per_batch=args.points_per_batch)
         records = [record for split in args.split for record in load_records(args.subset, split, args.root)]
         written, present = make_pre_masks(records, segment, out)
-        print(f"{written} images written, {present} existed; in {out}")
+        print(f"{written} images written to {out}, {present} existed")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ The benchmark of physical consistency (docs/benchmark.md), a training set and si
     python datasets/make_synth.py --benchmark --root datasets/synth_benchmark
     python datasets/make_synth.py --benchmark --root datasets/synth_benchmark --only silent-twin --verify
 
-Then train with DATASETS.ROOT datasets/synth. A run that was interrupted goes on where it stopped; a release that
-is already there, made with the same settings, is left alone. ROOT/synth_truth knows every object of every clip.
+Then train with DATASETS.ROOT datasets/synth. To resume an interrupted run, repeat the command; an existing release
+made with the same settings is left unchanged. ROOT/synth_truth describes every object of every clip.
 """
 
 import argparse
@@ -40,32 +40,32 @@ def parse_scenes(text: str) -> dict[str, float]:
         return {kind.strip(): float(share) for kind, share in pairs}
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"'{text}' is no list of scenes and shares like plain=0.5,twin=0.25,mover=0.25"
+            f"'{text}' is not a list of scenes and shares such as plain=0.5,twin=0.25,mover=0.25"
         ) from None
 
 
 def build_parser() -> argparse.ArgumentParser:
     kinds = "\n".join(f"  {kind:10} {text}" for kind, text in SCENE_KINDS.items())
     parser = command_parser(__doc__, epilog=f"kinds of scene:\n{kinds}")
-    parser.add_argument("--root", required=True, help="folder to write to; what DATASETS.ROOT will name")
+    parser.add_argument("--root", required=True, help="folder to write to; use it as DATASETS.ROOT")
     parser.add_argument(
-        "--subset", choices=sorted(SUBSETS), help="whose layout to write; needed without --benchmark"
+        "--subset", choices=sorted(SUBSETS), help="subset whose layout to write; required without --benchmark"
     )
     for split in SPLITS:
         parser.add_argument(f"--{split}", type=int, default=0, metavar="N", help=f"clips in the {split} split")
     parser.add_argument("--scenes", type=parse_scenes, default={"plain": 1.0}, metavar="KIND=SHARE,...",
                         help="kinds of scene and their shares, default plain=1")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=0,
-                        help="processes, 0 (default): one per core; the files do not depend on it")  # fmt: skip
+                        help="processes, 0 (default): one per core; does not change the files")  # fmt: skip
 
-    group = parser.add_argument_group("benchmark", "With these, only --root and --jobs are taken of the others.")
+    group = parser.add_argument_group("benchmark", "Of the other options, these allow only --root and --jobs.")
     group.add_argument(
         "--benchmark", action="store_true", help="write the benchmark's splits to ROOT/NAME and verify them"
     )
     group.add_argument("--only", nargs="+", choices=list(BENCHMARK), metavar="NAME",
-                       help=f"these splits of it: {', '.join(BENCHMARK)}")  # fmt: skip
+                       help=f"only these splits: {', '.join(BENCHMARK)}")  # fmt: skip
     group.add_argument(
-        "--verify", action="store_true", help="write no clips; compare what is there with the published"
+        "--verify", action="store_true", help="write no clips; compare existing splits with the published ones"
     )
 
     def knob(name: str, text: str, **options) -> None:
@@ -76,49 +76,49 @@ def build_parser() -> argparse.ArgumentParser:
 
     knob("size", "height of the frames in pixels, even", metavar="PX")
     knob("aspect", "width / height")
-    knob("seed", "same seed and settings, same bytes", metavar="K")
-    knob("fps", "frames per second of the videos")
-    knob("seconds", "length of AVSS's clips, 5 or 10; 0: both")
+    knob("seed", "same seed and settings give the same bytes", metavar="K")
+    knob("fps", "frame rate of the videos")
+    knob("seconds", "length of AVSS clips in seconds, 5 or 10; 0: both")
     knob("series", "flow fields kept per second")
     knob("flow_size", "side of the flow fields")
-    knob("motion_scale", "factor on how far objects move")
+    knob("motion_scale", "factor on the extent of object motion")
     knob("camera", "strength of pan and shake in camera scenes")
-    knob("flicker", "brightness noise from frame to frame, as a share")
+    knob("flicker", "brightness noise between frames, as a share")
     knob("second_object", "probability of a second object in plain, camera and weak scenes")
-    knob("both_sound", "probability that it sounds, where several may (MS3, AVSS)")
+    knob("both_sound", "probability that it sounds, if several may (MS3, AVSS)")
     knob(
         "rest",
-        "probability that what moves rests for a second or two; -1: 0.25 where several may sound, else 0",
+        "probability that a moving object pauses for one or two seconds; -1: 0.25 if several may sound, else 0",
     )
     for name in ("looks", "timbres"):
         parser.add_argument(f"--heldout-{name}", action="store_true",
-                            help=f"the test split has only {name} that train and val lack")  # fmt: skip
+                            help=f"the test split uses only {name} absent from train and val")  # fmt: skip
     knob("audio_rate", "samples per second of the audio")
-    knob("channels", "1 or 2")
+    knob("channels", "audio channels, 1 or 2")
     knob("hiss", "noise in the audio, share of full scale")
     return parser
 
 
 def parse_args(arguments: list[str] | None) -> dict:
-    """Options by name; ends the program where some do not go together."""
+    """Options by name; exits with an error if they cannot be combined."""
     parser = build_parser()
-    # argparse leaves alone what a namespace already has, so what is still a mark was not given.
+    # argparse keeps values that the namespace already has, so options that still hold the marker were not given.
     names = [action.dest for action in parser._actions]
     marked = parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(names, _NOT_GIVEN)))
     given = {name for name, value in vars(marked).items() if value is not _NOT_GIVEN}
     if "benchmark" in given:
         if wrong := sorted(given - set(BENCHMARK_OPTIONS)):
             shown = ", ".join("--" + name.replace("_", "-") for name in wrong)
-            parser.error(f"--benchmark is the same for everybody; leave out {shown}")
+            parser.error(f"--benchmark has fixed settings; remove {shown}")
     elif wrong := given & {"only", "verify"}:
         parser.error(f"--{min(wrong)} needs --benchmark")
     elif "subset" not in given:
-        parser.error("--subset is needed (or --benchmark)")
+        parser.error("--subset or --benchmark is required")
     return vars(parser.parse_args(arguments))
 
 
 def run_benchmark(root: str, names: list[str] | None, *, verify: bool, jobs: int) -> int:
-    """Make or verify splits of the benchmark and say of each whether it is the published one; 0 when all are."""
+    """Make or verify splits of the benchmark and compare them with the published ones; returns 0 if all match."""
     from ska_vct.synth.benchmark import make_benchmark, verify_benchmark
 
     if verify:
@@ -132,7 +132,7 @@ def run_benchmark(root: str, names: list[str] | None, *, verify: bool, jobs: int
     if any(differences.values()):
         print(
             "make_synth: some splits differ from the published ones. Other versions of NumPy or OpenCV may draw a "
-            "few pixels otherwise (docs/benchmark.md); anything else means other clips.",
+            "few pixels differently (docs/benchmark.md); any other difference means different clips.",
             file=sys.stderr,
         )
         return 1

@@ -6,9 +6,10 @@ Examples:
     python datasets/prepare.py --root /data/AVSBench --subset avss --what frames log-mel --jobs 8
     python datasets/prepare.py --root /data/AVSBench --subset ms3 --what flow --flow-root /data/raft_flow
 
-S4 and MS3 at 384 px are built from AVSS's larger frames, so AVSS must lie below ROOT too. Files go to OUT, by
-default ROOT/prepared, where training looks for them (elsewhere set DATASETS.PREPARED; for flow INPUT.FLOW.ROOT
-OUT/flow), never into the release unless --into-release is given. An interrupted run goes on where it stopped.
+S4 and MS3 at 384 px are built from AVSS's larger frames, so AVSS must be below ROOT as well. Files go to OUT, by
+default ROOT/prepared, where training looks for them (for another folder set DATASETS.PREPARED, and INPUT.FLOW.ROOT
+to OUT/flow). The release itself is changed only with --into-release. To resume an interrupted run, repeat
+the command.
 """
 
 import argparse
@@ -38,16 +39,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--split", nargs="+", choices=SPLITS, help="default: all; frames of AVSS: val test")
     parser.add_argument("--out", default="", metavar="DIR", help="default: ROOT/prepared")
     parser.add_argument("--into-release", action="store_true", help="write frames and log-mels into the release")
-    parser.add_argument("--flow-root", default="", metavar="DIR", help="the published flow; default: ROOT/flow")
+    parser.add_argument("--flow-root", default="", metavar="DIR", help="published flow; default: ROOT/flow")
     parser.add_argument(
-        "--flow-side", type=int, default=96, help="longer side of kept flow (default: %(default)s)"
+        "--flow-side", type=int, default=96, help="longer side of the stored flow (default: %(default)s)"
     )
     parser.add_argument("--jobs", type=int, default=0, help="threads; 0 (default): one per core, at most 8")
     return parser.parse_args()
 
 
 def make(args: argparse.Namespace, what: str, base: str, target: str, out: str):
-    """What ``prepare`` returns for ``what``."""
+    """Make the files of one kind; returns the outcome of ``ska_vct.data.prepare``."""
     from ska_vct.data import prepare
     from ska_vct.data.catalog import load_records
 
@@ -55,7 +56,7 @@ def make(args: argparse.Namespace, what: str, base: str, target: str, out: str):
     if what == "frames":
         facts, source = get_facts(args.subset), get_facts(LARGE_FRAMES)
         if not facts.twin_label:
-            # Training makes its squares from AVSS's original frames, at their own short side.
+            # Training crops AVSS's original frames at their own short side, so it needs no prepared ones.
             splits = args.split or SPLITS[1:]
         return prepare.prepare_frames(facts, base, find_release(source, args.root), target, splits, jobs=args.jobs)
     options = {"prefer_rebuilt": False, "flow_root": args.flow_root, "prepared": out}
@@ -81,7 +82,7 @@ def main() -> int:
             outcome = make(args, what, base, target, out)
             where = f"{out}/flow" if what == "flow" else target
             print(
-                f"{what}: {outcome.written} clips written, {outcome.present} were there or need nothing, "
+                f"{what}: {outcome.written} clips written, {outcome.present} existed or need no file, "
                 f"{len(outcome.failed)} failed; in {where}"
             )
             for text in outcome.failed[:SHOWN]:

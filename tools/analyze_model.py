@@ -1,4 +1,4 @@
-"""Count the model's parameters, FLOPs and memory by part; from shapes alone, without training.
+"""Count the parameters, FLOPs and memory of each part of a model, from shapes alone.
 
 Examples:
     python tools/analyze_model.py --config-file configs/s4/swin_b_384.yaml MODEL.PRE_MASK.ENABLED True
@@ -9,10 +9,11 @@ Examples:
     python tools/analyze_model.py --config-file configs/s4/r50.yaml --fit-memory --fit-frames 1 2 3 --held-out 6
     python tools/analyze_model.py --update-golden
 
-FLOPs: a multiply-add counts as two; operations without a rule are listed. --memory: parameters, gradients,
-optimizer state, buffers and what autograd keeps, fp32 and under bf16 autocast, from shapes. --fit-memory measures
-training steps of one clip on the CPU, one process each, fits a line, tests it on held-out frames, and extends it
-to --batch clips. --update-golden counts the paper's configs into configs/complexity.json.
+A multiply-add counts as two FLOPs; operations without a counting rule are listed. --memory: parameters, gradients,
+optimizer state, buffers and tensors saved by autograd, in fp32 and under bf16 autocast. --fit-memory measures
+training steps of one clip on the CPU, each in its own process, fits a line over the number of frames, tests it on
+held-out numbers of frames, and extrapolates to --batch clips. --update-golden writes the counts of the paper's
+configs to configs/complexity.json.
 """
 
 import argparse
@@ -30,20 +31,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command_parser(__doc__)
     add = parser.add_argument
     # fmt: off
-    add("--config-file", "--config", nargs="+", default=[], metavar="FILE", help="one or several configs")
-    add("--vary", nargs="+", metavar=("KEY", "VALUE"), help="once for each VALUE of the config's KEY")
-    add("--size", type=int, nargs=2, metavar=("H", "W"), help="of the images; default: INPUT.SIZE")
-    add("--frames", type=int, default=0, metavar="N", help="of a clip; default: 1, for memory the subset's")
-    add("--json", default="", metavar="FILE", help="write the figures there")
-    add("--memory", action="store_true", help="memory of a training step by part")
-    add("--batch", type=int, default=8, metavar="N", help="clips, for memory (default: %(default)s)")
+    add("--config-file", "--config", nargs="+", default=[], metavar="FILE", help="one or more configs")
+    add("--vary", nargs="+", metavar=("KEY", "VALUE"), help="one analysis per VALUE of the config's KEY")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="image size; default: INPUT.SIZE")
+    add("--frames", type=int, default=0, metavar="N", help="frames per clip; default: 1, for memory the subset's")
+    add("--json", default="", metavar="FILE", help="write the results to this file")
+    add("--memory", action="store_true", help="memory of a training step, by part of the model")
+    add("--batch", type=int, default=8, metavar="N", help="clips per step, for memory (default: %(default)s)")
     add("--plain-attention", action="store_true",
-        help="memory with the attention that PyTorch chooses on a CPU, not with fused kernels")
-    add("--fit-memory", action="store_true", help="measure steps, fit and extend a line")
-    add("--fit-frames", type=int, nargs="+", default=[1, 2, 3], metavar="N", help="default: 1 2 3")
-    add("--held-out", type=int, nargs="+", default=[5], metavar="N", help="default: 5")
-    add("--threads", type=int, default=0, metavar="N", help="of the steps that are measured")
-    add("--update-golden", action="store_true", help="count the paper's configs into configs/complexity.json")
+        help="memory with PyTorch's CPU attention instead of fused kernels")
+    add("--fit-memory", action="store_true", help="measure training steps, fit a line and extrapolate")
+    add("--fit-frames", type=int, nargs="+", default=[1, 2, 3], metavar="N", help="frames to fit; default: 1 2 3")
+    add("--held-out", type=int, nargs="+", default=[5], metavar="N", help="frames to test the fit; default: 5")
+    add("--threads", type=int, default=0, metavar="N", help="CPU threads of the measured steps")
+    add("--update-golden", action="store_true", help="count the paper's configs for configs/complexity.json")
     # fmt: on
     add_overrides(parser)
     return parser

@@ -1,4 +1,4 @@
-"""Measure time and memory of the model and its parts on clips made in memory.
+"""Measure time and memory of the model and its parts on generated clips.
 
 Examples:
     python tools/benchmark.py train --config-file configs/s4/swin_b_384.yaml configs/ms3/swin_b_384.yaml --apart \\
@@ -11,9 +11,10 @@ Examples:
     python tools/benchmark.py flow --config-file configs/ms3/r50.yaml --methods dis farneback raft_small
     python tools/benchmark.py metrics --config-file configs/ms3/r50.yaml
 
-Every row runs in a process of its own; the rows take turns (a b a b ...), and ratios are to the first. Memory is
-the peak above what the process held before the work was built: of the GPU where one is used, else resident.
-Weights are random, which changes neither. 'python tools/benchmark.py train --help' lists the options of one kind.
+Every row runs in its own process; rows alternate (a b a b ...), and ratios are relative to the first row. Memory
+is the peak above the level before the measured code was set up: GPU memory if a GPU is used, otherwise
+resident memory. Weights are random, which affects neither. 'python tools/benchmark.py train --help' lists the
+options of one kind.
 """
 
 import argparse
@@ -31,11 +32,11 @@ from ska_vct.utils.cli import one_sentence_errors, split_overrides
 
 def _sizes(add: Callable) -> None:
     add("--batch", type=int, default=1, metavar="N", help="clips per call (default: %(default)s)")
-    add("--frames", type=int, default=0, metavar="N", help="of a clip; default: the subset's")
+    add("--frames", type=int, default=0, metavar="N", help="frames per clip; default: the subset's")
 
 
 def _precision(add: Callable) -> None:
-    add("--amp", nargs="+", choices=PRECISIONS, default=["off"], help="mixed precision, one row for each named")
+    add("--amp", nargs="+", choices=PRECISIONS, default=["off"], help="mixed precision, one row per value")
 
 
 # fmt: off
@@ -48,55 +49,55 @@ def add_train(add: Callable) -> None:
 def add_infer(add: Callable) -> None:
     _sizes(add)
     _precision(add)
-    add("--compile", action="store_true", help="torch.compile against eager")
-    add("--channels-last", action="store_true", help="weights in channels last, against as built")
+    add("--compile", action="store_true", help="compare torch.compile with eager mode")
+    add("--channels-last", action="store_true", help="compare channels-last weights with the default layout")
 
 
 def add_criterion(add: Callable) -> None:
-    add("--frames", type=int, default=0, metavar="N", help="annotated frames in all; default: a clip's")
+    add("--frames", type=int, default=0, metavar="N", help="total annotated frames; default: one clip's")
     add("--predictions", type=int, default=0, metavar="N", help="default: decoder layers + 1, as in training")
-    add("--points", type=int, nargs="+", metavar="N", help="per mask, 0: every cell; default: the config's")
+    add("--points", type=int, nargs="+", metavar="N", help="points per mask, 0: all cells; default: the config's")
 
 
 def add_deform(add: Callable) -> None:
     _sizes(add)
     _precision(add)
-    add("--implementations", nargs="+", metavar="NAME", help="default: all that run here (docs/performance.md)")
+    add("--implementations", nargs="+", metavar="NAME", help="default: all available ones (docs/performance.md)")
 
 
 def add_data(add: Callable) -> None:
-    add("--workers", type=int, nargs="+", default=[0, 2], metavar="N", help="default: 0 2")
-    add("--batch", type=int, default=2, metavar="N", help="clips (default: %(default)s)")
-    add("--batches", type=int, default=4, metavar="N", help="per repetition (default: %(default)s)")
-    add("--clips", type=int, default=8, metavar="N", help="of the synthetic release (default: %(default)s)")
+    add("--workers", type=int, nargs="+", default=[0, 2], metavar="N", help="loader workers; default: 0 2")
+    add("--batch", type=int, default=2, metavar="N", help="clips per batch (default: %(default)s)")
+    add("--batches", type=int, default=4, metavar="N", help="batches per repetition (default: %(default)s)")
+    add("--clips", type=int, default=8, metavar="N", help="clips of the synthetic release (default: %(default)s)")
     add("--picture", type=int, default=0, metavar="PX", help="height of its images; default: INPUT.SIZE's")
-    add("--amp", choices=PRECISIONS, default="off", help="of the training step")
-    add("--no-model", dest="model", action="store_false", help="the loader alone")
+    add("--amp", choices=PRECISIONS, default="off", help="mixed precision of the training step")
+    add("--no-model", dest="model", action="store_false", help="measure the loader alone")
 
 
 def add_flow(add: Callable) -> None:
     add("--methods", nargs="+", default=["dis", "farneback"], metavar="NAME",
         help="dis, farneback, raft_large, raft_small; default: dis farneback")
     add("--series", type=int, default=0, help="fields per second; default: INPUT.FLOW.SERIES")
-    add("--frames", type=int, default=0, metavar="N", help="of a clip; default: the subset's")
-    add("--side", type=int, default=384, help="of the images (default: %(default)s)")
-    add("--batch", type=int, default=8, help="pairs that RAFT takes at once (default: %(default)s)")
+    add("--frames", type=int, default=0, metavar="N", help="frames per clip; default: the subset's")
+    add("--side", type=int, default=384, help="side of the images in pixels (default: %(default)s)")
+    add("--batch", type=int, default=8, help="image pairs per RAFT call (default: %(default)s)")
 
 
 def add_metrics(add: Callable) -> None:
-    add("--frames", type=int, default=0, metavar="N", help="of a clip; default: the subset's")
+    add("--frames", type=int, default=0, metavar="N", help="frames per clip; default: the subset's")
 # fmt: on
 
 
 # Name of ska_vct.profiling.timing.SUBJECTS -> what it measures, and its options.
 KINDS = {
     "train": ("a training step, and its peak memory", add_train),
-    "infer": ("clips to semantic maps; total time over that of the backbones", add_infer),
+    "infer": ("inference, from clips to semantic maps; total time relative to that of the backbones", add_infer),
     "criterion": ("matching and losses", add_criterion),
-    "deform": ("deformable attention, one implementation against another", add_deform),
-    "data": ("clips/s of the loader against clips/s of the training step", add_data),
+    "deform": ("implementations of deformable attention", add_deform),
+    "data": ("clips/s of the loader and of the training step", add_data),
     "flow": ("flow methods", add_flow),
-    "metrics": ("the F-score by histogram against a loop over its 255 thresholds", add_metrics),
+    "metrics": ("the F-score by histogram and by a loop over its 255 thresholds", add_metrics),
 }
 
 
@@ -107,16 +108,16 @@ def build_parser() -> argparse.ArgumentParser:
         kind = kinds.add_parser(name, help=text, description=f"Measure {text}.")
         add = kind.add_argument
         # fmt: off
-        add("--config-file", "--config", nargs="+", required=True, metavar="FILE", help="one or several configs")
-        add("--json", default="", metavar="FILE", help="write every repetition and the machine's facts there")
-        add("--vary", nargs="+", metavar=("KEY", "VALUE"), help="one row for each VALUE of the config's KEY")
+        add("--config-file", "--config", nargs="+", required=True, metavar="FILE", help="one or more configs")
+        add("--json", default="", metavar="FILE", help="write every repetition and the machine's details to FILE")
+        add("--vary", nargs="+", metavar=("KEY", "VALUE"), help="one row per VALUE of the config's KEY")
         add("--repeat", type=int, default=5, metavar="N", help="repetitions (default: %(default)s)")
         add("--warmup", type=int, default=1, metavar="N",
-            help="calls after the first that do not count (default: 1)")
+            help="unmeasured calls after the first (default: 1)")
         add("--threads", type=int, default=0, metavar="N", help="of PyTorch and OpenCV; default: their own choice")
         add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU if there is one")
         add("--apart", action="store_true",
-            help="one process at a time, for rows that do not fit into memory together")
+            help="one process at a time, for rows that do not fit in memory together")
         add("--progress", action=argparse.BooleanOptionalAction, default=True, help="show a bar")
         # fmt: on
         add_own(add)

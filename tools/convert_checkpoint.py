@@ -1,4 +1,4 @@
-"""Convert a checkpoint of any supported format to our parameter names, or to VCT's.
+"""Convert a checkpoint in any supported format to the parameter names of SKA-VCT or VCT.
 
 Examples:
     python tools/convert_checkpoint.py vct_s4.pth --out ours.safetensors
@@ -6,7 +6,7 @@ Examples:
     python tools/convert_checkpoint.py ska_vct://vggish --out vggish.safetensors
     python tools/convert_checkpoint.py output/s4/swin_b_384/model_best.pth --to vct --out for_vct.pth
 
-Checkpoints need not be converted before loading: MODEL.WEIGHTS and its like read all formats (docs/weights.md).
+Checkpoints need not be converted before loading: MODEL.WEIGHTS and similar keys read any format (docs/weights.md).
 """
 
 import sys

@@ -8,8 +8,8 @@ Examples:
     python tools/evaluate_robustness.py --config configs/synth/quickstart.yaml --weights model_best.pth \\
         --data plain=datasets/plain twin=datasets/twin --conditions true still other_flow --out output/motion
 
-Writes robustness.json, robustness.md (the tables printed at the end) and per_clip.csv. Of every dataset the split
-that the config's DATASETS.TEST names is scored. docs/scores.md explains the scores; those of single objects need
+Writes robustness.json, robustness.md (the tables printed at the end) and per_clip.csv. Each dataset is scored
+on the split that DATASETS.TEST of the config names. docs/scores.md explains the scores; scores per object need
 synthetic clips (datasets/make_synth.py).
 """
 
@@ -43,14 +43,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", default=[], type=parse_split, metavar="NAME=ROOT",
                         help="datasets by name and root; default: the config's own")  # fmt: skip
     parser.add_argument("--benchmark", metavar="ROOT",
-                        help=f"folder of {', '.join(TEST_SPLITS)}: all that exist are scored")  # fmt: skip
+                        help=f"folder of {', '.join(TEST_SPLITS)}: existing ones are scored")  # fmt: skip
     parser.add_argument("--conditions", nargs="+", default=list(DEFAULT_CONDITIONS), choices=list(CONDITIONS),
                         metavar="NAME", help="default: %(default)s")  # fmt: skip
     parser.add_argument("--negatives-on", nargs="+", metavar="NAME",
-                        help="change clips of these datasets only; default: of all")  # fmt: skip
+                        help="modify clips of these datasets only; default: all")  # fmt: skip
     parser.add_argument("--noise-level", type=float, default=NOISE_LEVEL, metavar="RMS",
-                        help="loudness of the white noise, of full scale (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of noise and borrowed audio (default: %(default)s)")
+                        help="RMS of the white noise, relative to full scale (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of noise and of donor clips (default: %(default)s)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the files")
     parser.add_argument("--num-gpus", type=int, default=None, help="0: CPU; default: a GPU if there is one")
     add_overrides(parser)

@@ -1,4 +1,4 @@
-"""Write a trained model for other programs and check that its outputs equal the model's.
+"""Export a trained model for other programs and verify that the exported outputs equal the model's.
 
 Examples:
     python tools/export.py --config configs/s4/swin_b_384.yaml --weights model_best.pth --to safetensors \\
@@ -8,8 +8,8 @@ Examples:
         --out model.onnx
     python tools/export.py --weights slim.safetensors --to torch --out model.pt2
 
-safetensors: what inference needs, with the config inside; MODEL.WEIGHTS reads it. onnx and torch: a graph for any
-number of frames, and with --dynamic-size for any image whose sides are multiples of 32.
+safetensors: the parameters inference needs, with the config inside; MODEL.WEIGHTS reads it. onnx and torch: a
+graph for any number of frames, and with --dynamic-size for any image size in multiples of 32.
 """
 
 import sys
@@ -25,13 +25,13 @@ from ska_vct.utils.cli import one_sentence_errors
 
 def main() -> None:
     parser = command_parser(__doc__)
-    parser.add_argument("--weights", required=True, metavar="FILE", help="checkpoint, or an address of one")
+    parser.add_argument("--weights", required=True, metavar="FILE", help="checkpoint file or address")
     parser.add_argument(
         "--config-file", "--config", default="", metavar="FILE", help="its config; not needed for slim checkpoints"
     )
-    parser.add_argument("--to", choices=FORMATS, required=True, help="kind of file")
+    parser.add_argument("--to", choices=FORMATS, required=True, help="output format")
     parser.add_argument("--out", required=True, metavar="FILE", help=".safetensors, .onnx or .pt2")
-    parser.add_argument("--dynamic-size", action="store_true", help="any size of image, not INPUT.SIZE alone")
+    parser.add_argument("--dynamic-size", action="store_true", help="accept any image size, not only INPUT.SIZE")
     add_overrides(parser)
     args = parser.parse_args()
     with one_sentence_errors():

@@ -24,7 +24,7 @@ from ska_vct.utils.cli import one_sentence_errors
 def parse_args() -> argparse.Namespace:
     parser = command_parser(__doc__)
     add_benchmark_folders(parser, out="folder for the tables")
-    parser.add_argument("--seed", type=int, default=0, help="of the random features (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random features (default: %(default)s)")
     return parser.parse_args()
 
 

@@ -11,8 +11,8 @@ Examples:
 
 Each row and seed is a run in OUT/<row>/seed<k>: log.txt, train/, training.json, robustness.json. Finished runs are
 skipped and interrupted ones continue, so the same command can be repeated at any time. All rows of the first seed
-come first. Several machines that share OUT take parts (--part 1/2) or simply the same command: a
-per-folder lock prevents duplicate runs. The weights of the last iteration are scored.
+run first. Several machines that share OUT may run parts (--part 1/2) or the same command: a per-folder lock
+prevents duplicate runs. The weights of the last iteration are scored.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def part_of(text: str) -> tuple[int, int]:
     """``2/3`` -> (2, 3)."""
     index, _, parts = text.partition("/")
     if not (index.isdigit() and parts.isdigit()):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a part; write e.g. 1/2")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a valid part; write e.g. 1/2")
     return int(index), int(parts)
 
 
@@ -45,18 +45,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--list", required=True, metavar="YAML", help="rows, seeds and benchmark")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the runs and tables")
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="only these rows")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="K", help="in place of the list's")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="K", help="instead of the list's")
     parser.add_argument(
-        "--part", type=part_of, default=(1, 1), metavar="I/N", help="every N-th run from the I-th on"
+        "--part", type=part_of, default=(1, 1), metavar="I/N", help="every N-th run, starting with the I-th"
     )
-    parser.add_argument("--jobs", type=positive, default=1, help="runs at a time; default: %(default)s")
-    parser.add_argument("--threads", type=positive, default=0, help="of each run; default: the cores shared out")
+    parser.add_argument("--jobs", type=positive, default=1, help="concurrent runs; default: %(default)s")
+    parser.add_argument("--threads", type=positive, default=0, help="threads per run; default: cores / --jobs")
     parser.add_argument(
-        "--device-ids", nargs="+", type=int, default=[], metavar="GPU", help="in turn; default: all there are"
+        "--device-ids", nargs="+", type=int, default=[], metavar="GPU", help="assigned in turn; default: all GPUs"
     )
-    parser.add_argument("--redo", action="store_true", help="put runs that had another config aside and redo them")
-    parser.add_argument("--table-only", action="store_true", help="no runs; tables of what is there")
-    parser.add_argument("--export", metavar="DIR", help="copy tables, figure and summary there")
+    parser.add_argument("--redo", action="store_true", help="move runs with another config aside and repeat them")
+    parser.add_argument("--table-only", action="store_true", help="no runs; only write tables of existing ones")
+    parser.add_argument("--export", metavar="DIR", help="copy tables, figure and summary to this folder")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help='changes to all configs: "-- KEY VALUE" pairs')
     args = parser.parse_args()
     args.opts = args.opts[1:] if args.opts[:1] == ["--"] else args.opts

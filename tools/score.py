@@ -1,4 +1,4 @@
-"""Score saved predictions of AVSBench in every convention, without a model.
+"""Score saved predictions on AVSBench in every convention, without a model.
 
 Examples:
     python tools/score.py --root datasets --subset ms3 \\
@@ -9,8 +9,8 @@ Examples:
 Predictions are PNG files of 224 x 224 pixels in AVSBench's layout: {split}/{name}/{name}_{1..}.png of 0 and 255
 (in S4 {split}/{category}/...), {label}/{uid}/labels_semantic/{0..}.png of class indices; or a JSON file in COCO's
 format whose images have these names. tools/train_net.py --eval-only TEST.SAVE_PREDICTIONS True writes both. A
-mask of 0 and 255 has no probabilities left: its M_J is the model's own, its M_F has a single threshold and is
-marked so. docs/scores.md explains the conventions.
+mask of 0 and 255 no longer contains probabilities: its M_J equals the model's, but its M_F uses a single threshold
+and is marked accordingly. docs/scores.md explains the conventions.
 """
 
 import argparse
@@ -38,9 +38,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--metric-convention", default="combo", choices=CONVENTIONS, help="default: %(default)s")
     parser.add_argument("--out", metavar="DIR", help="folder for results.json, results.md and per-clip tables")
-    parser.add_argument("--as-released", action="store_true", help="look past rebuilt and prepared masks")
+    parser.add_argument("--as-released", action="store_true", help="ignore rebuilt and prepared masks")
     parser.add_argument(
-        "--leave-out", default="", metavar="CSV", help="clips to do without, as DATASETS.LEAVE_OUT"
+        "--leave-out", default="", metavar="CSV", help="clips to exclude, as in DATASETS.LEAVE_OUT"
     )
     return parser.parse_args()
 

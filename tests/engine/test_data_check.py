@@ -89,10 +89,10 @@ def test_prepare_as_a_program(tmp_path, capsys, monkeypatch):
     data = make_original(tmp_path / "data", "ms3")
     words = ("--root", data, "--subset", "ms3", "--what", "log-mel")
     code, text = script("datasets/prepare.py", *words, **how)
-    assert code == 0 and "log-mel: 5 clips written, 0 were there or need nothing, 0 failed" in text
+    assert code == 0 and "log-mel: 5 clips written, 0 existed or need no file, 0 failed" in text
     assert len(list((data / "prepared").rglob("*.npy"))) == 5
     code, text = script("datasets/prepare.py", *words, **how)
-    assert code == 0 and "log-mel: 0 clips written, 5 were there" in text
+    assert code == 0 and "log-mel: 0 clips written, 5 existed" in text
     code, _ = script("datasets/prepare.py", "--root", data, "--subset", "ms3", "--what", "frames", **how)
     assert "there is no other release of AVSBench AVSS" in code
     code, text = script("datasets/prepare.py", *words, "--into-release", **how)

@@ -151,14 +151,14 @@ def test_command_line(make_synth, tiny, release, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--benchmark", "--seed", "0"], "leave out --seed"),
-        (["--benchmark", "--subset", "ms3", "--flow-size", "24"], "leave out --flow-size, --subset"),
+        (["--benchmark", "--seed", "0"], "remove --seed"),
+        (["--benchmark", "--subset", "ms3", "--flow-size", "24"], "remove --flow-size, --subset"),
         (["--subset", "ms3", "--test", "1", "--verify"], "--verify needs --benchmark"),
-        (["--test", "1"], "--subset is needed"),
+        (["--test", "1"], "--subset or --benchmark is required"),
         (["--benchmark", "--only", "twin"], "silent-twin"),
     ],
 )
-def test_options_that_do_not_go_together(make_synth, tmp_path, capsys, arguments, message):
+def test_options_that_exclude_each_other(make_synth, tmp_path, capsys, arguments, message):
     with pytest.raises(SystemExit):
         make_synth.main(["--root", str(tmp_path), *arguments])
     assert message in capsys.readouterr().err
