@@ -10,13 +10,14 @@ Examples:
 AVSBench's releases are found at any depth below ROOT, as released or as rebuilt by COMBO's and VCT's scripts.
 Only the fix list is written, a csv file with one line per problem; passed as DATASETS.LEAVE_OUT, it excludes the
 clips it lists from training. --config-file checks the dataset that DATASETS.SUBSET names, which may be your own
-(configs/_base_/datasets/own.yaml). Exit status: 0 if all clips of all subsets found are usable, 1 if some are not,
-2 if no release was found.
+(configs/_base_/datasets/own.yaml), for what this config reads, as training does before it starts. Exit status: 0
+if all clips of all subsets found are usable, 1 if some are not, 2 if no release was found.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -50,20 +51,18 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     with one_sentence_errors():
-        root, found = find_datasets(args)
+        options, needs, found = find_datasets(args)
         if not found:
-            print(f"No release of {', '.join(args.subset)} below {root}; see datasets/README.md for the layout.")
+            wanted = ", ".join(args.subset)
+            print(f"No release of {wanted} below {options.root}; see datasets/README.md for the layout.")
             return 2
         from ska_vct.data.validation.check import check_release
         from ska_vct.data.validation.findings import write_fix_list
         from ska_vct.data.validation.report import describe
 
-        options = ReadOptions(
-            root=root, prefer_rebuilt=not args.as_released, pre_masks=args.pre_masks, prepared=args.prepared
-        )
         reports = []
         for facts, base in found:
-            report = check_release(facts, base, options, content=not args.quick, jobs=args.jobs)
+            report = check_release(facts, base, options, content=not args.quick, jobs=args.jobs, needs=needs)
             reports.append(report)
             print(describe(report, show=args.show))
         if args.fix_list:
@@ -72,22 +71,32 @@ def main() -> int:
     return 1 if any(report.errors for report in reports) else 0
 
 
-def find_datasets(args: argparse.Namespace) -> tuple[str, list[tuple[DatasetFacts, str]]]:
-    """The root, and the facts and folder of each dataset to check."""
+def find_datasets(args: argparse.Namespace) -> tuple[ReadOptions, Any, list[tuple[DatasetFacts, str]]]:
+    """Where files are looked for, what is read of them, and the facts and folder of each dataset to check.
+
+    Without a config, what is read is None.
+    """
+    given = {"prefer_rebuilt": False} if args.as_released else {}
+    given |= {"pre_masks": True} if args.pre_masks else {}
+    given |= {"prepared": args.prepared} if args.prepared else {}
     if args.config_file:
-        from ska_vct.engine.datasets import register_datasets, resolve_root
-        from ska_vct.engine.setup import load_cfg
+        from ska_vct.engine.data_check import needs_of
+        from ska_vct.engine.datasets import record_options, register_datasets, resolve_root
+        from ska_vct.engine.setup import chosen_keys, load_cfg
+        from ska_vct.engine.unused_keys import unused_keys
 
         cfg = load_cfg(args.config_file, ["DATASETS.ROOT", args.root] if args.root else None)
         register_datasets(cfg)
-        root, facts = str(resolve_root(cfg)), get_facts(cfg.DATASETS.SUBSET)
-        return root, [(facts, find_release(facts, root))]
+        for note in unused_keys(cfg, chosen_keys(args.config_file)):
+            print(f"warning: {note}")
+        options = ReadOptions(root=str(resolve_root(cfg)), **record_options(cfg) | given)
+        facts = get_facts(cfg.DATASETS.SUBSET)
+        return options, needs_of(cfg), [(facts, find_release(facts, options.root))]
     if not args.root:
         raise DatasetError("Name the folder of the releases with --root, or a config with --config-file.")
     releases = find_releases(args.root).items()
-    return args.root, [
-        (get_facts(name), base) for name, bases in releases if name in args.subset for base in bases
-    ]
+    found = [(get_facts(name), base) for name, bases in releases if name in args.subset for base in bases]
+    return ReadOptions(root=args.root, **given), None, found
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from ska_vct.config import get_cfg
+from ska_vct.engine.setup import load_cfg
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "datasets" / "README.md"])
@@ -201,3 +202,17 @@ def test_the_parity_command_of_the_readme_runs():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().splitlines()[-1].startswith("ok")
+
+
+def test_the_flow_of_the_readme_is_what_the_config_after_it_reads():
+    readme = [command.words for command in COMMANDS if command.page == "README.md"]
+    train, flow = (
+        [words for words in readme if script in words]
+        for script in ("tools/train_net.py", "datasets/compute_flow.py")
+    )
+    cfg = load_cfg(ROOT / train[0][train[0].index("--config-file") + 1])
+    stored = {int(words[words.index("--series") + 1]) if "--series" in words else 10 for words in flow}
+    assert stored == {cfg.INPUT.FLOW.SERIES}
+    assert {words[words.index("--subset") + 1] for words in flow} == {cfg.DATASETS.SUBSET}
+    # Pre-masks take another step, which the first commands do without.
+    assert not cfg.MODEL.PRE_MASK.ENABLED

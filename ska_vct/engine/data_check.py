@@ -10,10 +10,24 @@ from detectron2.utils import comm
 from ska_vct.data.avsbench.folders import DatasetError
 from ska_vct.data.validation.check import check_records
 from ska_vct.data.validation.clips import Needs
-from ska_vct.data.validation.findings import count_kinds, errors_of
+from ska_vct.data.validation.findings import errors_of, summaries
 
 _LOGGER = logging.getLogger(__name__)
 SHOWN = 3
+
+
+def needs_of(cfg: CfgNode) -> Needs:
+    """What a configuration reads of a clip."""
+    uses_flow = cfg.MODEL.SKA.ENABLED
+    may_lack_flow = uses_flow and not cfg.INPUT.FLOW.ONLINE
+    return Needs(
+        audio_source=cfg.INPUT.AUDIO.SOURCE,
+        flow=may_lack_flow and cfg.INPUT.FLOW.MISSING == "error",
+        read_flow=uses_flow,
+        zero_flow=may_lack_flow and cfg.INPUT.FLOW.MISSING == "zero",
+        series=cfg.INPUT.FLOW.SERIES if uses_flow else 0,
+        input_side=min(cfg.INPUT.SIZE),
+    )
 
 
 def check_datasets(cfg: CfgNode, names: Sequence[str]) -> None:
@@ -30,17 +44,10 @@ def check_datasets(cfg: CfgNode, names: Sequence[str]) -> None:
     """
     if comm.is_main_process():
         records = [record for name in dict.fromkeys(names) for record in DatasetCatalog.get(name)]
-        uses_flow = cfg.MODEL.SKA.ENABLED
-        needs = Needs(
-            audio_source=cfg.INPUT.AUDIO.SOURCE,
-            flow=uses_flow and cfg.INPUT.FLOW.MISSING == "error" and not cfg.INPUT.FLOW.ONLINE,
-            read_flow=uses_flow,
-            input_side=min(cfg.INPUT.SIZE),
-        )
-        findings, coverage = check_records(records, needs, seconds=cfg.DATASETS.CHECK_SECONDS)
-        for level, kind, number, clips in count_kinds(findings):
+        findings, coverage = check_records(records, needs_of(cfg), seconds=cfg.DATASETS.CHECK_SECONDS)
+        for level, kind, heading in summaries(findings, len(records)):
             example = next(f.text for f in findings if (f.level, f.kind) == (level, kind))
-            _LOGGER.warning(f"Data check, {level}: {kind}: {number} in {clips} clips. {example}")
+            _LOGGER.warning(f"Data check, {heading}. {example}")
         errors = errors_of(findings)
         if errors:
             clips = {finding.clip_id for finding in errors}

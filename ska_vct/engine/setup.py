@@ -145,6 +145,12 @@ def load_cfg(
     return cfg
 
 
+def chosen_keys(path: str | os.PathLike = "", overrides: Sequence[str] | None = None) -> set[str]:
+    """Names of the keys that a config file sets itself, not through its bases, and that the command line sets."""
+    own = _read_yaml(Path(find_config(path))) if path else {}
+    return {*_leaf_names(own), *(overrides or ())[::2]}
+
+
 def _merge_overrides(cfg: CfgNode, overrides: list[str]) -> None:
     if len(overrides) % 2:
         raise ConfigError(f"Command line: overrides are KEY VALUE pairs, but '{overrides[-1]}' has no partner.")
@@ -232,9 +238,9 @@ def _suggestion(name: str, node: CfgNode, prefix: str) -> str:
     return f"; did you mean {' or '.join(near)}" if near else ""
 
 
-def _leaf_names(node: CfgNode, prefix: str = "") -> Iterable[str]:
+def _leaf_names(node: Mapping, prefix: str = "") -> Iterable[str]:
     for key, value in node.items():
-        if isinstance(value, CfgNode):
+        if isinstance(value, Mapping):
             yield from _leaf_names(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"

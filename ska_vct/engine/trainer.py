@@ -36,8 +36,9 @@ from .data_check import check_datasets
 from .hooks import BEST_NAME, BestCheckpointer, ProgressPrinter, StepStatistics
 from .optim import apply_schedule, build_lr_scheduler, build_optimizer
 from .recipe import batch_note
-from .setup import load_cfg, prepare_run, setup_cfg
+from .setup import chosen_keys, load_cfg, prepare_run, setup_cfg
 from .tensorboard import TensorBoardWriter, ValidationImages, spread_records
+from .unused_keys import unused_keys
 from .weights import load_options, load_part_weights
 
 _LOGGER = logging.getLogger(__name__)
@@ -344,8 +345,10 @@ def train_or_evaluate(
         config_file, overrides, num_gpus=num_gpus, eval_only=eval_only, resume=resume, convention=convention
     )
     prepare_run(cfg, eval_only=eval_only)
-    note = "" if eval_only else batch_note(cfg, load_cfg(config_file))
-    if note and comm.is_main_process():
+    notes = unused_keys(cfg, chosen_keys(config_file, overrides))
+    if not eval_only:
+        notes = [*filter(None, [batch_note(cfg, load_cfg(config_file))]), *notes]
+    for note in notes if comm.is_main_process() else ():
         _LOGGER.warning(note)
     if check:
         check_datasets(cfg, cfg.DATASETS.TEST if eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL))

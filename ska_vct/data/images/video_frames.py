@@ -88,6 +88,16 @@ def count_seconds(path: str | os.PathLike) -> int:
     return max(1, math.floor(duration + 1 - _WHOLE))
 
 
+def frame_rate(path: str | os.PathLike) -> float:
+    """Images per second of a video as its header gives them; 0 where it does not.
+
+    Raises:
+        VideoError: the file is missing or is not a video.
+    """
+    with open_media(path) as container:
+        return float(video_stream(container, path).average_rate or 0)
+
+
 def _header(path: str | os.PathLike) -> tuple[int, int, float]:
     with open_media(path) as container:
         stream = video_stream(container, path)

@@ -15,12 +15,17 @@ from ska_vct.data.images.io import (
     read_truth,
     same_proportions,
 )
+from ska_vct.data.images.video_frames import frame_rate, split_fragment
 from ska_vct.data.registry import get_facts
-from ska_vct.data.validation.findings import ERROR, NOTE, WARNING, Finding
+from ska_vct.data.validation.findings import ERROR, NO_FLOW, NOTE, WARNING, Finding
 from ska_vct.utils.media.errors import AudioError
 
 # Audio that ends earlier than its video by more than this, seconds, is reported; codecs cut at their own frames.
 SHORT_AUDIO = 0.5
+# Audio beyond the clip's last frame by more than this, seconds, is reported.
+UNUSED_AUDIO = 1.0
+# Fields per second that are computed from fewer images per second than this share of them repeat.
+_DISTINCT = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +36,16 @@ class Needs:
         audio_source: as ``INPUT.AUDIO.SOURCE``.
         flow: whether a clip without flow is unusable.
         read_flow: whether flow that is there must be readable.
+        zero_flow: whether a clip without flow is used as if nothing moved.
+        series: flow fields per second that the model reads, ``INPUT.FLOW.SERIES``; 0: unknown.
         input_side: shorter side of the network's input, pixels; 0: unknown.
     """
 
     audio_source: str = "auto"
     flow: bool = False
     read_flow: bool = False
+    zero_flow: bool = False
+    series: int = 0
     input_side: int = 0
 
     def __post_init__(self):
@@ -99,6 +108,7 @@ def _images(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:
             yield _finding(record, ERROR, "frames of different sizes", text, path)
     if first:
         yield from _large_enough(record, first, needs)
+        yield from _enough_images(record)
     for index, path in enumerate(record["mask_paths"]):
         if path is None:
             continue
@@ -130,13 +140,34 @@ def _large_enough(record: Mapping, size: tuple[int, int], needs: Needs) -> Itera
             "DATASETS.PREFER_REBUILT to False."
         )
         yield _finding(record, WARNING, "frames smaller than meant", text, folder)
-    elif facts.twin_label and not record["rebuilt"] and min(size) < needs.input_side:
+    elif record["rebuilt"]:
+        return
+    elif facts.twin_label and min(size) < needs.input_side:
         text = (
             f"The frames of {facts.title} are {_show(size)}, and the network reads {needs.input_side} x "
             f"{needs.input_side}: they will be enlarged. The published results at that size use AVSS's larger "
             "frames of the same clips; 'datasets/prepare.py --what frames' makes them."
         )
         yield _finding(record, WARNING, "frames smaller than meant", text, folder)
+    elif max(size) < needs.input_side:
+        text = (
+            f"The frames of clip '{record['clip_id']}' are {_show(size)}, and the network reads "
+            f"{needs.input_side} x {needs.input_side}: they will be enlarged. A smaller INPUT.SIZE takes less "
+            "time and shows the same."
+        )
+        yield _finding(record, NOTE, "frames smaller than the network's input", text, folder)
+
+
+def _enough_images(record: Mapping) -> Iterator[Finding]:
+    """Videos of less than one image per second, whose seconds share images."""
+    video, time = split_fragment(record["image_paths"][0] or "")
+    rate = frame_rate(video) if time is not None else 0.0
+    if 0 < rate < 1:
+        text = (
+            f"Video {video} has {rate:.2g} images per second, so some of the {len(record['image_paths'])} frames "
+            f"of clip '{record['clip_id']}' are the same image."
+        )
+        yield _finding(record, WARNING, "repeated frames", text, video)
 
 
 def _mask_size(record: Mapping, path: str, content: bool) -> tuple[int, int]:
@@ -173,6 +204,13 @@ def _audio(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:
         yield _finding(record, ERROR, "unreadable audio" if path else "missing audio", str(error), path)
         return
     wanted = len(record["image_paths"])
+    # A log-mel may be padded; samples are not.
+    if path in (record["wav_path"], record["video_path"]) and wanted + UNUSED_AUDIO < seconds < math.inf:
+        text = (
+            f"The audio of clip '{record['clip_id']}' lasts {seconds:.2f} s, of which only the {wanted} s that "
+            "have frames are used."
+        )
+        yield _finding(record, NOTE, "seconds not used", text, path)
     if math.isfinite(seconds) and seconds < wanted - SHORT_AUDIO:
         fill = "repeated" if get_facts(record["subset"]).audio_fill == "repeat" else "followed by zeros"
         text = (
@@ -191,12 +229,20 @@ def _flow(record: Mapping, needs: Needs, content: bool, frame_size: tuple[int, i
                 "to zero."
             )
             yield _finding(record, ERROR, "missing flow", text, path)
+        elif needs.zero_flow:
+            text = (
+                f"Clip '{record['clip_id']}' has no flow file {path}; it is used as if nothing moved "
+                "(INPUT.FLOW.MISSING zero), so its motion map is zero."
+            )
+            yield _finding(record, WARNING, NO_FLOW, text, path)
     elif content and needs.read_flow:
         try:
-            meta = read_flow(path, clip_id=record["clip_id"], num_frames=len(record["image_paths"])).meta
+            stored = read_flow(path, clip_id=record["clip_id"], num_frames=len(record["image_paths"]))
         except FlowError as error:
             yield _finding(record, ERROR, "unreadable flow", str(error), path)
             return
+        meta = stored.meta
+        yield from _enough_fields(record, path, needs, stored.flow.shape[1], meta)
         size = meta["height"], meta["width"]
         if frame_size and not may_show_the_same(size, frame_size):
             text = (
@@ -204,6 +250,26 @@ def _flow(record: Mapping, needs: Needs, content: bool, frame_size: tuple[int, i
                 f"'{record['clip_id']}' are {_show(frame_size)}; the proportions must agree: compute it again."
             )
             yield _finding(record, ERROR, "flow of other proportions", text, path)
+
+
+def _enough_fields(record: Mapping, path: str, needs: Needs, series: int, meta: Mapping) -> Iterator[Finding]:
+    """Flow that does not hold as many different fields per second as the model reads."""
+    clip = f"clip '{record['clip_id']}'"
+    if series < needs.series:
+        text = (
+            f"Flow {path} has {series} per second, but INPUT.FLOW.SERIES is {needs.series}: the same field is "
+            f"read {needs.series / series:.3g} times, so that motion within the second of {clip} cannot be "
+            f"matched with its audio. Compute it from the video with --series {needs.series}, or set "
+            f"INPUT.FLOW.SERIES to {series}."
+        )
+        yield _finding(record, WARNING, "too few flow fields", text, path)
+    elif meta["source"] == "video" and needs.series > 1 and 1 < _DISTINCT * needs.series * meta["time_step"]:
+        text = (
+            f"The video of {clip} shows {1 / meta['time_step']:.3g} different images per second, so that its "
+            f"{needs.series} flow fields per second repeat; set INPUT.FLOW.SERIES to "
+            f"{max(1, round(1 / meta['time_step']))} if most clips are like it."
+        )
+        yield _finding(record, WARNING, "repeated flow fields", text, path)
 
 
 def _first_size(record: Mapping) -> tuple[int, int] | None:

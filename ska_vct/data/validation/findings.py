@@ -11,6 +11,11 @@ from ska_vct.utils.files import atomic_write
 
 # error: the clip cannot be used; warning: it can, but scores may not be what they seem; note: harmless.
 ERROR, WARNING, NOTE = LEVELS = ("error", "warning", "note")
+NO_FLOW = "flow taken as zero"
+# What is the matter where every clip has a finding of a kind.
+_WHOLE = {
+    NO_FLOW: "No clip has flow, so the motion map is zero everywhere and SKA learns nothing; compute the flow."
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,16 @@ def count_kinds(findings: Iterable[Finding]) -> list[tuple[str, str, int, int]]:
     concerned = Counter((level, kind) for level, kind, _ in clips)
     ranked = sorted(counts.items(), key=lambda item: (LEVELS.index(item[0][0]), -item[1], item[0][1]))
     return [(level, kind, number, concerned[level, kind]) for (level, kind), number in ranked]
+
+
+def summaries(findings: Iterable[Finding], num_clips: int) -> list[tuple[str, str, str]]:
+    """(level, kind, heading) by kind, ordered as ``count_kinds``: what was found how often, of how many clips."""
+    headings = []
+    for level, kind, number, clips in count_kinds(findings):
+        of = f" in {clips} of {num_clips} clips" if clips else ""
+        whole = f" ({_WHOLE[kind]})" if kind in _WHOLE and clips == num_clips else ""
+        headings.append((level, kind, f"{level}: {kind}: {number}{of}{whole}"))
+    return headings
 
 
 def errors_of(findings: Iterable[Finding]) -> list[Finding]:

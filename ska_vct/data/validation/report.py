@@ -1,12 +1,10 @@
 """Formats the report of a checked dataset for a terminal."""
 
-from itertools import islice
-
 from tabulate import tabulate
 
 from ska_vct.data.facts import SPLITS
 from ska_vct.data.validation.check import DatasetReport
-from ska_vct.data.validation.findings import count_kinds
+from ska_vct.data.validation.findings import summaries
 
 
 def describe(report: DatasetReport, *, show: int = 10) -> str:
@@ -30,12 +28,12 @@ def describe(report: DatasetReport, *, show: int = 10) -> str:
             for split in SPLITS
         ]
         lines.append(tabulate(rows, headers="keys", tablefmt="simple"))
-    for level, kind, number, clips in count_kinds(report.findings):
-        lines.append(f"{level}: {kind}: {number}" + (f" in {clips} clips" if clips else ""))
-        same = (f for f in report.findings if (f.level, f.kind) == (level, kind))
-        lines += [f"    {finding.text}" for finding in islice(same, show)]
-        if number > show:
-            lines.append(f"    ... and {number - show} more (--fix-list or --show names them)")
+    for level, kind, heading in summaries(report.findings, sum(report.listed.values())):
+        lines.append(heading)
+        same = [finding for finding in report.findings if (finding.level, finding.kind) == (level, kind)]
+        lines += [f"    {finding.text}" for finding in same[:show]]
+        if len(same) > show:
+            lines.append(f"    ... and {len(same) - show} more (--fix-list or --show names them)")
     lines += [f"on the fly: {line}" for line in report.on_the_fly]
     if not report.errors:
         lines.append("All clips are usable.")
