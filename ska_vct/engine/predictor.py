@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,11 +24,14 @@ from ska_vct.data.flow.methods.registry import CLASSICAL
 from ska_vct.data.flow.online import build_mapper
 from ska_vct.data.flow.store import FlowRecord
 from ska_vct.data.registry import get_facts
+from ska_vct.data.stream.sources import open_source
 from ska_vct.evaluation import load_prediction
 from ska_vct.structures.clip import UNKNOWN_CATEGORY
 from ska_vct.utils.errors import InputError, MissingFileError
 
 from .pretrained import find_cfg
+from .segment.result import Segmentation, join
+from .segment.stream import SegmentOptions, segment_stream
 from .weights import build_trained_model
 
 # Side of the flow fields that are computed from frames, as datasets/compute_flow.py stores them.
@@ -146,6 +149,54 @@ class Predictor:
     def predict_records(self, records: Sequence[dict]) -> Iterator["ClipPrediction"]:
         """Predict clips of a dataset one by one, see :func:`predict` and :func:`find_records`."""
         return predict(self.cfg, self.model, records)
+
+    def segment(self, video: str | os.PathLike | None = None, **options: Any) -> Segmentation:
+        """Segment a video file, or frames in memory, whole; arguments and errors, see :meth:`stream`.
+
+        Masks of a whole video are kept in memory: a byte per pixel and frame.
+        """
+        return join(list(self.stream(video, **options)))
+
+    def stream(
+        self,
+        video: str | os.PathLike | None = None,
+        *,
+        frames: np.ndarray | None = None,
+        frame_rate: float | None = None,
+        waveform: np.ndarray | None = None,
+        rate: int | None = None,
+        fps: float = 1.0,
+        name: str = "clip",
+        **options: Any,
+    ) -> Iterator[Segmentation]:
+        """Segment a video clip by clip, in memory that does not depend on its length.
+
+        Args:
+            video: a file with an audio track; or else
+            frames: uint8 (N, H, W, 3), RGB, upright.
+            frame_rate: frames per second that they were taken at; None: they are the ones to segment, ``fps`` per
+                second, each from near the end of its share as in AVSBench. Flow between frames that lie a second
+                apart shows little, so give those of a video where there is one.
+            waveform: samples from the first frame on, (N,) or (N, channels), floats in [-1, 1] or signed integers.
+            rate: their rate in Hz.
+            fps: frames per second to segment.
+            name: of the arrays, for messages.
+            options: of :class:`ska_vct.engine.segment.stream.SegmentOptions`: ``threshold``, ``no_audio``,
+                ``size``, ``batch``, ``flow``, ...
+
+        Yields:
+            results of the video's clips, a few seconds each.
+
+        Raises:
+            InputError: an argument is wrong, or the model reads what a video does not have.
+            MissingFileError, VideoError, AudioError, FlowError: the file cannot be used; one sentence names it.
+        """
+        chosen = SegmentOptions(fps=fps, **options)
+        source = open_source(
+            video, frames=frames, frame_rate=frame_rate, waveform=waveform, rate=rate, fps=fps, name=name,
+            no_audio=chosen.no_audio,
+        )  # fmt: skip
+        return segment_stream(self.cfg, self.model, source, chosen)
 
     def prepare(self, clip: ClipArrays) -> dict:
         """The model's input of a clip, see :mod:`ska_vct.structures.clip`.

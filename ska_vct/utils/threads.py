@@ -1,7 +1,9 @@
 """Processes many files in threads; decoding, resizing and compressing release the GIL."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -31,3 +33,49 @@ def in_threads(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def read_ahead(items: Generator[Item, None, None], *, depth: int = 1) -> Iterator[Item]:
+    """The same items, made in a thread of their own, up to ``depth`` of them before they are asked for.
+
+    The generator is closed when the iterator ends or is closed, in the thread that ran it.
+
+    Raises:
+        Whatever the generator raises.
+    """
+    waiting: queue.Queue = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(entry: tuple) -> None:
+        while not stopped.is_set():
+            try:
+                waiting.put(entry, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((item, None))
+                if stopped.is_set():
+                    break
+            put((None, StopIteration()))
+        except BaseException as error:
+            put((None, error))
+        finally:
+            items.close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

@@ -55,7 +55,7 @@ def load_audio(record: Mapping, num_seconds: int, source: str = "auto") -> ClipA
     else:
         samples, rate = _SAMPLES[name](path, seconds=num_seconds + _MARGIN)
         try:
-            wave = _usable_16k(samples, rate)
+            wave = usable_16k(samples, rate)
         except AudioError as error:
             raise AudioError(f"Audio file {path} {error}; unpack or make it again.") from None
         spectrogram = log_mel_spectrogram(wave)
@@ -70,7 +70,7 @@ def samples_to_audio(samples: np.ndarray, sample_rate: int, num_seconds: int) ->
     Raises:
         AudioError: there is no sample, or one is not finite.
     """
-    wave = _usable_16k(samples, sample_rate)
+    wave = usable_16k(samples, sample_rate)
     # The last windows reach beyond the clip's end.
     wave = np.pad(wave, (0, max(0, num_seconds * SAMPLE_RATE + WINDOW - len(wave))))
     spectrogram = log_mel_spectrogram(wave)
@@ -167,10 +167,15 @@ def samples_to_log_mel(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     Raises:
         AudioError: there is no sample, or one is not finite.
     """
-    return to_patches(log_mel_spectrogram(_at_least_one_patch(_usable_16k(samples, sample_rate))))
+    return to_patches(log_mel_spectrogram(_at_least_one_patch(usable_16k(samples, sample_rate))))
 
 
-def _usable_16k(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+def usable_16k(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    """(N,) or (N, ch) samples as mono at 16 kHz.
+
+    Raises:
+        AudioError: there is no sample, one is not finite, or they are not of known scale; the sentence's end.
+    """
     return resample_to_16k(_usable(samples), sample_rate)
 
 

@@ -8,8 +8,9 @@ Shape legend
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import av
 import cv2
@@ -17,6 +18,7 @@ import numpy as np
 
 from ska_vct.data.flow.methods.base import ImagePairs, field_times, frame_pairs
 from ska_vct.data.flow.names import SOURCES
+from ska_vct.data.flow.pair_search import Kept, PairSearch, Shown
 from ska_vct.data.flow.store import FlowError
 from ska_vct.data.images.io import ImageError, read_image
 from ska_vct.utils.media.errors import VideoError
@@ -24,22 +26,11 @@ from ska_vct.utils.media.video import frame_size, open_media, upright_image, vid
 
 # Seconds a video may end before the clip's last field: cuts are not exact, but whole seconds missing are a fault.
 MAX_MISSING = 1.0
-# Moments closer than this are the same: times are sums of fractions.
-_SAME = 1e-6
 _TICK = 1.01e-3
 
 
 class SingleImageError(FlowError):
     """A clip or video has a single image, so there is no motion."""
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A decoded image and the moment it is shown at."""
-
-    number: int
-    time: float
-    frame: av.VideoFrame
 
 
 def read_pairs(
@@ -85,10 +76,7 @@ def _read_video(record: Mapping, series: int, long_side: int) -> ImagePairs:
 
 
 def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: int = 0) -> ImagePairs:
-    """Decode only the neighbouring images about each wanted moment.
-
-    The pair whose middle is nearest is taken, the earlier of two. An image that repeats the one before (videos
-    whose rate was raised have them) is passed over, but never two in a row: a video may be still.
+    """Decode only the neighbouring images about each wanted moment, see :class:`PairSearch`.
 
     Args:
         wanted: float64 (F,), seconds, increasing.
@@ -101,63 +89,90 @@ def read_video_pairs(path: str | os.PathLike, wanted: np.ndarray, *, long_side: 
         SingleImageError: the video holds one image.
         FlowError: it is unreadable, or ends more than ``MAX_MISSING`` before the last wanted moment.
     """
-    chosen, kept, before, last = [], {}, None, None
+    search = PairSearch(lambda size: limited_size(size, long_side))
+    for index, moment in enumerate(wanted):
+        search.want(moment, index)
+    size = None
     try:
         with open_media(path) as container:
             stream = video_stream(container, path)
             fps = float(stream.average_rate or stream.base_rate or 0)
-            for shown in _shown_frames(container.decode(stream), fps):
-                while last and len(chosen) < len(wanted) and wanted[len(chosen)] <= _middle(last, shown) + _SAME:
-                    moment = wanted[len(chosen)]
-                    is_earlier = before and moment - _middle(before, last) <= _middle(last, shown) - moment + _SAME
-                    chosen.append(_keep(kept, *((before, last) if is_earlier else (last, shown))))
-                if len(chosen) == len(wanted):
+            for shown in shown_frames(container.decode(stream), fps, path):
+                size = size or shown.size
+                search.add(shown)
+                if not search.num_wanted:
                     break
-                before, last = last, shown
     except VideoError as error:
         raise FlowError(str(error)) from None
-    if last is None:
+    if size is None:
         raise FlowError(f"Video {path} holds no frame; unpack it again.")
-    if len(chosen) < len(wanted):
-        if before is None:
+    if search.num_wanted:
+        if search.num_images < 2:
             raise SingleImageError(f"Video {path} holds a single image.")
-        if wanted[-1] - last.time > MAX_MISSING:
+        if wanted[-1] - search.end > MAX_MISSING:
             raise FlowError(
-                f"Video {path} ends after {last.time:.2f} s, its clip after {wanted[-1]:.2f} s or later."
+                f"Video {path} ends after {search.end:.2f} s, its clip after {wanted[-1]:.2f} s or later."
             )
-        chosen += [_keep(kept, before, last)] * (len(wanted) - len(chosen))
+    search.finish()
+    pairs = [search.found[index] for index in range(len(wanted))]
+    return pairs_of_video(pairs, shape=(1, len(wanted)), size=size, fps=fps or 1 / search.end)
+
+
+def pairs_of_video(
+    pairs: Sequence[tuple[Kept, Kept]], *, shape: tuple[int, int], size: tuple[int, int], fps: float
+) -> ImagePairs:
+    """The pairs of a :class:`PairSearch`, T * S of them, with each image once.
+
+    Args:
+        shape: (T, S).
+        size: height and width of the video's images.
+        fps: the video's rate.
+    """
+    kept = {image.number: image for pair in pairs for image in pair}
     numbers = sorted(kept)
-    first, second = np.searchsorted(numbers, np.array(chosen)).T
-    try:
-        sizes = {frame_size(kept[number].frame) for number in numbers}
-        if len(sizes) > 1:
-            raise FlowError(f"Video {path} changes its size midway ({sizes}); convert it to one size.")
-        (size,) = sizes
-        small = _limited(size, long_side)
-        images = np.stack([_convert(kept[number].frame, small, size) for number in numbers])
-    except VideoError as error:
-        raise FlowError(f"Video {path} cannot be used: {error}") from None
+    first, second = np.searchsorted(numbers, [[image.number for image in pair] for pair in pairs]).T
     return ImagePairs(
-        images=images, times=_exact(np.array([kept[number].time for number in numbers]), fps),
-        first=first, second=second, shape=(1, len(wanted)), size=size, fps=fps or 1 / last.time, source="video",
+        images=np.stack([kept[number].image for number in numbers]),
+        times=_exact(np.array([kept[number].time for number in numbers]), fps),
+        first=first, second=second, shape=shape, size=size, fps=fps, source="video",
     )  # fmt: skip
 
 
-def _shown_frames(frames: Iterator[av.VideoFrame], fps: float) -> Iterator[_Shown]:
-    """Images with times from 0 that increase, without single repeats."""
-    start = last = content = None
-    skipped = False
+def shown_frames(frames: Iterable[av.VideoFrame], fps: float, path: str | os.PathLike) -> Iterator[Shown]:
+    """Images of a video with times from 0 that increase; those whose time does not increase are left out.
+
+    Args:
+        frames: decoded, all of one size.
+        fps: the video's rate, for files that give their frames no times.
+        path: for messages.
+
+    Raises:
+        FlowError: the frames change their size midway or cannot be converted.
+        VideoError: there are neither times nor a rate.
+    """
+    start = last = size = None
     for number, frame in enumerate(frames):
         moment = number / fps if frame.time is None and fps else frame.time
         if moment is None:
-            raise VideoError("The video gives its frames neither times nor a rate; convert it again.")
+            raise VideoError(f"Video {path} gives its frames neither times nor a rate; convert it again.")
         start = moment if start is None else start
         if last is not None and moment <= last:
             continue
-        before, content, last = content, bytes(frame.planes[0]), moment
-        skipped = content == before and not skipped
-        if not skipped:
-            yield _Shown(number, moment - start, frame)
+        last = moment
+        try:
+            size = size or frame_size(frame)
+            if frame_size(frame) != size:
+                raise FlowError(
+                    f"Video {path} changes its size midway, from {size} to {frame_size(frame)}; convert it to one "
+                    "size."
+                )
+        except VideoError as error:
+            raise FlowError(f"Video {path} cannot be used: {error}") from None
+        yield Shown(number, moment - start, size, partial(_convert, frame, path, size), partial(_luminance, frame))
+
+
+def _luminance(frame: av.VideoFrame) -> bytes:
+    return bytes(frame.planes[0])
 
 
 def _exact(times: np.ndarray, fps: float) -> np.ndarray:
@@ -168,27 +183,23 @@ def _exact(times: np.ndarray, fps: float) -> np.ndarray:
     return np.where(np.abs(times - grid) < _TICK, grid, times)
 
 
-def _middle(one: _Shown, other: _Shown) -> float:
-    return (one.time + other.time) / 2
-
-
-def _keep(kept: dict[int, _Shown], one: _Shown, other: _Shown) -> tuple[int, int]:
-    kept.update({one.number: one, other.number: other})
-    return one.number, other.number
-
-
-def _limited(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+def limited_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
     """``size`` with its longer side at most ``long_side``, unless that is 0."""
     scale = min(1.0, long_side / max(size)) if long_side else 1.0
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _convert(frame: av.VideoFrame, size: tuple[int, int], full: tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W, 3), RGB, upright, of size ``size`` where a whole frame has ``full``."""
-    if size == full:
-        return upright_image(frame)
-    height, width = size if (frame.height, frame.width) == full else size[::-1]
-    return upright_image(frame, width=width, height=height, interpolation="AREA")
+def _convert(
+    frame: av.VideoFrame, path: str | os.PathLike, full: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
+    """uint8 (h, w, 3), RGB, upright, of size ``size`` where a whole frame has ``full``."""
+    try:
+        if size == full:
+            return upright_image(frame)
+        height, width = size if (frame.height, frame.width) == full else size[::-1]
+        return upright_image(frame, width=width, height=height, interpolation="AREA")
+    except VideoError as error:
+        raise FlowError(f"Video {path} cannot be used: {error}") from None
 
 
 def _read_frames(record: Mapping, long_side: int) -> ImagePairs:
@@ -205,7 +216,7 @@ def _read_frames(record: Mapping, long_side: int) -> ImagePairs:
             )
     if len(frames) < 2:
         raise SingleImageError(f"Clip '{record['clip_id']}' has a single image, {record['image_paths'][0]}.")
-    small = _limited(size, long_side)
+    small = limited_size(size, long_side)
     if small != size:
         frames = [cv2.resize(frame, small[::-1], interpolation=cv2.INTER_AREA) for frame in frames]
     return replace(frame_pairs(np.stack(frames), clip_id=record["clip_id"]), size=size)

@@ -7,16 +7,19 @@ frame is left out.
 
 import os
 import struct
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
-from ska_vct.utils.media.errors import AudioError, VideoError
-from ska_vct.utils.media.video import first_frame_time, open_media
+from ska_vct.utils.media.errors import AudioError, NoAudioError, VideoError
+from ska_vct.utils.media.video import Damage, decode_tolerantly, first_frame_time, open_media
 
 MIN_RATE, MAX_RATE = 2_000, 768_000
 MAX_CHANNELS = 64
 MAX_SECONDS = 3600.0
+# Of a track that is read in windows, seconds: a week.
+_LATEST = 604_800.0
 # A track whose time stamps agree with its samples to within one hop of the log-mel is continuous: containers round
 # time stamps to milliseconds, and a gap or overlap for each of them would be heard.
 _JITTER = 0.01
@@ -117,6 +120,72 @@ def read_video_audio(path: str | os.PathLike, *, seconds: float = MAX_SECONDS) -
     return track.samples(), rate
 
 
+class VideoAudio:
+    """A video's audio track in windows of ascending starts, read as far as they reach; memory is that of a window.
+
+    Attributes:
+        rate: Hz.
+        end: where the track has ended, seconds from the first frame; None while it goes on.
+        damage: what could not be decoded.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        """
+        Raises:
+            AudioError: the file cannot be opened or has no audio track.
+        """
+        self.end: float | None = None
+        self.damage = Damage()
+        self._path = path
+        self._resources = ExitStack()
+        try:
+            zero = first_frame_time(path)
+            container = self._resources.enter_context(open_media(path))
+            stream = _audio_stream(container, path)
+            stream.codec_context.thread_count = 1
+            self.rate = _checked_rate(path, stream.rate, stream.channels)
+        except VideoError as error:
+            raise AudioError(f"The audio of the video cannot be read: {error}") from None
+        self._track = _Track(self.rate, stream.channels, None)
+        self._zero = zero or 0.0
+        self._frames = decode_tolerantly(container, stream, path, self.damage)
+
+    def window(self, start: float, seconds: float) -> np.ndarray:
+        """Samples from ``start`` on, float64 (N, ch), fewer than asked for where the track ends.
+
+        Args:
+            start: seconds from the first frame, not before that of the last call.
+            seconds: length.
+
+        Raises:
+            AudioError: the track changes its format, or most of it cannot be decoded.
+        """
+        first, stop = round(start * self.rate), round((start + seconds) * self.rate)
+        while self.end is None and self._track.reached < stop:
+            self._read()
+            self._track.forget(first)
+        self._track.forget(first)
+        return self._track.samples(first, min(stop, self._track.end))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._resources.close()
+
+    def _read(self) -> None:
+        try:
+            frame = next(self._frames, None)
+        except VideoError as error:
+            raise AudioError(f"The audio of the video cannot be read: {error}") from None
+        if frame is None:
+            self.end = self._track.end / self.rate
+            return
+        if frame.sample_rate != self.rate or frame.layout.nb_channels != self._track.channels:
+            raise AudioError(
+                f"The audio of video {self._path} changes its rate or channels midway; convert it to one format."
+            )
+        self._track.add(None if frame.time is None else float(frame.time) - self._zero, _samples(frame))
+
+
 def video_audio_seconds(path: str | os.PathLike) -> float | None:
     """When a video's audio track ends on the clip's time line, as its header says; None where it does not.
 
@@ -138,35 +207,50 @@ def video_audio_seconds(path: str | os.PathLike) -> float | None:
 
 
 class _Track:
-    """Puts blocks of samples where their times say, from 0 to a limit."""
+    """Puts blocks of samples where their times say, from 0 to a limit; ``end`` is that of the last one."""
 
-    def __init__(self, rate: int, channels: int, limit: int):
+    def __init__(self, rate: int, channels: int, limit: int | None):
         self.channels = channels
-        self._rate, self._limit = rate, limit
+        self.end = 0
+        self._rate = rate
+        self._limit = limit
+        self._latest = 2 * MAX_SECONDS if limit is not None else _LATEST
         self._blocks: list[tuple[int, np.ndarray]] = []
         self._at: int | None = None
-        self._end = 0
+
+    @property
+    def reached(self) -> int:
+        """Where the next block begins, as far as is known."""
+        return self._at or 0
 
     def add(self, time: float | None, block: np.ndarray) -> bool:
         """Add (n, ch) samples heard from ``time`` on, or behind the last; False at the limit."""
         start = self._at or 0
         if time is not None:
-            wanted = round(min(max(time, -MAX_SECONDS), 2 * MAX_SECONDS) * self._rate)
+            wanted = round(min(max(time, -MAX_SECONDS), self._latest) * self._rate)
             if self._at is None or abs(wanted - start) > _JITTER * self._rate:
                 start = wanted
         self._at = start + len(block)
         # Before the clip, or over what is there already.
-        skipped = max(0, max(0, self._end if self._blocks else 0) - start)
-        kept = block[skipped : max(skipped, self._limit - start)]
+        skipped = max(0, self.end - start)
+        kept = block[skipped : None if self._limit is None else max(skipped, self._limit - start)]
         if len(kept):
             self._blocks.append((start + skipped, kept))
-            self._end = start + skipped + len(kept)
-        return start < self._limit
+            self.end = start + skipped + len(kept)
+        return self._limit is None or start < self._limit
 
-    def samples(self) -> np.ndarray:
-        result = np.zeros((self._end, self.channels))
+    def forget(self, before: int) -> None:
+        """Drop blocks that end before a sample."""
+        self._blocks = [(start, block) for start, block in self._blocks if start + len(block) > before]
+
+    def samples(self, first: int = 0, stop: int | None = None) -> np.ndarray:
+        """Samples ``first`` to ``stop``, the track's end by default; silence where there are none."""
+        stop = self.end if stop is None else stop
+        result = np.zeros((max(0, stop - first), self.channels))
         for start, block in self._blocks:
-            result[start : start + len(block)] = block
+            kept = block[max(0, first - start) : max(0, stop - start)]
+            at = max(0, start - first)
+            result[at : at + len(kept)] = kept
         return result
 
 
@@ -181,8 +265,9 @@ def _samples(frame: Any) -> np.ndarray:
 
 def _audio_stream(container: Any, path: str | os.PathLike) -> Any:
     if not container.streams.audio:
-        raise AudioError(f"Video {path} has no audio track; give the clip a wav file.")
-    return container.streams.audio[0]
+        raise NoAudioError(f"Video {path} has no audio track; give the clip a wav file.")
+    # Phones add tracks of formats of their own, which nothing decodes.
+    return next((s for s in container.streams.audio if s.codec_context is not None), container.streams.audio[0])
 
 
 def _checked_rate(path: str | os.PathLike, rate: int | None, channels: int | None) -> int:

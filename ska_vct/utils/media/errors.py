@@ -11,5 +11,9 @@ class AudioError(SkaVctError, ValueError):
     """Audio cannot be used."""
 
 
+class NoAudioError(AudioError):
+    """A video has no audio track."""
+
+
 class VideoError(SkaVctError, ValueError):
     """A video cannot be used."""

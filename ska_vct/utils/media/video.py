@@ -5,8 +5,10 @@ the same line (``audio.py``), so that second k of the audio is heard while secon
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import av
@@ -19,13 +21,36 @@ from ska_vct.utils.media.image_header import MAX_PIXELS
 from ska_vct.utils.media.images import turn_upright
 
 # Names of FFmpeg's demuxers. None of them opens other files, as playlists do.
-_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,wav"
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,swf,ogg,asf,rm,gif,wav"
+_ADDRESS = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
 _QUARTER = 1 << 16
 # (a, b, c, d) of a display matrix, in quarters of 16.16 fixed point -> EXIF's orientation that shows the same.
 _MATRICES = {
     (1, 0, 0, 1): 1, (-1, 0, 0, 1): 2, (-1, 0, 0, -1): 3, (1, 0, 0, -1): 4,
     (0, 1, 1, 0): 5, (0, 1, -1, 0): 6, (0, -1, -1, 0): 7, (0, -1, 1, 0): 8,
 }  # fmt: skip
+
+
+# PyAV raises these, too, of damaged files: a codec without context, text that is not UTF-8, odd layouts.
+_LIBRARY_ERRORS = (
+    av.FFmpegError, OSError, ValueError, AttributeError, IndexError, KeyError, OverflowError, ZeroDivisionError,
+    NotImplementedError, MemoryError,
+)  # fmt: skip
+# Frames that may be lost before a video counts as one that cannot be decoded: more than these, and than half.
+_MAX_LOST = 10
+
+
+@dataclass
+class Damage:
+    """What a tolerant reader passed over.
+
+    Attributes:
+        lost: packets that cannot be decoded.
+        cut: the data end before the file's header says so, or with an error.
+    """
+
+    lost: int = 0
+    cut: bool = False
 
 
 @contextmanager
@@ -35,6 +60,8 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
     Raises:
         VideoError: the file is missing, of another format, or damaged.
     """
+    if _ADDRESS.match(os.fspath(path)):
+        raise VideoError(f"'{path}' is an address; download the file and name that.")
     try:
         # Not a bare path, which FFmpeg would take for an address.
         with av.open(
@@ -45,11 +72,8 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
             yield container
     except SkaVctError:
         raise
-    # PyAV raises these, too, of damaged files: a codec without context, text that is not UTF-8, odd layouts.
-    except (av.FFmpegError, OSError, ValueError, AttributeError, IndexError, KeyError, OverflowError,
-            ZeroDivisionError, NotImplementedError, MemoryError) as error:  # fmt: skip
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
-        raise VideoError(f"Video {path} cannot be decoded ({reason}); copy or make it again.") from None
+    except _LIBRARY_ERRORS as error:
+        raise VideoError(f"Video {path} cannot be decoded ({_reason(error)}); copy or make it again.") from None
 
 
 def video_stream(container: av.container.InputContainer, path: str | os.PathLike) -> av.video.stream.VideoStream:
@@ -70,6 +94,50 @@ def video_stream(container: av.container.InputContainer, path: str | os.PathLike
     context.thread_count = 1  # clips are spread over the cores, not frames
     context.options = {"max_pixels": str(MAX_PIXELS)}
     return stream
+
+
+def decode_tolerantly(
+    container: av.container.InputContainer, stream: Any, path: str | os.PathLike, damage: Damage
+) -> Iterator[Any]:
+    """Frames of a stream as a player shows them: what cannot be decoded is passed over and counted.
+
+    Args:
+        container, stream: open, ready to be decoded.
+        path: for messages.
+        damage: counts.
+
+    Raises:
+        VideoError: most packets cannot be decoded.
+    """
+    decoded = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.EOFError:
+            return
+        except _LIBRARY_ERRORS:
+            damage.cut = True
+            return
+        if packet is None:
+            return
+        # Theora writes an empty packet for a frame that repeats the one before; decoders take it for the end.
+        if packet.size == 0 and packet.pts is not None:
+            continue
+        try:
+            frames = packet.decode()
+        except av.EOFError:
+            return
+        except _LIBRARY_ERRORS as error:
+            damage.lost += 1
+            if damage.lost > max(_MAX_LOST, decoded):
+                raise VideoError(
+                    f"Video {path} cannot be decoded: of the first {damage.lost + decoded} packets of its "
+                    f"{stream.type} {damage.lost} are damaged ({_reason(error)}); copy or make it again."
+                ) from None
+            continue
+        decoded += len(frames)
+        yield from frames
 
 
 def first_frame_time(path: str | os.PathLike) -> float | None:
@@ -131,6 +199,10 @@ def frame_orientation(frame: av.VideoFrame) -> int:
             "The video's display matrix does more than mirror and turn frames by quarters; store it upright."
         )
     return _MATRICES[corner]  # type: ignore[index]
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _is_cover(stream: av.video.stream.VideoStream) -> bool:

@@ -1,0 +1,1 @@
+"""Videos of any length, read once and handed out clip by clip, as the datasets' mapper sees clips."""

@@ -1,0 +1,1 @@
+"""Videos segmented: results in memory, as a stream, and as files."""
