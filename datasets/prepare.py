@@ -6,10 +6,11 @@ Examples:
     python datasets/prepare.py --root /data/AVSBench --subset avss --what frames log-mel --jobs 8
     python datasets/prepare.py --root /data/AVSBench --subset ms3 --what flow --flow-root /data/raft_flow
 
-S4 and MS3 at 384 px are built from AVSS's larger frames, so AVSS must be below ROOT as well. Files go to OUT, by
-default ROOT/prepared, where training looks for them (for another folder set DATASETS.PREPARED, and INPUT.FLOW.ROOT
-to OUT/flow). The release itself is changed only with --into-release. To resume an interrupted run, repeat
-the command.
+S4 and MS3 at 384 px are built from AVSS's larger frames, so AVSS must be below ROOT as well; its clips are found
+by name and compared with the released frames. Files go to OUT, by default ROOT/prepared, where training looks for
+them (for another folder set DATASETS.PREPARED). The release itself is changed only with --into-release. To resume
+an interrupted run, or to replace damaged files, repeat the command; clips that are not prepared yet are read from
+the release.
 """
 
 import argparse
@@ -59,7 +60,7 @@ def make(args: argparse.Namespace, what: str, base: str, target: str, out: str):
             # Training crops AVSS's original frames at their own short side, so it needs no prepared ones.
             splits = args.split or SPLITS[1:]
         return prepare.prepare_frames(facts, base, find_release(source, args.root), target, splits, jobs=args.jobs)
-    options = {"prefer_rebuilt": False, "flow_root": args.flow_root, "prepared": out}
+    options = {"prefer_rebuilt": False, "flow_root": args.flow_root, "prepared": out, "find_flow": False}
     records = [record for split in splits for record in load_records(args.subset, split, args.root, **options)]
     if what == "flow":
         return prepare.prepare_flow(records, f"{out}/flow", side=args.flow_side, jobs=args.jobs)

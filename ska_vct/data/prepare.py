@@ -10,8 +10,9 @@ log-mel     wav or video of clips without a released log-mel: ``audio_log_mel/..
 flow        published folders of ``flow_0000.npy``, one small file per clip below ``{out}/flow``
 ==========  ====================================================================================================
 
-Readers prefer these files if they exist. Each is written atomically, and existing files are kept, so an
-interrupted run continues where it stopped. Frames and label maps equal those made on the fly.
+Readers prefer these files, clip by clip, where all of a clip's exist. Each is written atomically, and existing
+files are kept unless damaged, so an interrupted run continues where it stopped. Frames and label maps equal those
+made on the fly.
 """
 
 import os
@@ -23,15 +24,17 @@ import cv2
 import numpy as np
 
 from ska_vct.data.audio.files import load_log_mel
+from ska_vct.data.audio.log_mel_files import read_log_mel_npy
 from ska_vct.data.augmentation import ClipGeometry
 from ska_vct.data.avsbench.folders import DatasetError, FolderIndex
 from ska_vct.data.avsbench.locate import PREPARED_MARK, find_releases
 from ska_vct.data.avsbench.subsets import LARGE_FRAMES
-from ska_vct.data.avsbench.tables import Table, read_rows
+from ska_vct.data.avsbench.tables import read_rows
 from ska_vct.data.facts import DatasetFacts, expand
-from ska_vct.data.flow.store import FlowError, FlowRecord, flow_path, read_flow, write_flow
-from ska_vct.data.images.io import ImageError, read_image, read_label_map, write_png
+from ska_vct.data.flow.store import FlowError, FlowRecord, flow_path, read_flow, read_flow_meta, write_flow
+from ska_vct.data.images.io import ImageError, probe_image, read_image, read_label_map, write_png
 from ska_vct.data.registry import get_facts
+from ska_vct.data.twins import TwinFinder
 from ska_vct.utils.files import atomic_path, write_json
 from ska_vct.utils.media.errors import AudioError
 from ska_vct.utils.threads import in_threads
@@ -81,6 +84,8 @@ def prepare_frames(
 ) -> Outcome:
     """Make square frames and masks in the folders of VCT's scripts, from AVSS's larger frames and label maps.
 
+    Clips of AVSS are found by name and compared with the released frames, see ``ska_vct/data/twins.py``.
+
     Args:
         facts: facts of S4, MS3 (whose clips are also in AVSS, ``DatasetFacts.twin_label``) or AVSS.
         base: the subset's release.
@@ -91,9 +96,14 @@ def prepare_frames(
         DatasetError: a table is invalid.
     """
     source_facts, images = get_facts(LARGE_FRAMES), facts.image_sets[0]
-    find_source = _twins(facts, read_rows(source_facts, source_base)) if facts.twin_label else dict
     table = read_rows(facts, base)
     index = FolderIndex()
+    find_source: Callable[[dict], dict] = dict
+    if facts.twin_label:
+        find_source = TwinFinder(
+            facts=facts, base=base, source=source_facts, source_base=source_base,
+            table=read_rows(source_facts, source_base), index=index, progress=progress,
+        )  # fmt: skip
 
     def make(row: dict) -> bool:
         source, split = find_source(row), row["split"]
@@ -127,26 +137,6 @@ def prepare_frames(
     return _run(make, rows, title=f"{facts.name} frames", jobs=jobs, progress=progress)
 
 
-def _twins(facts: DatasetFacts, table: Table) -> Callable[[dict], dict]:
-    """Create a function that finds the AVSS row of an AVSBench-object clip."""
-    twins: dict[str, list[dict]] = {}
-    for rows in table.rows.values():
-        for row in rows:
-            if row["label"] == facts.twin_label:
-                twins.setdefault(row["vid"], []).append(row)
-
-    def find(row: dict) -> dict:
-        candidates = twins.get(row["name"])
-        if not candidates:
-            raise DatasetError(
-                f"Clip '{row['name']}' of {facts.title} is not in AVSS's table; its frames have no source."
-            )
-        # If a name occurs twice, prefer the same split, then the last row, as VCT's scripts do.
-        return max(reversed(candidates), key=lambda twin: twin["split"] == row["split"])
-
-    return find
-
-
 def prepare_log_mel(records: Sequence[dict], target: str, *, jobs: int = 0, progress: bool = True) -> Outcome:
     """Make log-mel files for clips without one.
 
@@ -156,11 +146,13 @@ def prepare_log_mel(records: Sequence[dict], target: str, *, jobs: int = 0, prog
     """
 
     def make(record: dict) -> bool:
-        if any(record["log_mel_paths"].values()):
+        path = f"{target}/{expand(get_facts(record['subset']).log_mel, record)}.npy"
+        present = [file for file in record["log_mel_paths"].values() if file]
+        if present and not (present == [path] and _is_damaged(path, read_log_mel_npy)):
             return False
         source = "wav" if record["wav_path"] else "auto"
-        log_mel = load_log_mel(record, len(record["image_paths"]), source)
-        path = f"{target}/{expand(get_facts(record['subset']).log_mel, record)}.npy"
+        without = record | {"log_mel_paths": dict.fromkeys(record["log_mel_paths"])}
+        log_mel = load_log_mel(without, len(record["image_paths"]), source)
         with atomic_path(path) as temporary:
             np.save(temporary, log_mel)
         return True
@@ -183,7 +175,9 @@ def prepare_flow(
         path = flow_path(
             out, record["subset"], record["split"], record["name"], record["category"], record["label"]
         )
-        if path.is_file() or os.path.isfile(record["flow_path"]):
+        if path.is_file() and not _is_damaged(path, read_flow_meta):
+            return False
+        if os.path.isfile(record["flow_path"]):
             return False
         stored = read_flow(record["flow_path"], clip_id=record["clip_id"], num_frames=len(record["image_paths"]))
         height, width = stored.flow.shape[3:]
@@ -216,10 +210,19 @@ def _run(make: Callable[[dict], bool], items: Sequence[dict], *, title: str, job
 
 
 def _write_missing(tasks: Sequence[tuple[str, str, Callable[[str], np.ndarray]]]) -> bool:
-    missing = [task for task in tasks if not os.path.isfile(task[1])]
+    missing = [task for task in tasks if not os.path.isfile(task[1]) or _is_damaged(task[1], probe_image)]
     for source, path, make in missing:
         write_png(path, make(source))
     return bool(missing)
+
+
+def _is_damaged(path: str | os.PathLike, read: Callable) -> bool:
+    """Whether a prepared file cannot be read, so that it is made again."""
+    try:
+        read(path)
+    except (AudioError, FlowError, ImageError):
+        return True
+    return False
 
 
 def _square_frame(path: str, *, side: int) -> np.ndarray:

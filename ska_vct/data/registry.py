@@ -22,6 +22,7 @@ class ReadOptions:
         pre_masks: also list the images of class-agnostic segments.
         pre_mask_root: folder of these images; empty for the published one.
         prepared: output folder of ``datasets/prepare.py``; empty for ``{root}/prepared``.
+        find_flow: look in both ``{root}/flow`` and ``{prepared}/flow`` if ``flow_root`` is one of them.
         leave_out: CSV file with a column ``clip`` of clips to exclude; empty for none.
     """
 
@@ -31,6 +32,7 @@ class ReadOptions:
     pre_masks: bool = False
     pre_mask_root: str = ""
     prepared: str = ""
+    find_flow: bool = True
     leave_out: str = ""
 
     def __post_init__(self):

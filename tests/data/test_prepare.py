@@ -4,6 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,8 +16,9 @@ from ska_vct.data.catalog import load_records
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.data.facts import SPLITS
 from ska_vct.data.images import pre_masks as segments
-from ska_vct.data.images.io import read_binary_mask, read_image, read_label_map
-from ska_vct.data.registry import get_facts
+from ska_vct.data.images.io import read_binary_mask, read_image, read_label_map, write_png
+from ska_vct.data.registry import ReadOptions, get_facts
+from ska_vct.data.validation.check import check_release
 from tests.data.miniature import make_original, name_of, rows_of, write_rows
 
 
@@ -31,9 +33,19 @@ def pristine(tmp_path_factory) -> Path:
     for subset, label in (("s4", "v1s"), ("ms3", "v1m")):
         for split in SPLITS:
             spare = next(row for row in rows if row["split"] == split and row["label"] == label)
-            spare["vid"] = next(name_of(row) for row in rows_of(root, subset) if row["split"] == split)
+            (row,) = [row for row in rows_of(root, subset) if row["split"] == split]
+            spare["vid"] = name_of(row)
+            show_the_same(root, subset, split, spare)
     write_rows(root, "avss", rows)
     return root
+
+
+def show_the_same(root: Path, subset: str, split: str, twin: dict) -> None:
+    """Make the released frames of a split's clip from those of an AVSS clip, as AVSBench's authors did."""
+    (record,) = load_records(subset, split, root)
+    for k, path in enumerate(record["image_paths"]):
+        source = read_image(root / "AVSBench_semantic" / twin["label"] / twin["uid"] / f"frames/{k}.jpg")
+        write_png(path, cv2.resize(source, (32, 32), interpolation=cv2.INTER_AREA))
 
 
 @pytest.fixture
@@ -162,8 +174,123 @@ def test_what_cannot_be_made_is_named_and_the_rest_is_made(root):
     twin = twin_of(root, test_clip)
     (root / "AVSBench_semantic" / twin["label"] / twin["uid"] / "frames/3.jpg").unlink()
     outcome = object_frames(root, "ms3")
-    assert outcome.written == 1 and len(outcome.failed) == 2
-    assert "is not in AVSS's table" in outcome.failed[0] and "frames/3.jpg cannot be read" in outcome.failed[1]
+    # The clip of another name is found by its images.
+    assert outcome.written == 2 and len(outcome.failed) == 1
+    assert "frames/3.jpg cannot be read" in outcome.failed[0]
+
+
+def test_clips_are_matched_by_what_they_show(root):
+    """Two names of AVSS are exchanged, a third shows another clip that nothing else shows."""
+    rows = rows_of(root, "avss")
+    names = {row["split"]: row for row in rows if not row["vid"].startswith("none") and row["label"] == "v1m"}
+    names["train"]["vid"], names["val"]["vid"] = names["val"]["vid"], names["train"]["vid"]
+    write_rows(root, "avss", rows)
+    (record,) = load_records("ms3", "test", root)
+    for path in record["image_paths"]:
+        write_png(path, 255 - read_image(path))
+    outcome = object_frames(root, "ms3")
+    assert outcome.written == 2 and len(outcome.failed) == 1
+    assert f"'{record['name']}'" in outcome.failed[0] and "shows other images" in outcome.failed[0]
+    (train,) = load_records("ms3", "train", root)
+    released = load_records("ms3", "train", root, prefer_rebuilt=False)[0]
+    assert train["rebuilt"]
+    for small, large in zip(released["image_paths"], train["image_paths"], strict=True):
+        assert np.abs(cells(read_image(small)) - cells(read_image(large))).mean() < 5
+
+
+def test_a_clip_without_its_twin_is_named(root):
+    rows = [row for row in rows_of(root, "avss") if row["split"] != "val" or row["label"] != "v1m"]
+    write_rows(root, "avss", rows)
+    outcome = object_frames(root, "ms3")
+    assert outcome.written == 2
+    assert "is not in AVSS's table, and no clip of AVSS's v1m shows the same images" in outcome.failed[0]
+
+
+# --- what is prepared in part ---
+
+
+@pytest.mark.parametrize("subset", ["s4", "ms3"])
+def test_what_is_prepared_in_part_is_read_clip_by_clip(root, subset, caplog):
+    prepare.check_target(root, root / "prepared")
+    object_frames(root, subset, ["val"])
+    assert [load_records(subset, split, root)[0]["rebuilt"] for split in SPLITS] == [False, True, False]
+    # A run that was interrupted within a clip: its last frame is missing.
+    (record,) = load_records(subset, "val", root)
+    Path(record["image_paths"][-1]).unlink()
+    (record,) = load_records(subset, "val", root)
+    assert not record["rebuilt"] and all("/prepared/" not in path for path in record["image_paths"])
+    assert all("/prepared/" not in path for path in record["mask_paths"])
+    object_frames(root, subset, ["val"])
+    # Masks alone may come from the release: they match frames of any size.
+    (record,) = load_records(subset, "val", root)
+    Path(record["mask_paths"][-1]).unlink()
+    (record,) = load_records(subset, "val", root)
+    assert record["rebuilt"] and all("/prepared/" not in path for path in record["mask_paths"])
+    assert "larger frames" not in caplog.text
+
+
+def test_a_split_that_is_prepared_in_part_is_said(root, caplog):
+    facts = get_facts("avss")
+    base, out = find_release(facts, root), root / "prepared"
+    prepare.check_target(root, out)
+    prepare.prepare_frames(facts, base, base, f"{out}/{facts.folder}", ["test"], progress=False)
+    records = load_records("avss", "test", root)
+    assert "of 4 clips" not in caplog.text
+    shutil.rmtree(Path(records[1]["image_paths"][0]).parent)
+    Path(records[2]["image_paths"][3]).write_bytes(b"half")
+    report = check_release(facts, base, ReadOptions(root=str(root)), progress=False)
+    found = {finding.kind: finding.text for finding in report.findings}
+    assert "of 4 clips, 3 rebuilt 384 and 1 original are used" in found["partly prepared"]
+    assert "prepare.py --root" in found["partly prepared"] and "again" in found["partly prepared"]
+    assert found["unreadable frame"].endswith("run datasets/prepare.py again, which replaces it.")
+    load_records("avss", "test", root)
+    assert "of 4 clips, 3 rebuilt 384 and 1 original are used" in caplog.text
+    # And the same command repairs both.
+    outcome = prepare.prepare_frames(facts, base, base, f"{out}/{facts.folder}", ["test"], progress=False)
+    assert (outcome.written, outcome.present) == (2, 2)
+    report = check_release(facts, base, ReadOptions(root=str(root)), progress=False)
+    assert report.states["test"] == {"rebuilt 384": 4} and report.errors == []
+
+
+def test_files_missing_from_both_places_are_to_be_prepared_or_unpacked(root):
+    prepare.check_target(root, root / "prepared")
+    object_frames(root, "ms3", ["test"])
+    (record,) = load_records("ms3", "test", root)
+    released = load_records("ms3", "test", root, prefer_rebuilt=False)[0]
+    shutil.rmtree(Path(released["image_paths"][0]).parent)
+    Path(record["image_paths"][0]).unlink()
+    report = check_release(
+        get_facts("ms3"), find_release(get_facts("ms3"), root), ReadOptions(root=str(root)), progress=False
+    )
+    texts = [finding.text for finding in report.errors]
+    assert len(texts) == 2
+    assert all("run datasets/prepare.py again, or leave the clip out" in text for text in texts)
+
+
+def test_damaged_log_mels_and_flow_are_made_again(root):
+    (record,) = load_records("ms3", "test", root)
+    target = f"{root}/prepared/AVSBench_object/Multi-sources"
+    assert prepare.prepare_log_mel([record], target, progress=False).written == 1
+    (record,) = load_records("ms3", "test", root)
+    Path(record["log_mel_paths"]["npy"]).write_bytes(b"half")
+    assert prepare.prepare_log_mel([record], target, progress=False).written == 1
+    assert prepare.prepare_log_mel([record], target, progress=False).present == 1
+
+
+def test_flow_is_found_in_either_folder(root):
+    (record,) = load_records("ms3", "test", root)
+    path = Path(record["flow_path"])
+    moved = root / "prepared/flow" / path.relative_to(root / "flow")
+    moved.parent.mkdir(parents=True)
+    path.rename(moved)
+    published = Path(str(path).removesuffix(".npz"))
+    published.mkdir()
+    assert load_records("ms3", "test", root)[0]["flow_path"] == str(moved)
+    moved.unlink()
+    assert load_records("ms3", "test", root)[0]["flow_path"] == str(path)
+    assert load_records("ms3", "test", root, flow_root=root / "prepared/flow")[0]["flow_path"] == str(path)
+    # Another folder is taken at its word.
+    assert load_records("ms3", "test", root, flow_root=root / "mine")[0]["flow_path"].startswith(f"{root}/mine")
 
 
 def test_releases_are_not_written_into_unasked(root):

@@ -23,7 +23,7 @@ class Reader:
         split: ``train``, ``val`` or ``test``.
         base: the dataset's folder.
         prepared: corresponding output folder of ``datasets/prepare.py``; empty for none.
-        flow_root: folder of the flow files.
+        flow_roots: folders of the flow files, in order of preference; new files belong into the first.
         prefer_rebuilt: use previously resized frames where they exist.
         pre_masks: whether to look for images of class-agnostic segments.
         pre_mask_root: folder of these images; empty for the published one.
@@ -35,7 +35,7 @@ class Reader:
     split: str
     base: str
     prepared: str
-    flow_root: str
+    flow_roots: tuple[str, ...]
     prefer_rebuilt: bool
     pre_masks: bool
     pre_mask_root: str
@@ -79,22 +79,44 @@ class Reader:
             "wav_path": wav_path,
             "log_mel_paths": log_mel_paths,
             "video_path": video_path,
-            "flow_path": f"{self.flow_root}/{expand(facts.flow, row)}",
+            "flow_path": self._flow(row),
             "sem_classes": tuple(part for part in (classes or "").split("_") if part)
             or ((category,) if category else ()),
         }
 
     def _images(self, row: dict[str, str]) -> tuple[ImageSet, str]:
-        """The image set to use for a clip, and its base folder."""
-        original = self.facts.original
+        """The image set to use for a clip, and its base folder: the first that holds all of its frames.
+
+        A preparation may have been interrupted, or have covered some clips only. If no set is whole, what the
+        first one lacks is reported.
+        """
+        candidates = [
+            (images, base) for images, base in self._image_sets(row) if self._has(base, images.frames, row)
+        ]
+        if len(self.facts.image_sets) > 1:
+            for images, base in candidates:
+                if self._is_whole(images, base, row):
+                    return images, base
+        return candidates[0] if candidates else (self.facts.original, self.base)
+
+    def _image_sets(self, row: dict[str, str]) -> list[tuple[ImageSet, str]]:
+        """Image sets in order of preference, with the folders that may hold them."""
+        found = []
         for images in self.facts.image_sets:
-            if images.state == ORIGINAL or (not images.cropped and not self.prefer_rebuilt):
-                continue
-            for base in (self.base,) if images.cropped else (self.prepared, self.base):
-                if base and self._has(base, images.frames, row):
-                    if not images.cropped or not self._has(self.base, original.frames, row):
-                        return images, base
-        return original, self.base
+            if images.state == ORIGINAL:
+                found.append((images, self.base))
+            elif images.cropped:
+                if not self._has(self.base, self.facts.original.frames, row):
+                    found.append((images, self.base))
+            elif self.prefer_rebuilt:
+                found += [(images, base) for base in (self.prepared, self.base) if base]
+        return found
+
+    def _is_whole(self, images: ImageSet, base: str, row: dict[str, str]) -> bool:
+        folder = self._folder(base, images.frames, row)
+        count = self.facts.clip_frames(row.get("label"))
+        names = (self._candidates(self.facts.frame_files, row, k) for k in range(count))
+        return all(self.index.first(folder, candidates) for candidates in names)
 
     def _count(self, row: dict[str, str], images: ImageSet, base: str, video: str | None) -> int:
         """Length of a clip in seconds."""
@@ -111,7 +133,9 @@ class Reader:
 
     def _masks(self, row: dict[str, str], images: ImageSet, base: str, count: int) -> list[str | None]:
         masks: list[str | None] = [None] * count
-        folder = self._mask_folder(row, images, base)
+        sparse = self.split == "train" and row.get("label") in self.facts.first_mask_labels
+        wanted = range(min(count, 1) if sparse else count)
+        folder = self._mask_folder(row, images, base, wanted)
         if self.facts.masks_where_found:
             for k in range(count):
                 masks[k] = self.index.first(folder, self._candidates(self.facts.mask_files, row, k))
@@ -120,17 +144,31 @@ class Reader:
                     self.clip_id(row), f"{folder}/{self._candidates(self.facts.mask_files, row, 0)[0]}", MASK
                 )
             return masks
-        sparse = self.split == "train" and row.get("label") in self.facts.first_mask_labels
-        for k in range(min(count, 1) if sparse else count):
+        for k in wanted:
             masks[k] = self._numbered(self.clip_id(row), MASK, folder, self.facts.mask_files, row, k)
         return masks
 
-    def _mask_folder(self, row: dict[str, str], images: ImageSet, base: str) -> str:
+    def _mask_folder(self, row: dict[str, str], images: ImageSet, base: str, wanted: range) -> str:
         """Folder of the masks that match the frames; the original masks match all image sets except crops."""
-        for root in dict.fromkeys((base, self.base)):
-            if self._has(root, images.masks[self.split], row):
-                return self._folder(root, images.masks[self.split], row)
-        return self._folder(self.base, self.facts.original.masks[self.split], row)
+        original = self._folder(self.base, self.facts.original.masks[self.split], row)
+        there = [
+            self._folder(root, images.masks[self.split], row)
+            for root in dict.fromkeys((base, self.base))
+            if self._has(root, images.masks[self.split], row)
+        ]
+        for folder in [*there, *([] if images.cropped else [original])]:
+            if all(self.index.first(folder, self._candidates(self.facts.mask_files, row, k)) for k in wanted):
+                return folder
+        return there[0] if there else original
+
+    def _flow(self, row: dict[str, str]) -> str:
+        """The clip's flow: a file in any of the folders, else a published folder, else where a file belongs."""
+        inside, _, file = expand(self.facts.flow, row).rpartition("/")
+        for name in (file, file.removesuffix(".npz")) if len(self.flow_roots) > 1 else ():
+            for root in self.flow_roots:
+                if name in self.index.names(f"{root}/{inside}"):
+                    return f"{root}/{inside}/{file}"
+        return f"{self.flow_roots[0]}/{inside}/{file}"
 
     def _pre_masks(self, row: dict[str, str], images: ImageSet, count: int) -> list[str | None]:
         values = row | {"images": images.frames.rpartition("/")[2]}

@@ -83,6 +83,15 @@ def find_release(facts: DatasetFacts, root: str | os.PathLike) -> str:
     )
 
 
+def is_prepared(path: str) -> bool:
+    """Whether a file or folder, which need not exist, lies in an output folder of ``datasets/prepare.py``."""
+    folder = os.path.dirname(path)
+    while folder and not os.path.exists(f"{folder}/{PREPARED_MARK}"):
+        above = os.path.dirname(folder)
+        folder = above if above != folder else ""
+    return bool(folder)
+
+
 def _is_release(facts: DatasetFacts, names: set[str]) -> bool:
     """Whether a folder with these entries is the release; always True if the facts define no signs."""
     return all(group & names for group in facts.signs)

@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
@@ -34,7 +36,22 @@ def read_records(facts: DatasetFacts, split: str, options: ReadOptions) -> list[
         reader.record(row) for row in tqdm(rows, desc=f"Listing {facts.name} {split}", delay=3, leave=False)
     ]
     _report_missing(reader, records, options)
+    if note := partly_prepared(facts, split, records, options.root):
+        logger.warning(note)
     return records
+
+
+def partly_prepared(facts: DatasetFacts, split: str, records: Sequence[Mapping], root: str) -> str:
+    """A sentence if some clips of a split are read at another size than the others, else empty."""
+    states = Counter(record["image_state"] for record in records if any(record["image_paths"]))
+    if len(states) < 2:
+        return ""
+    counts = " and ".join(f"{count} {state}" for state, count in states.most_common())
+    return (
+        f"{facts.title}, split {split}: of {len(records)} clips, {counts} are used; the larger frames of some "
+        f"clips are missing or incomplete. Run 'python datasets/prepare.py --root {root} --subset {facts.name} "
+        f"--what frames --split {split}' again, or set DATASETS.PREFER_REBUILT to False."
+    )
 
 
 def list_clips(facts: DatasetFacts, base: str) -> Table:
@@ -60,14 +77,17 @@ def make_reader(
     """
     if split not in SPLITS:
         raise DatasetError(f"Split '{split}' does not exist; choose one of {', '.join(SPLITS)}.")
-    prepared = options.prepared or f"{options.root}/{PREPARED_FOLDER}"
-    prepared = f"{prepared}/{facts.folder}" if facts.folder else prepared
+    prepared_root = options.prepared or f"{options.root}/{PREPARED_FOLDER}"
+    prepared = f"{prepared_root}/{facts.folder}" if facts.folder else prepared_root
+    # A folder of the user's choice may hold flow of another kind, which must not be mixed with these.
+    pair = [f"{options.root}/flow", f"{prepared_root}/flow"]
+    others = pair if options.find_flow and options.flow_root in pair else []
     return Reader(
         facts=facts,
         split=split,
         base=base,
         prepared=prepared if os.path.isdir(prepared) else "",
-        flow_root=options.flow_root,
+        flow_roots=tuple(dict.fromkeys([options.flow_root, *filter(os.path.isdir, others)])),
         prefer_rebuilt=options.prefer_rebuilt,
         pre_masks=options.pre_masks,
         pre_mask_root=options.pre_mask_root,

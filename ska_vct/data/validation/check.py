@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from ska_vct.data.audio.files import choose_audio
 from ska_vct.data.avsbench.folders import DatasetError, FolderIndex
-from ska_vct.data.avsbench.records import list_clips, make_reader
+from ska_vct.data.avsbench.locate import is_prepared
+from ska_vct.data.avsbench.records import list_clips, make_reader, partly_prepared
 from ska_vct.data.catalog import read_split
 from ska_vct.data.facts import SPLITS, DatasetFacts, expand
 from ska_vct.data.registry import ReadOptions, get_reader
@@ -124,6 +125,8 @@ def _read_splits(
         found = [_missing(clip_id, path, what) for clip_id, path, what in reader.missing.files]
         for record in records:
             found += check_entries(record, reader)
+        if note := partly_prepared(facts, split, records, options.root):
+            found.append(Finding(level=WARNING, kind="partly prepared", text=note, path=base))
         splits[split] = records, found
     report.findings += _not_listed(facts, base, table.rows, index)
     return splits
@@ -180,7 +183,8 @@ def check_records(
 
 
 def _missing(clip_id: str, path: str, what: str) -> Finding:
-    text = f"Clip '{clip_id}' lacks its {what} {path}; unpack it again, or leave the clip out."
+    advice = "run datasets/prepare.py again" if is_prepared(path) else "unpack it again"
+    text = f"Clip '{clip_id}' lacks its {what} {path}; {advice}, or leave the clip out."
     return Finding(level=ERROR, kind=f"missing {what}", text=text, path=path, clip_id=clip_id)
 
 

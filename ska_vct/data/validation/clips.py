@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ska_vct.data.audio.files import AUDIO_SOURCES, choose_audio, probe_audio
+from ska_vct.data.avsbench.locate import is_prepared
 from ska_vct.data.flow.store import FlowError, read_flow
 from ska_vct.data.images.io import (
     ImageError,
@@ -24,6 +25,8 @@ from ska_vct.utils.media.errors import AudioError
 SHORT_AUDIO = 0.5
 # Audio beyond the clip's last frame by more than this, seconds, is reported.
 UNUSED_AUDIO = 1.0
+# Advice of the readers of files, which do not know who made them.
+_UNPACK = "unpack or make it again"
 # Fields per second that are computed from fewer images per second than this share of them repeat.
 _DISTINCT = 0.8
 
@@ -113,7 +116,8 @@ def _images(record: Mapping, needs: Needs, content: bool) -> Iterator[Finding]:
         if path is None:
             continue
         if frames[index] is None:
-            text = f"Mask {path} belongs to a frame that is missing; unpack the frame, or leave the clip out."
+            advice = "run datasets/prepare.py again" if is_prepared(path) else "unpack the frame"
+            text = f"Mask {path} belongs to a frame that is missing; {advice}, or leave the clip out."
             yield _finding(record, ERROR, "mask without its frame", text, path)
         try:
             size = _mask_size(record, path, content)
@@ -282,6 +286,8 @@ def _first_size(record: Mapping) -> tuple[int, int] | None:
 
 
 def _finding(record: Mapping, level: str, kind: str, text: str, path: str = "") -> Finding:
+    if level == ERROR and path and is_prepared(path):
+        text = text.replace(_UNPACK, "run datasets/prepare.py again, which replaces it")
     return Finding(level=level, kind=kind, text=text, path=path, clip_id=record["clip_id"])
 
 

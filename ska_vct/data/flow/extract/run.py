@@ -138,7 +138,7 @@ def compute_flow(
         (subset, record)
         for subset in subsets
         for split in splits
-        for record in load_records(subset, split, root, flow_root=out, leave_out=leave_out)
+        for record in load_records(subset, split, root, flow_root=out, leave_out=leave_out, find_flow=False)
     ]
     records = records[shard[0] :: shard[1]]
     records = records[:limit] if limit else records
