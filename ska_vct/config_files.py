@@ -7,12 +7,8 @@ import yaml
 from detectron2.config import CfgNode as CN
 
 from ska_vct.config import get_cfg
-from ska_vct.utils.errors import SkaVctError
+from ska_vct.utils.errors import ConfigError
 from ska_vct.utils.imports import bare_names
-
-
-class ConfigError(SkaVctError, ValueError):
-    """A config file or override is wrong; the message names the file and the key."""
 
 
 def find_config(name: str | os.PathLike) -> Path:

@@ -1,11 +1,14 @@
 """Every config builds, and fragments cannot overrule each other unseen."""
 
+import fnmatch
 from pathlib import Path
 
 import pytest
 import yaml
+from detectron2.config import get_cfg as detectron2_cfg
 from detectron2.modeling import build_model
 
+from ska_vct import config_values
 from ska_vct.config import get_cfg
 from ska_vct.data.registry import get_facts
 from ska_vct.engine.checks import check_cfg
@@ -51,6 +54,17 @@ def test_layout_is_complete():
     }
     expected |= {"synth/quickstart.yaml"} | {f"ablations/{n}.yaml" for n in ("ppqg", "ska", "ska_mpqg", "full")}
     assert expected <= {name(path) for path in LEAVES}
+
+
+def test_every_key_is_in_the_table_of_values_or_left_out_on_purpose():
+    """A new key needs a line in ska_vct/config_values.py."""
+    keys = {key for key, _ in config_values.leaves(get_cfg())}
+    unchecked = {key for key in keys if config_values.is_unchecked(key)}
+    assert keys - unchecked == set(config_values.RULES)
+    # Only keys that are Detectron2's and keys of users' own parts are left out.
+    assert unchecked - {key for key, _ in config_values.leaves(detectron2_cfg())} == set()
+    idle = [pattern for pattern in config_values.UNREAD if not fnmatch.filter(keys, pattern)]
+    assert idle == [], "patterns that match no key"
 
 
 @pytest.mark.parametrize("path", FRAGMENTS, ids=name)

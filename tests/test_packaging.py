@@ -113,7 +113,7 @@ def test_commands_work_without_the_checkout(wheel, tmp_path):
     done = run(
         str(site / "bin" / "ska-vct-eval"), "--config", "ms3/r50", "--num-gpus", "0", "MODEL.WEIGHTS", "no.pth"
     )
-    assert done.returncode == 1 and done.stderr.startswith("error: ")
+    assert done.returncode == 2 and done.stderr.startswith("error: ")
 
 
 def test_without_detectron2_the_commands_say_what_to_do(tmp_path):

@@ -26,6 +26,7 @@ LAYERS = {
     "visualization": 4,
     "checkpoint": 4,
     "config_files": 5,
+    "config_values": 6,
     "config": 6,
     "structures": 7,
     "utils": 8,

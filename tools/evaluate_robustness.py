@@ -20,7 +20,7 @@ from pathlib import Path
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from ska_vct.cli._parser import add_overrides, command_parser
+from ska_vct.cli._parser import add_overrides, command_parser, whole_number
 from ska_vct.data.audio.names import NOISE_LEVEL
 from ska_vct.experiments.robustness.names import CONDITIONS, DEFAULT_CONDITIONS
 from ska_vct.synth.splits import TEST_SPLITS
@@ -52,7 +52,9 @@ def parse_args() -> argparse.Namespace:
                         help="RMS of the white noise, relative to full scale (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of noise and of donor clips (default: %(default)s)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the files")
-    parser.add_argument("--num-gpus", type=int, default=None, help="0: CPU; default: a GPU if there is one")
+    parser.add_argument(
+        "--num-gpus", type=whole_number(0), default=None, help="0: CPU; default: a GPU if there is one"
+    )
     add_overrides(parser)
     return parser.parse_args()
 

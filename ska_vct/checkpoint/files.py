@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ska_vct.utils.array_pickle import UnsafePickleError, load_arrays
 from ska_vct.utils.errors import MissingFileError, SkaVctError
+from ska_vct.utils.pickle_walk import check_names
 
 _PREFIX = "module."
 _STATE_KEYS = ("model", "state_dict", "model_state_dict", "module")
@@ -51,6 +52,7 @@ def load_file(path: str | os.PathLike) -> dict[str, Any]:
         if head.startswith(b"\x80") and not head.startswith(_OLD_TORCH):
             content = _load_pickle(path)
         else:
+            check_names(path)
             with torch.serialization.safe_globals(_plain_globals()):
                 content = torch.load(path, map_location="cpu", weights_only=True)
     # A damaged file can raise almost any exception; whichever it is, the file is at fault.

@@ -1,6 +1,7 @@
 """The parser of every command, and options that several commands share."""
 
 import argparse
+from collections.abc import Callable
 
 
 def command_parser(description: str | None, *, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -13,6 +14,21 @@ def command_parser(description: str | None, *, epilog: str | None = None) -> arg
     return argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=epilog
     )
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """The ``type`` of an option that takes a whole number of at least ``least``."""
+
+    def parse(word: str) -> int:
+        try:
+            value = int(word)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{word[:40]!r} is not a whole number of at least {least}")
+        return value
+
+    return parse
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from ska_vct.cli._parser import command_parser
+from ska_vct.cli._parser import command_parser, whole_number
 from ska_vct.utils.cli import one_sentence_errors
 
 _DESCRIPTION = """Segment clips with a trained model: one mask per second.
@@ -34,7 +34,7 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     add("--out", required=True, metavar="DIR", help="folder for the masks")
     add("--dataset", metavar="NAME", help="predict clips of this dataset, e.g. avsbench_ms3_test")
     add("--ids", nargs="+", default=[], metavar="ID", help="these clips of the dataset; default: all")
-    add("--num", type=int, default=None, help="at most so many of them, spread over the dataset")
+    add("--num", type=whole_number(1), default=None, help="at most so many of them, spread over the dataset")
     add("--device", default=None, metavar="NAME", help="cpu, cuda, ...; default: a GPU if there is one")
     add("--set", nargs="+", default=[], metavar="KEY VALUE", help="changes to the config")
     # fmt: on

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 
-from ska_vct.cli._parser import command_parser
+from ska_vct.cli._parser import command_parser, whole_number
 from ska_vct.evaluation.names import CONVENTIONS
 from ska_vct.utils.cli import one_sentence_errors
 
@@ -46,10 +46,11 @@ def build_parser(description: str, *, scores_only: bool = False) -> argparse.Arg
     if not scores_only:
         add("--eval-only", action="store_true",
             help="score MODEL.WEIGHTS (or, with --resume, the last checkpoint) on DATASETS.TEST")
-    add("--num-gpus", type=int, default=None, metavar="N",
+    add("--num-gpus", type=whole_number(0), default=None, metavar="N",
         help="processes, one GPU each; 0: one process on the CPU; default: 1 if there is a GPU, else 0")
-    add("--num-machines", type=int, default=1, metavar="N", help="machines of the run (default: %(default)s)")
-    add("--machine-rank", type=int, default=0, metavar="N", help="number of this machine, from 0")
+    add("--num-machines", type=whole_number(1), default=1, metavar="N",
+        help="machines of the run (default: %(default)s)")
+    add("--machine-rank", type=whole_number(0), default=0, metavar="N", help="number of this machine, from 0")
     add("--dist-url", default="auto", metavar="URL",
         help="where processes meet, e.g. tcp://host:port; default: auto")
     add("--check", action=argparse.BooleanOptionalAction, default=True,

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from ska_vct.cli._parser import add_overrides, command_parser
+from ska_vct.cli._parser import add_overrides, command_parser, whole_number
 from ska_vct.utils.cli import one_sentence_errors
 
 _DESCRIPTION = """Draw inputs and predictions of a model: contact sheets, videos with audio, and an index page.
@@ -29,11 +29,11 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     source.add_argument("--weights", metavar="FILE", help="checkpoint; default: MODEL.WEIGHTS of the config")
     source.add_argument("--predictions", metavar="DIR", help="draw saved predictions instead of running the model")
     add("--dataset", metavar="NAME", help="dataset; default: the first of DATASETS.TEST")
-    add("--num", type=int, default=8, help="clips, spread over the dataset (default: %(default)s)")
+    add("--num", type=whole_number(1), default=8, help="clips, spread over the dataset (default: %(default)s)")
     add("--clips", nargs="+", default=[], metavar="ID", help="these clips instead")
     add("--out", required=True, metavar="DIR", help="folder for the images")
     add("--no-video", action="store_true", help="contact sheets only")
-    add("--num-gpus", type=int, default=None, help="0: CPU; default: a GPU if there is one")
+    add("--num-gpus", type=whole_number(0), default=None, help="0: CPU; default: a GPU if there is one")
     add_overrides(parser)
     return parser
 

@@ -41,6 +41,7 @@ def launch(
         comm.synchronize()
         dist.destroy_process_group()
         return
+    _check_machines(num_machines, machine_rank, dist_url)
     available = torch.cuda.device_count()
     processes = max(1, min(1, available) if num_gpus is None else num_gpus)
     if num_gpus is not None and num_gpus > available and not on_cpu:
@@ -59,6 +60,19 @@ def launch(
     except torch.multiprocessing.ProcessExitedException as error:
         # The process that failed has said why.
         sys.exit(error.exit_code)
+
+
+def _check_machines(num_machines: int, machine_rank: int, dist_url: str) -> None:
+    if machine_rank >= num_machines:
+        raise InputError(
+            f"--machine-rank {machine_rank}, but --num-machines is {num_machines}; machines are numbered from 0 "
+            f"to {num_machines - 1}."
+        )
+    if num_machines > 1 and not dist_url.startswith(("tcp://", "file://")):
+        raise InputError(
+            f"--dist-url is '{dist_url}', but {num_machines} machines need an address at which they meet: "
+            "tcp://HOST:PORT of the machine with --machine-rank 0."
+        )
 
 
 def _guarded(main: Callable[[], object]) -> None:

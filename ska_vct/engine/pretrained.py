@@ -11,8 +11,8 @@ from torch import nn
 
 from ska_vct.checkpoint.fetch.resolve import resolve
 from ska_vct.checkpoint.writing import read_config
-from ska_vct.config_files import ConfigError
 from ska_vct.modeling.hub import CONFIG_NAME, WEIGHTS_NAME, is_hub_id, is_pretrained_folder, pretrained_folder
+from ska_vct.utils.errors import ConfigError
 
 from .setup import load_cfg
 from .weights import build_trained_model

@@ -14,15 +14,18 @@ import detectron2.utils.comm as comm
 import torch
 import yaml
 from detectron2.config import CfgNode
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-import ska_vct.modeling  # noqa: F401  registers the model and its backbones
 from ska_vct.config import get_cfg
-from ska_vct.config_files import ConfigError, find_config
+from ska_vct.config_files import find_config
+from ska_vct.config_values import check_value, check_values, shorten
+from ska_vct.modeling import AUDIO_ENCODER_REGISTRY, LOSS_REGISTRY, SKA_REGISTRY
 from ska_vct.utils.bounded_yaml import parse_yaml
 from ska_vct.utils.cpu import compute_on_cpu
+from ska_vct.utils.errors import ConfigError
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
 from ska_vct.utils.imports import KEY as IMPORTS_KEY
@@ -35,6 +38,16 @@ _LOGGER = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
 # Loggers whose messages are the same in every run.
 _QUIET = {"detectron2.data.common": logging.WARNING, "torch.utils.cpp_extension": logging.ERROR}
+
+
+# Keys whose values are names in a registry.
+_REGISTRIES = {
+    "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
+    "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
+    "MODEL.AUDIO.NAME": AUDIO_ENCODER_REGISTRY,
+    "MODEL.SKA.NAME": SKA_REGISTRY,
+    "MODEL.LOSSES": LOSS_REGISTRY,
+}
 
 
 def setup_cfg(
@@ -119,7 +132,8 @@ def load_cfg(
             data, and importing runs code: pass False, and only modules named by ``overrides`` are imported.
 
     Raises:
-        ConfigError: a file is missing or not YAML, a key is unknown, or a value has the wrong type.
+        ConfigError: a file is missing or not YAML, a key is unknown, or a value is not allowed
+            (:mod:`ska_vct.config_values`).
         InputError: a module cannot be imported, see :func:`ska_vct.utils.imports.import_modules`.
     """
     cfg = get_cfg()
@@ -134,6 +148,7 @@ def load_cfg(
             raise ConfigError(f"{path}: {_plain(error)}") from None
     if overrides:
         _merge_overrides(cfg, list(overrides))
+    check_value(IMPORTS_KEY, cfg.IMPORTS)
     if trusted or IMPORTS_KEY in (overrides or ())[::2]:
         folders = [Path(path).parent, Path.cwd()] if path and trusted else [Path.cwd()]
         cfg.IMPORTS = import_modules(cfg.IMPORTS, folders=folders)
@@ -142,6 +157,7 @@ def load_cfg(
             f"{path}: the config comes with a checkpoint, so the modules it names are not imported: "
             f'{", ".join(cfg.IMPORTS)}. If you trust them, name them yourself: {IMPORTS_KEY} "{cfg.IMPORTS}".'
         )
+    check_values(cfg, {key: {name for name, _ in registry} for key, registry in _REGISTRIES.items()})
     return cfg
 
 
@@ -153,10 +169,12 @@ def chosen_keys(path: str | os.PathLike = "", overrides: Sequence[str] | None = 
 
 def _merge_overrides(cfg: CfgNode, overrides: list[str]) -> None:
     if len(overrides) % 2:
-        raise ConfigError(f"Command line: overrides are KEY VALUE pairs, but '{overrides[-1]}' has no partner.")
+        raise ConfigError(
+            f"Command line: overrides are KEY VALUE pairs, but {shorten(repr(overrides[-1]))} has no partner."
+        )
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
         *parents, last = key.split(".")
-        tree: dict[str, Any] = {last: None}
+        tree: dict[str, Any] = {last: CfgNode._decode_cfg_value(value)}
         for parent in reversed(parents):
             tree = {parent: tree}
         _check_keys(tree, cfg, where="Command line")
@@ -178,8 +196,8 @@ def _plain(error: Exception) -> str:
         r"\(<class '(\w+)'> vs\. <class '(\w+)'>\) with values .* vs\. (.*)\) .*key: (\S+)", str(error)
     )
     if found is None:
-        return " ".join(str(error).split())
-    return f"{found[4]} takes a value of type {found[1]}, not the {found[2]} {found[3]}."
+        return shorten(" ".join(str(error).split()))
+    return f"{found[4]} takes a value of type {found[1]}, not the {found[2]} {shorten(found[3])}."
 
 
 def _read_yaml(path: Path) -> dict:
@@ -220,10 +238,11 @@ def _check_keys(tree: Mapping, node: CfgNode, *, where: str, prefix: str = "") -
             continue
         name = f"{prefix}{key}"
         if key not in node:
-            raise ConfigError(f"{where}: there is no config key '{name}'{_suggestion(name, node, prefix)}.")
-        if isinstance(node[key], CfgNode) != isinstance(value, Mapping) and value is not None:
+            near = _suggestion(name, node, prefix)
+            raise ConfigError(f"{where}: there is no config key {shorten(repr(name))}{near}.")
+        if isinstance(node[key], CfgNode) != isinstance(value, Mapping):
             kind = "a group of keys" if isinstance(node[key], CfgNode) else "a single value"
-            raise ConfigError(f"{where}: '{name}' is {kind}, found {value!r}.")
+            raise ConfigError(f"{where}: '{name}' is {kind}, found {shorten(repr(value))}.")
         if isinstance(value, Mapping):
             _check_keys(value, node[key], where=where, prefix=f"{name}.")
 

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
 from ska_vct.config_files import cfg_from_text
+from ska_vct.config_values import check_values
 from ska_vct.utils.errors import InputError, MissingFileError, SkaVctError
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
@@ -109,6 +110,7 @@ class PretrainedMixin:
         """
         folder = pretrained_folder(name, revision=revision)
         cfg = cfg_from_text((folder / CONFIG_NAME).read_text(encoding="utf-8"), where=str(folder / CONFIG_NAME))
+        check_values(cfg)
         cfg.MODEL.DEVICE = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         cfg.MODEL.COMPILE = False
         constructor: Any = cls

@@ -36,11 +36,12 @@ def split_overrides(words: Sequence[str], *, keys_of: Sequence[str] = ()) -> tup
 
 @contextmanager
 def one_sentence_errors() -> Iterator[None]:
-    """Turn errors that the input causes into ``error: <sentence>`` and exit status 1.
+    """Turn errors that the input causes into ``error: <sentence>``, without a traceback.
 
-    These are :class:`SkaVctError`, ``OSError`` (the user's files and folders) and packages that are not installed.
-    Any other exception is a defect: it keeps its traceback, asks for a report, and also ends the program with
-    status 1. With ``SKA_VCT_DEBUG=1`` every error keeps its traceback.
+    The exit status is 2 for most :class:`SkaVctError`, as for options that ``argparse`` refuses, and 1 for an
+    ``OSError`` (a full disk, a folder that cannot be written) and packages that are not installed. Any other
+    exception is a defect: it keeps its traceback, asks for a report, and ends the program with status 1. With
+    ``SKA_VCT_DEBUG=1`` every error keeps its traceback.
     """
     try:
         yield
@@ -81,7 +82,11 @@ def _end(error: Exception, message: str) -> NoReturn:
     if "Original Traceback" in message:
         message = message.strip().splitlines()[-1].split(": ", 1)[-1]
     sys.stdout.flush()
-    sys.exit(f"error: {message or type(error).__name__} (traceback with {_DEBUG_VARIABLE}=1)")
+    text = f"error: {message or type(error).__name__} (traceback with {_DEBUG_VARIABLE}=1)"
+    print(text, file=sys.stderr, flush=True)
+    ended = SystemExit(text)
+    ended.code = error.exit_status if isinstance(error, SkaVctError) else 1
+    raise ended from None
 
 
 def _ask_for_report(error: Exception) -> None:

@@ -6,11 +6,21 @@ message (:mod:`ska_vct.utils.cli`). Every other exception is a defect of the pro
 
 
 class SkaVctError(Exception):
-    """Base of all errors that this package raises because of its input."""
+    """Base of all errors that this package raises because of its input.
+
+    Attributes:
+        exit_status: with which a command ends.
+    """
+
+    exit_status = 2
 
 
 class InputError(SkaVctError, ValueError):
     """A value, or the content of a file, cannot be used."""
+
+
+class ConfigError(InputError):
+    """A config file or override is wrong; the message names the file or the key."""
 
 
 class UnknownNameError(SkaVctError, KeyError):

@@ -6,15 +6,19 @@ of ``torch.save`` are opened into their pickle and their storages.
 """
 
 import io
+import os
 import pickletools
 import zipfile
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from ska_vct.utils.errors import InputError
 
 # Of 300 arrays with names and numbers a published checkpoint's pickle has about 20,000 opcodes.
-_MAX_OPCODES = 500_000
+_MAX_OPCODES = 200_000
+# A training's checkpoint has the optimiser's arrays too; names of classes and functions are short.
+_MAX_CHECKED, _MAX_NAME = 1_000_000, 300
+_ZIP = b"PK\x03\x04"
 _OLD_MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -81,7 +85,7 @@ def open_pickle(data: bytes) -> PickleFile:
         UnsafePickleError: it uses opcodes that arrays do not need, or is too long.
         Exception: of nearly any kind when it is damaged.
     """
-    if data[:4] == b"PK\x03\x04":
+    if data[:4] == _ZIP:
         return _open_zip(data)
     stream = io.BytesIO(data)
     top = walk(stream)
@@ -96,6 +100,39 @@ def open_pickle(data: bytes) -> PickleFile:
     if not isinstance(keys, list):
         raise UnsafePickleError("is broken (it has no list of storages)")
     return PickleFile(top, len(data), keys=keys, tail=data[stream.tell() :])
+
+
+def check_names(path: str | os.PathLike) -> None:
+    """Refuse a file of ``torch.save`` whose pickle has very long names or very many opcodes.
+
+    PyTorch puts a forbidden name into its message and searches it in a time that grows with the square of its
+    length.
+
+    Raises:
+        UnsafePickleError: a name or the pickle is too long.
+        Exception: of nearly any kind when the file is damaged.
+    """
+    with open(path, "rb") as stream:
+        is_zip = stream.read(4) == _ZIP
+    if is_zip:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if info.filename.endswith("data.pkl"):
+                    with archive.open(info) as stream:
+                        _check_names(stream)
+        return
+    with open(path, "rb") as stream:
+        # The five pickles of torch.save before 1.6, see open_pickle.
+        for _ in range(5):
+            _check_names(stream)
+
+
+def _check_names(stream: IO[bytes]) -> None:
+    for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
+        if count > _MAX_CHECKED:
+            raise UnsafePickleError("is longer than weights need")
+        if opcode.name in ("GLOBAL", "INST") and len(str(arg)) > _MAX_NAME:
+            raise UnsafePickleError("has a name longer than that of any class")
 
 
 def _open_zip(data: bytes) -> PickleFile:

@@ -5,11 +5,12 @@ import torch
 from detectron2.modeling import build_model
 
 from ska_vct.checkpoint.files import load_file
-from ska_vct.config_files import ConfigError, portable_config
+from ska_vct.config_files import portable_config
 from ska_vct.deploy.export import ExportError, export
 from ska_vct.deploy.network import InferenceNetwork, example_inputs
 from ska_vct.engine.setup import load_cfg
 from ska_vct.engine.weights import build_trained_model
+from ska_vct.utils.errors import ConfigError
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_training_on_a_damaged_release_is_refused_before_it_starts(tmp_path, cap
     frame = data / f"AVSBench_object/Multi-sources/ms3_data/visual_frames/{name}/{name}.mp4_1.png"
     frame.write_bytes(frame.read_bytes()[:100])
     done = train_net(data, tmp_path / "out")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "cannot be used: Image" in done.stderr and str(frame) in done.stderr and "--no-check" in done.stderr
     assert not (tmp_path / "out/metrics.json").exists()
 

@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 import ska_vct
 from ska_vct.checkpoint.checkpointer import StrictCheckpointer
 from ska_vct.checkpoint.writing import read_config
-from ska_vct.config_files import ConfigError, config_folder, find_config, portable_config
+from ska_vct.config_files import config_folder, find_config, portable_config
 from ska_vct.engine.setup import load_cfg
 from ska_vct.modeling import SKAVCT
 from ska_vct.modeling.hub import HubError, is_hub_id
-from ska_vct.utils.errors import InputError, MissingFileError
+from ska_vct.utils.errors import ConfigError, InputError, MissingFileError
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_two_processes_train_together(data, tmp_path):
 
 def test_wrong_input_ends_with_one_sentence(data, tmp_path):
     done = train_net(data, tmp_path, overrides=("MODEL.WEIGHTS", "nowhere.pth"), check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "there is no file 'nowhere.pth'" in errors[0]
     assert "Traceback" not in done.stderr

@@ -8,7 +8,8 @@ import yaml
 from ska_vct.cli.train import build_parser
 from ska_vct.engine.checks import CheckError, check_cfg
 from ska_vct.engine.datasets import register_datasets, resolve_root
-from ska_vct.engine.setup import ConfigError, load_cfg, prepare_run, setup_cfg
+from ska_vct.engine.setup import load_cfg, prepare_run, setup_cfg
+from ska_vct.utils.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = str(ROOT / "configs" / "synth" / "quickstart.yaml")
@@ -112,7 +113,7 @@ def test_dataset_root_comes_from_config_then_environment_then_default(monkeypatc
         (["DATASETS.TRAIN", "('avsbench_ms3_trian',)"], ["avsbench_ms3_trian", "avsbench_ms3_train"]),
         (["DATASETS.TRAIN", "()"], ["DATASETS.TRAIN is empty"]),
         (["MODEL.AUDIO.FREEZE", "True"], ["MODEL.AUDIO.FREEZE", "MODEL.AUDIO.WEIGHTS"]),
-        (["SOLVER.IMS_PER_BATCH", "0"], ["SOLVER.IMS_PER_BATCH is 0"]),
+        (["MODEL.DECODER.NUM_HEADS", "5"], ["MODEL.HIDDEN_DIM is 64", "5 heads (MODEL.DECODER.NUM_HEADS)"]),
     ],
 )
 def test_contradictions_are_found_before_anything_is_built(overrides, words):
@@ -143,9 +144,6 @@ def test_mixed_precision_on_the_cpu_must_be_bfloat16(tiny_cfg):
     tiny_cfg.SOLVER.AMP.ENABLED, tiny_cfg.SOLVER.AMP.DTYPE = True, "bf16"
     check_cfg(tiny_cfg)
     assert tiny_cfg.SOLVER.AMP.ENABLED
-    tiny_cfg.SOLVER.AMP.DTYPE = "half"
-    with pytest.raises(CheckError, match="is 'half'; choose auto, bf16 or fp16"):
-        check_cfg(tiny_cfg)
 
 
 def test_prepare_run_writes_a_config_that_builds_the_same_run(tmp_path):

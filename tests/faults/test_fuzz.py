@@ -46,12 +46,19 @@ def hoard(folder):
     return b"\1" * (300 << 20)
 
 
+def compute(seconds: float) -> int:
+    start = time.process_time()
+    while time.process_time() - start < seconds:
+        pass
+    return 1
+
+
 FAULTY = {
     "UNDOCUMENTED": lambda folder: [][1],
     "MESSAGE": lambda folder: (_ for _ in ()).throw(ValueError("two\nlines")),
     "SILENT": lambda folder: None,
-    "SLOW": lambda folder: time.sleep(0.2) or 1,
-    "HANG": lambda folder: time.sleep(60),
+    "SLOW": lambda folder: compute(0.2),
+    "HANG": lambda folder: compute(60),
     "CRASH": crash,
     "MEMORY": hoard,
 }

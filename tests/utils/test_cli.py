@@ -17,12 +17,13 @@ from ska_vct.utils.errors import FileSystemError, InputError, MissingFileError, 
         (FileSystemError("Cannot write to 'x'."), OSError),
     ],
 )
-def test_errors_of_the_input_are_one_sentence(error, builtin, monkeypatch):
+def test_errors_of_the_input_are_one_sentence(error, builtin, monkeypatch, capsys):
     monkeypatch.delenv("SKA_VCT_DEBUG", raising=False)
     assert isinstance(error, SkaVctError) and isinstance(error, builtin)
     with pytest.raises(SystemExit) as caught, one_sentence_errors():
         raise error
-    assert caught.value.code == f"error: {error.args[0]} (traceback with SKA_VCT_DEBUG=1)"
+    line = f"error: {error.args[0]} (traceback with SKA_VCT_DEBUG=1)"
+    assert caught.value.code == 2 and capsys.readouterr().err == line + "\n" and str(caught.value) == line
     monkeypatch.setenv("SKA_VCT_DEBUG", "1")
     with pytest.raises(builtin), one_sentence_errors():
         raise error
@@ -53,4 +54,4 @@ def test_the_sentence_of_a_data_loaders_worker_is_found():
     )
     with pytest.raises(SystemExit) as caught, one_sentence_errors():
         raise InputError(message + "ska_vct.structures.clip.ClipError: Clip 'a': no audio; unpack it.\n")
-    assert caught.value.code.startswith("error: Clip 'a': no audio; unpack it.")
+    assert str(caught.value).startswith("error: Clip 'a': no audio; unpack it.")
