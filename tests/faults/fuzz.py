@@ -7,7 +7,8 @@ Examples:
 
 Readers run in processes of their own. Reported are errors that a reader does not document, messages of several
 lines, values that cannot be right, crashes, hangs, more than 2 s of a core for a file, and growth of memory beyond
-10 times the file's size (and 96 MiB). The same seed makes the same files. Exit status: 0 nothing found, 1 something.
+10 times the file's size (and 96 MiB). The same seed makes the same files. Exit status: 0 nothing
+found, 1 something.
 """
 
 import argparse
