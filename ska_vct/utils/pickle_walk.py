@@ -34,7 +34,7 @@ class Name:
     name: str
 
     def __str__(self) -> str:
-        return f"'{self.module[:60]}.{self.name[:60]}'"
+        return repr(f"{self.module[:60]}.{self.name[:60]}")
 
 
 @dataclass(eq=False)

@@ -21,12 +21,12 @@ def write(path: Path, text: str) -> str:
 
 
 def test_later_bases_and_the_file_itself_win(tmp_path):
-    write(tmp_path / "a.yaml", "SOLVER: {MAX_ITER: 1, BASE_LR: 0.5}\nMODEL: {HIDDEN_DIM: 16}\n")
+    write(tmp_path / "a.yaml", "SOLVER: {MAX_ITER: 1, BASE_LR: 0.5}\nMODEL: {HIDDEN_DIM: 32}\n")
     (tmp_path / "sub").mkdir()
     write(tmp_path / "b.yaml", "SOLVER: {MAX_ITER: 2}\n")
-    leaf = write(tmp_path / "sub" / "leaf.yaml", "_BASE_: [../a.yaml, ../b.yaml]\nMODEL: {HIDDEN_DIM: 24}\n")
+    leaf = write(tmp_path / "sub" / "leaf.yaml", "_BASE_: [../a.yaml, ../b.yaml]\nMODEL: {HIDDEN_DIM: 64}\n")
     cfg = load_cfg(leaf, ["SOLVER.BASE_LR", "0.25"])
-    assert (cfg.SOLVER.MAX_ITER, cfg.MODEL.HIDDEN_DIM, cfg.SOLVER.BASE_LR) == (2, 24, 0.25)
+    assert (cfg.SOLVER.MAX_ITER, cfg.MODEL.HIDDEN_DIM, cfg.SOLVER.BASE_LR) == (2, 64, 0.25)
 
 
 def test_a_typo_names_the_file_that_has_it_and_the_key_that_was_meant(tmp_path):
