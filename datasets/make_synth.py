@@ -25,11 +25,11 @@ from ska_vct.cli._parser import command_parser
 from ska_vct.data.avsbench.subsets import SUBSETS
 from ska_vct.data.facts import SPLITS
 from ska_vct.synth import SCENE_KINDS, SynthSettings
-from ska_vct.synth.splits import BENCHMARK
+from ska_vct.synth.splits import BENCHMARK_VERSION, BENCHMARKS
 from ska_vct.utils.cli import one_sentence_errors
 
 DEFAULTS = {field.name: field.default for field in fields(SynthSettings)}
-BENCHMARK_OPTIONS = ("benchmark", "root", "jobs", "only", "verify")
+BENCHMARK_OPTIONS = ("benchmark", "root", "jobs", "only", "verify", "version")
 _NOT_GIVEN = object()
 
 
@@ -62,8 +62,11 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--benchmark", action="store_true", help="write the benchmark's splits to ROOT/NAME and verify them"
     )
-    group.add_argument("--only", nargs="+", choices=list(BENCHMARK), metavar="NAME",
-                       help=f"only these splits: {', '.join(BENCHMARK)}")  # fmt: skip
+    names = list(BENCHMARKS[BENCHMARK_VERSION])
+    group.add_argument("--only", nargs="+", choices=names, metavar="NAME",
+                       help=f"only these splits: {', '.join(names)}")  # fmt: skip
+    group.add_argument("--version", type=int, choices=sorted(BENCHMARKS), default=BENCHMARK_VERSION,
+                       help="version of the test clips to make, default the newest")  # fmt: skip
     group.add_argument(
         "--verify", action="store_true", help="write no clips; compare existing splits with the published ones"
     )
@@ -110,21 +113,21 @@ def parse_args(arguments: list[str] | None) -> dict:
         if wrong := sorted(given - set(BENCHMARK_OPTIONS)):
             shown = ", ".join("--" + name.replace("_", "-") for name in wrong)
             parser.error(f"--benchmark has fixed settings; remove {shown}")
-    elif wrong := given & {"only", "verify"}:
+    elif wrong := given & {"only", "verify", "version"}:
         parser.error(f"--{min(wrong)} needs --benchmark")
     elif "subset" not in given:
         parser.error("--subset or --benchmark is required")
     return vars(parser.parse_args(arguments))
 
 
-def run_benchmark(root: str, names: list[str] | None, *, verify: bool, jobs: int) -> int:
+def run_benchmark(root: str, names: list[str] | None, *, version: int, verify: bool, jobs: int) -> int:
     """Make or verify splits of the benchmark and compare them with the published ones; returns 0 if all match."""
     from ska_vct.synth.benchmark import make_benchmark, verify_benchmark
 
     if verify:
         differences = verify_benchmark(root, names)
     else:
-        differences = make_benchmark(root, names, jobs=jobs)
+        differences = make_benchmark(root, names, version=version, jobs=jobs)
     for name, lines in differences.items():
         print(f"{name}: {'differs from the published split' if lines else 'the published split'}")
         for line in lines:
@@ -142,11 +145,11 @@ def run_benchmark(root: str, names: list[str] | None, *, verify: bool, jobs: int
 def main(arguments: list[str] | None = None) -> int:
     options = parse_args(arguments)
     root, jobs = options.pop("root"), options.pop("jobs")
-    benchmark, only, verify = (options.pop(name) for name in ("benchmark", "only", "verify"))
+    benchmark, only, verify, version = (options.pop(name) for name in ("benchmark", "only", "verify", "version"))
     start = time.perf_counter()
     with one_sentence_errors():
         if benchmark:
-            return run_benchmark(root, only, verify=verify, jobs=jobs)
+            return run_benchmark(root, only, version=version, verify=verify, jobs=jobs)
         from ska_vct.synth import generate
 
         settings = SynthSettings(**options)

@@ -19,7 +19,7 @@ from .boundary import boundary_f
 from .coco_files import encode_frames, write_coco
 from .conventions import TPAVI_FRAMES, check_convention
 from .metrics import BinaryStats, SemanticStats, binary_stats, semantic_stats
-from .objects import count_objects
+from .objects import count_objects, map_means
 from .prediction_files import save_prediction
 from .report import ScoreReport
 from .report_files import write_report
@@ -217,6 +217,9 @@ class AVSEvaluator(DatasetEvaluator):
         if clip.get("object_groups") is not None:
             groups = _rows(_rows(clip["object_groups"].cpu(), exists), annotated)
             stats.objects = count_objects(prediction != 0, groups)
+            if output.get("motion_map") is not None:
+                motion_map = _rows(_rows(output["motion_map"].detach(), exists), annotated)
+                stats.map_means = map_means(motion_map, groups)
         stats.frame_index = _frame_index(clip)[exists][annotated]
         return type(stats)(
             **{key: value.cpu() if isinstance(value, Tensor) else value for key, value in vars(stats).items()}

@@ -54,6 +54,7 @@ class BinaryStats:
         intersection: (T,) such pixels inside the mask.
         boundary: float64 (T,) boundary F; None if not measured.
         objects: (T, 3, 2), see ``objects.count_objects``; None if objects are unknown.
+        map_means: float64 (T, 3), see ``objects.map_means``; None without objects or a motion map.
         frame_index: (T,) the frames' seconds in the video; None for 0 .. T - 1.
         from_masks: the prediction had no probabilities: every threshold above 0 gives the same mask.
     """
@@ -66,6 +67,7 @@ class BinaryStats:
     intersection: Tensor
     boundary: Tensor | None = None
     objects: Tensor | None = None
+    map_means: Tensor | None = None
     frame_index: Tensor | None = None
     from_masks: bool = False
 
@@ -77,6 +79,7 @@ class SemanticStats:
     Attributes:
         blank: frames missing up to the 10 of the longest clips; only ``tpavi`` counts them.
         objects: int64 (T, 3, 2), see ``objects.count_objects``; None if objects are unknown.
+        map_means: float64 (T, 3), see ``objects.map_means``; None without objects or a motion map.
         frame_index: int64 (T,) the frames' seconds in the video; None for 0 .. T - 1.
         confusion: int64 (n, 3), labelled class, predicted class and pixels of each pair that occurs in the clip;
             None if not counted.
@@ -87,6 +90,7 @@ class SemanticStats:
     labelled: Tensor
     blank: int = 0
     objects: Tensor | None = None
+    map_means: Tensor | None = None
     frame_index: Tensor | None = None
     confusion: Tensor | None = None
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING
 from ska_vct.utils.errors import InputError
@@ -50,11 +51,31 @@ def count_objects(segmented: Tensor, groups: Tensor) -> Tensor:
     return torch.stack([counts.sum(-1), counts[..., 1]], dim=-1)
 
 
-def object_scores(clips: Sequence[Tensor]) -> dict[str, float | int | None]:
+def map_means(motion_map: Tensor, groups: Tensor) -> Tensor:
+    """Mean of the motion map on each group of objects.
+
+    Args:
+        motion_map: float (T, g, g), resized bilinearly to the groups.
+        groups: uint8 (T, H, W), a clip's ``object_groups``.
+
+    Returns:
+        float64 (T, G); NaN where a group is not in view.
+    """
+    motion_map = interpolate(motion_map[:, None].float(), groups.shape[-2:], mode="bilinear", align_corners=False)
+    groups = groups.to(motion_map.device)
+    inside = torch.stack([groups == code for code in _CODES], dim=1).flatten(2)  # T, G, HW
+    return (inside * motion_map.flatten(2)).sum(-1, dtype=torch.float64) / inside.sum(-1)
+
+
+def object_scores(
+    clips: Sequence[Tensor], maps: Sequence[Tensor | None] | None = None, frames: Sequence[Tensor] | None = None
+) -> dict[str, float | int | None | dict]:
     """Scores of several clips from their counts, summed over all of them.
 
     Args:
         clips: one result of ``count_objects`` per clip.
+        maps: one result of ``map_means`` per clip; None without motion maps.
+        frames: int64 (T,) per clip, the second of each row; None for no scores by frame.
 
     Returns:
         fractions in [0, 1], None if there is nothing to measure:
@@ -63,11 +84,32 @@ def object_scores(clips: Sequence[Tensor]) -> dict[str, float | int | None]:
             ``right``: among frames with both a sounding and a silent object, those where more than half of the
             sounding and less than half of the silent pixels are segmented; ``wrong``: the reverse;
             ``right_minus_wrong``;
-        and ``silent_frames``, the number of frames to which ``right`` and ``wrong`` refer.
+            ``map_first``: among the same frames, those in which the map's mean is higher on the sounding than on
+            any silent objects; ``right_given_map_first``: ``right`` among those frames;
+        ``silent_frames``, the number of frames to which ``right`` and ``wrong`` refer; and with ``frames``
+        ``by_frame``: second -> the same scores of these frames alone.
     """
+    scores = _scores(clips, maps)
+    if frames is not None and clips:
+        index = torch.cat(list(frames))
+        counts, means = torch.cat(list(clips)), None if _lacks(maps) else torch.cat(list(maps))
+        scores["by_frame"] = {
+            str(second): _scores([counts[index == second]], None if means is None else [means[index == second]])
+            for second in sorted(set(index.tolist()))
+        }
+    return scores
+
+
+def _lacks(maps: Sequence[Tensor | None] | None) -> bool:
+    return not maps or any(values is None for values in maps)
+
+
+def _scores(clips: Sequence[Tensor], maps: Sequence[Tensor | None] | None) -> dict[str, float | int | None]:
     counts = torch.cat(list(clips)) if clips else torch.zeros(0, len(GROUPS), 2, dtype=torch.int64)
     (sounding, heard), (still, still_found), (moving, moving_found) = counts.sum(0).tolist()
-    right, wrong, both = (int(frames.sum()) for frames in judge_frames(counts))
+    judged = judge_frames(counts)
+    right, wrong, both = (int(frames.sum()) for frames in judged)
+    first = None if _lacks(maps) else map_is_first(torch.cat(list(maps))) & judged[2]
     scores = {
         "silent_still": _share(still_found, still),
         "silent_moving": _share(moving_found, moving),
@@ -76,6 +118,10 @@ def object_scores(clips: Sequence[Tensor]) -> dict[str, float | int | None]:
         "right": _share(right, both),
         "wrong": _share(wrong, both),
         "right_minus_wrong": _share(right - wrong, both),
+        "map_first": None if first is None else _share(int(first.sum()), both),
+        "right_given_map_first": None
+        if first is None
+        else _share(int((first & judged[0]).sum()), int(first.sum())),
     }
     return {**scores, "silent_frames": both}
 
@@ -89,6 +135,12 @@ def judge_frames(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     right = both & (sounding_found > 0) & (silent_found < 0)
     wrong = both & (sounding_found < 0) & (silent_found > 0)
     return right, wrong, both
+
+
+def map_is_first(means: Tensor) -> Tensor:
+    """Whether the map is higher on the sounding than on any silent objects in view; bool (T,) of (T, G) means."""
+    silent = means[:, 1:].nan_to_num(nan=-torch.inf).amax(1)
+    return means[:, 0] > silent
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -12,9 +12,10 @@ from ska_vct.data.catalog import load_records
 from ska_vct.data.flow.store import read_flow
 from ska_vct.data.images.io import read_image
 from ska_vct.experiments.robustness.conditions import object_groups
-from ska_vct.synth.benchmark import choose_splits
+from ska_vct.synth.benchmark import choose_splits, find_version
 from ska_vct.synth.splits import SUBSET
 from ska_vct.synth.truth import read_objects
+from ska_vct.synth.writer import read_settings
 from ska_vct.utils.files import atomic_write
 from ska_vct.visualization import flow_to_image, overlay_labels, write_overlay_video
 from ska_vct.visualization.canvas import Row, draw_grid
@@ -53,10 +54,16 @@ def make_cards(
         records = choose_clips(load_records(SUBSET, part, folder, prefer_rebuilt=False), folder, num)
         files += [Path(out, f"benchmark_{split.name}.{ending}") for ending in ("jpg", "mp4")]
         with atomic_write(files[-2]) as file:
-            image = draw_card(records, folder, title=f"{split.name} ({part}, seed {split.seed})")
+            image = draw_card(records, folder, title=_title(folder, split.name, part))
             Image.fromarray(image).save(file, format="JPEG", quality=_JPEG_QUALITY, optimize=True)
         write_clip_video(records[0], folder, files[-1])
     return files
+
+
+def _title(folder: Path, name: str, part: str) -> str:
+    version, settings = find_version(folder, name), read_settings(folder, SUBSET)
+    released = f"version {version}" if version else "not of the benchmark"
+    return f"{name} ({part}, {released}, seed {settings['seed'] if settings else 'unknown'})"
 
 
 def choose_clips(records: list[dict], root: Path, num: int) -> list[dict]:

@@ -1,4 +1,8 @@
-"""The splits of the benchmark of physical consistency (docs/benchmark.md), with their published digests."""
+"""The splits of the benchmark of physical consistency (docs/benchmark.md), with their published digests.
+
+Versions share the training set and the kinds of test split; the test clips differ by seed. Version 1's test clips
+were looked at while sizes and learning rates were chosen, so results from version 2 on are the ones to report.
+"""
 
 from dataclasses import dataclass, field
 
@@ -14,6 +18,7 @@ class BenchmarkSplit:
 
     Attributes:
         name: of the folder.
+        version: of the benchmark; the training set is that of its first version.
         seed: of all its random draws.
         scenes: scene kind -> share.
         train, val, test: clips.
@@ -21,6 +26,7 @@ class BenchmarkSplit:
     """
 
     name: str
+    version: int
     seed: int
     scenes: dict[str, float]
     train: int = 0
@@ -41,44 +47,70 @@ def _contents(clips: int, scenes: str, sound: str, masks: str, objects: str, pix
 
 
 # fmt: off
-_PUBLISHED = {
-    ("train", "train"): _contents(
+_TRAIN = {
+    "train": _contents(
         1200, "5a5db12b1ee5fa90", "275f1f83b76d2726", "5982c933c0d0a719", "b45505f70490bc5f", 3938485, 105.767),
-    ("train", "val"): _contents(
+    "val": _contents(
         90, "2e8ca9ebe30ae8eb", "2c4813c3ab442804", "713b6358718d65fd", "22ba6791109b25b9", 294251, 107.516),
-    ("plain", "test"): _contents(
-        150, "186a575d36ecd5f2", "c79f257f36ec48a8", "5b55b37e74bd593a", "e4e1cad79ac8f8b3", 552685, 106.784),
-    ("silent-twin", "test"): _contents(
-        150, "b439cf2199a006e8", "9f0cadf8e223d19e", "af52effa9558dcae", "b67e93a2c4a4c9ac", 426573, 106.2),
-    ("silent-mover", "test"): _contents(
-        150, "f4cdab6f80ebed31", "b97831681459ac95", "dea3e14844b03ca2", "b988c31d052f6915", 428351, 105.927),
-    ("camera-motion", "test"): _contents(
-        150, "ab86f975dee47878", "0e81c7525f85bfc8", "fd3f2a7f9a6714d9", "bbaefb0eac019128", 556434, 107.488),
-    ("weak-motion", "test"): _contents(
-        150, "918bc8aff9001b28", "2a8178f2d0a3e1bd", "28b5c2f1a28153cc", "47330476c4a01a43", 580489, 107.921),
-    ("off-screen", "test"): _contents(
-        150, "c31d52844cc10d42", "6beeb3e54fce8f9a", "cc236a7aa42b9a8f", "c0e43f307b0ea4b8", 0, 107.099),
+}
+_TESTS = {
+    "plain": {"plain": 1.0},
+    "silent-twin": {"twin": 1.0},
+    "silent-mover": {"mover": 1.0},
+    "camera-motion": {"camera": 1.0},
+    "weak-motion": {"weak": 1.0},
+    "off-screen": {"offscreen": 1.0},
+}
+# version -> seed of the first test split (the next ones count up), and the contents of each
+_PUBLISHED = {
+    1: (201, {
+        "plain": _contents(
+            150, "186a575d36ecd5f2", "c79f257f36ec48a8", "5b55b37e74bd593a", "e4e1cad79ac8f8b3", 552685, 106.784),
+        "silent-twin": _contents(
+            150, "b439cf2199a006e8", "9f0cadf8e223d19e", "af52effa9558dcae", "b67e93a2c4a4c9ac", 426573, 106.2),
+        "silent-mover": _contents(
+            150, "f4cdab6f80ebed31", "b97831681459ac95", "dea3e14844b03ca2", "b988c31d052f6915", 428351, 105.927),
+        "camera-motion": _contents(
+            150, "ab86f975dee47878", "0e81c7525f85bfc8", "fd3f2a7f9a6714d9", "bbaefb0eac019128", 556434, 107.488),
+        "weak-motion": _contents(
+            150, "918bc8aff9001b28", "2a8178f2d0a3e1bd", "28b5c2f1a28153cc", "47330476c4a01a43", 580489, 107.921),
+        "off-screen": _contents(
+            150, "c31d52844cc10d42", "6beeb3e54fce8f9a", "cc236a7aa42b9a8f", "c0e43f307b0ea4b8", 0, 107.099),
+    }),
+    2: (301, {
+        "plain": _contents(
+            150, "c8586e704b2964d1", "ee85e05dc09aa62f", "61a844e9223d5c97", "8479ef0e25a73611", 598762, 105.601),
+        "silent-twin": _contents(
+            150, "d9e2c7718271d383", "b1bf4df6a0eceae3", "3e7e9d72ba1df5e5", "22d3c80c554bfa4a", 431866, 107.377),
+        "silent-mover": _contents(
+            150, "62b5d9ba23c6fb7b", "01ce027ea5469d32", "b7b628b3fdf45af4", "881a7f3afc78c08b", 429801, 108.141),
+        "camera-motion": _contents(
+            150, "71cf855160ee0dd0", "258aa6f84a2da928", "3f9076619422dc11", "32f03a11401f69ae", 587335, 105.218),
+        "weak-motion": _contents(
+            150, "058ddc4752367525", "4da8ae19ef734378", "f1b82351d34105c5", "cdb244a001816a76", 587945, 104.989),
+        "off-screen": _contents(
+            150, "31e54ff8312cfed4", "f71df09a8f7fac9e", "cc236a7aa42b9a8f", "117d469cf8304bdc", 0, 106.322),
+    }),
 }
 
 
-def _split(name: str, seed: int, scenes: dict[str, float], **counts: int) -> BenchmarkSplit:
-    return BenchmarkSplit(
-        name=name, seed=seed, scenes=scenes, **counts,
-        published={part: _PUBLISHED[name, part] for part in SPLITS if part in counts},
+def _benchmark(version: int) -> dict[str, BenchmarkSplit]:
+    first_seed, published = _PUBLISHED[version]
+    scenes = {"plain": 0.5, "twin": 0.25, "mover": 0.25}
+    train = BenchmarkSplit(
+        name="train", version=min(_PUBLISHED), seed=100, scenes=scenes, train=1200, val=90, published=_TRAIN
     )
-
-
-BENCHMARK = {
-    split.name: split
-    for split in (
-        _split("train", 100, {"plain": 0.5, "twin": 0.25, "mover": 0.25}, train=1200, val=90),
-        _split("plain", 201, {"plain": 1.0}, test=150),
-        _split("silent-twin", 202, {"twin": 1.0}, test=150),
-        _split("silent-mover", 203, {"mover": 1.0}, test=150),
-        _split("camera-motion", 204, {"camera": 1.0}, test=150),
-        _split("weak-motion", 205, {"weak": 1.0}, test=150),
-        _split("off-screen", 206, {"offscreen": 1.0}, test=150),
+    tests = (
+        BenchmarkSplit(
+            name=name, version=version, seed=seed, scenes=scenes, test=150, published={"test": published[name]}
+        )
+        for seed, (name, scenes) in enumerate(_TESTS.items(), first_seed)
     )
-}
+    return {split.name: split for split in (train, *tests)}
 # fmt: on
-TEST_SPLITS = tuple(name for name, split in BENCHMARK.items() if split.test)
+
+
+# version -> name -> split
+BENCHMARKS = {version: _benchmark(version) for version in _PUBLISHED}
+BENCHMARK_VERSION = max(BENCHMARKS)
+TEST_SPLITS = tuple(_TESTS)

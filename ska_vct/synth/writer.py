@@ -91,6 +91,21 @@ def _check_target(root: Path, subset: str, wanted: dict) -> bool:
     return complete and (base / get_facts(subset).table).is_file()
 
 
+def read_settings(root: str | os.PathLike, subset: str) -> dict | None:
+    """The settings (``SynthSettings.to_json``) that a synthetic release was made with; None if there are none.
+
+    Raises:
+        SynthError: the file that holds them cannot be read.
+    """
+    marker = _marker(Path(root), subset)
+    try:
+        return json.loads(marker.read_text(encoding="utf-8"))["settings"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SynthError(f"File {marker} cannot be read ({error}); remove it and make the clips again.") from None
+
+
 def _marker(root: Path, subset: str) -> Path:
     return root / TRUTH_FOLDER / f"{subset}_settings.json"
 

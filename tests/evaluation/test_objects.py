@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ska_vct.evaluation.objects import count_objects, judge_frames, object_scores
+from ska_vct.evaluation.objects import count_objects, judge_frames, map_is_first, map_means, object_scores
 from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING
 
 
@@ -30,6 +30,36 @@ def test_counts_and_scores_by_hand():
     # First frame: 3 of 4 against 1 of 4, right. Second: 0 of 2 against 5 of 6, wrong. Third: nothing sounds.
     assert (scores["right"], scores["wrong"], scores["right_minus_wrong"]) == (1 / 2, 1 / 2, 0)
     assert scores["silent_frames"] == 2
+
+
+def test_what_the_map_prefers_and_whether_the_mask_follows_by_hand():
+    motion_map = torch.zeros(3, 3, 4)
+    motion_map[0, 0] = torch.tensor([0.5, 0.5, 0.5, 0.9])  # 0.6 on what sounds, 0.2 on what does not
+    motion_map[0, 1] = 0.2
+    motion_map[1, 0, :2], motion_map[1, 1, 0] = 0.3, 1.0  # 0.3 against 0.25 on what moves and 0.4 on what is still
+    motion_map[1, 2, :2] = 0.4
+    means = map_means(motion_map, GROUPS)
+    assert torch.allclose(
+        means[:2], torch.tensor([[0.6, 0.2, torch.nan], [0.3, 0.4, 0.25]]).double(), equal_nan=True
+    )
+    assert means[2].isnan().tolist() == [True, False, True]
+    assert map_is_first(means).tolist() == [True, False, False]
+    counts = count_objects(FOUND, GROUPS)
+    scores = object_scores([counts], [means], [torch.tensor([0, 1, 4])])
+    # Of the two frames with both kinds, the map is right in the first, and so is the mask.
+    assert (scores["map_first"], scores["right_given_map_first"]) == (1 / 2, 1)
+    by_frame = scores["by_frame"]
+    assert [by_frame[k]["silent_frames"] for k in ("0", "1", "4")] == [1, 1, 0]
+    assert [by_frame[k]["map_first"] for k in ("0", "1", "4")] == [1, 0, None]
+    assert by_frame["1"]["right_given_map_first"] is None and by_frame["1"]["right_minus_wrong"] == -1
+
+
+def test_the_map_is_resized_to_the_objects():
+    groups = torch.full((1, 8, 8), SOUNDING, dtype=torch.uint8)
+    groups[:, :, 4:] = SILENT_MOVING
+    means = map_means(torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]), groups)[0]
+    # Bilinear: columns 0 to 7 hold 1, 1, 7/8, 5/8, 3/8, 1/8, 0, 0.
+    assert means[0] == pytest.approx(3.5 / 4) and means[2] == pytest.approx(0.5 / 4)
 
 
 def test_scores_of_several_clips_sum_their_pixels_and_frames():

@@ -11,7 +11,7 @@ from ska_vct.data.catalog import load_records
 from ska_vct.experiments import dataset_cards as benchmark_cards
 from ska_vct.experiments.dataset_cards import choose_clips, make_cards
 from ska_vct.synth import SynthSettings, generate
-from ska_vct.synth.splits import BENCHMARK
+from ska_vct.synth.splits import BENCHMARK_VERSION, BENCHMARKS
 from ska_vct.synth.truth import read_objects
 
 
@@ -34,7 +34,9 @@ def test_clips_differ_in_kind_and_roles_before_they_repeat(root):
 
 
 def test_a_strip_and_a_video_with_audio(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark_cards, "choose_splits", lambda: [replace(BENCHMARK["plain"], test=5)])
+    monkeypatch.setattr(
+        benchmark_cards, "choose_splits", lambda: [replace(BENCHMARKS[BENCHMARK_VERSION]["plain"], test=5)]
+    )
     strip, video = make_cards(root, tmp_path, num=2, progress=False)
     assert (strip.name, video.name) == ("benchmark_plain.jpg", "benchmark_plain.mp4")
     image = np.asarray(Image.open(strip))

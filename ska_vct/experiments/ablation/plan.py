@@ -5,9 +5,14 @@ A list::
     benchmark: datasets/synth_benchmark   # DATASETS.ROOT of training is its folder train; the splits are beside it
     seeds: [1, 2, 3]
     baseline: ppqg                        # differences to this row are paired by seed
-    splits: [plain, silent-twin]          # optional; default: all splits of the benchmark
+    splits: [plain, silent-twin]          # optional; default: all splits of the benchmark; [] scores nothing
     negatives_on: [plain]                 # splits also scored with silence, noise and off-screen audio
-    rows:
+    delays_on: [silent-mover]             # splits also scored with late audio
+    overrides: [SOLVER.MAX_ITER, 400]     # optional, for all rows
+    variants:                             # optional; each row is trained once per variant, as ROW.VARIANT
+      low: [SOLVER.BASE_LR, 0.0005]
+      high: [SOLVER.BASE_LR, 0.001]
+    rows:                                 # or rows_from: the list whose rows these are
       - name: ppqg                        # folder of the row's runs
         label: no motion                  # in tables
         config: configs/ablations/synth/ppqg.yaml
@@ -18,7 +23,7 @@ A list::
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +38,10 @@ SPLITS = ("plain", "silent-twin", "silent-mover", "camera-motion", "weak-motion"
 TRAIN_FOLDER = "train"
 # Keys that say where a run happens, not what it computes.
 _LOCATION_KEYS = ("OUTPUT_DIR", "SEED", "DATASETS.ROOT", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS")
-_LIST_KEYS = {"benchmark", "seeds", "baseline", "splits", "negatives_on", "rows"}
+_LIST_KEYS = {
+    "benchmark", "seeds", "baseline", "splits", "negatives_on", "delays_on", "overrides", "variants", "rows",
+    "rows_from",
+}  # fmt: skip
 _ROW_KEYS = {"name", "label", "config", "overrides", "seeds"}
 
 
@@ -71,6 +79,7 @@ class Ablation:
     benchmark: Path
     splits: tuple[str, ...] = SPLITS
     negatives_on: tuple[str, ...] = ()
+    delays_on: tuple[str, ...] = ()
 
     @property
     def train_root(self) -> Path:
@@ -78,9 +87,9 @@ class Ablation:
 
     @property
     def scoring(self) -> dict[str, Any]:
-        """Scoring settings: ``splits``, name -> root, and ``negatives_on``."""
+        """Scoring settings: ``splits``, name -> root, ``negatives_on`` and ``delays_on``."""
         splits = {name: str(self.benchmark / name) for name in self.splits}
-        return {"splits": splits, "negatives_on": list(self.negatives_on)}
+        return {"splits": splits, "negatives_on": list(self.negatives_on), "delays_on": list(self.delays_on)}
 
 
 @dataclass(frozen=True)
@@ -102,17 +111,9 @@ def read_ablation(path: str | os.PathLike) -> Ablation:
     Raises:
         AblationError: the list is invalid; the message names the file, the entry and what is expected.
     """
-    try:
-        content = parse_yaml(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AblationError(f"There is no list '{path}'; the project's are in configs/ablations/synth.") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise AblationError(f"{path} cannot be read as plain YAML: {' '.join(str(error).split())}.") from None
-    where = str(path)
-    _check_mapping(content, where, allowed=_LIST_KEYS, needed=("benchmark", "seeds", "baseline", "rows"))
-    if not isinstance(content["rows"], list) or not content["rows"]:
-        raise AblationError(f"{where}: 'rows' must be a list with at least one entry.")
-    rows = tuple(_read_row(row, f"{where}, row {index + 1}") for index, row in enumerate(content["rows"]))
+    where, content = str(path), _read_list(path)
+    _check_mapping(content, where, allowed=_LIST_KEYS, needed=("benchmark", "seeds", "baseline"))
+    rows = _read_rows(content, where)
     names = [row.name for row in rows]
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
@@ -122,10 +123,10 @@ def read_ablation(path: str | os.PathLike) -> Ablation:
             f"{where}: baseline '{content['baseline']}' is not a row; rows are {', '.join(names)}."
         )
     splits = _texts(content.get("splits", SPLITS), f"{where}: 'splits'")
-    negatives_on = _texts(content.get("negatives_on", ()), f"{where}: 'negatives_on'")
-    unknown = [name for name in negatives_on if name not in splits]
-    if unknown:
-        raise AblationError(f"{where}: negatives_on names {', '.join(unknown)}, which 'splits' does not contain.")
+    changed = {key: _texts(content.get(key, ()), f"{where}: '{key}'") for key in ("negatives_on", "delays_on")}
+    for key, chosen in changed.items():
+        if unknown := [name for name in chosen if name not in splits]:
+            raise AblationError(f"{where}: {key} names {', '.join(unknown)}, which 'splits' does not contain.")
     return Ablation(
         name=Path(path).stem,
         rows=rows,
@@ -133,7 +134,47 @@ def read_ablation(path: str | os.PathLike) -> Ablation:
         baseline=content["baseline"],
         benchmark=Path(str(content["benchmark"])),
         splits=splits,
-        negatives_on=negatives_on,
+        **changed,
+    )
+
+
+def _read_list(path: str | os.PathLike) -> Any:
+    try:
+        return parse_yaml(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AblationError(f"There is no list '{path}'; the project's are in configs/ablations/synth.") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise AblationError(f"{path} cannot be read as plain YAML: {' '.join(str(error).split())}.") from None
+
+
+def _read_rows(content: Mapping[str, Any], where: str) -> tuple[Row, ...]:
+    """The list's own rows, or those of ``rows_from``, each with the list's overrides and once per variant."""
+    if ("rows" in content) == ("rows_from" in content):
+        raise AblationError(f"{where}: either 'rows' or 'rows_from' is needed, and not both.")
+    entries = content.get("rows")
+    if "rows_from" in content:
+        source = Path(where).parent / str(content["rows_from"])
+        found = _read_list(source)
+        entries = found.get("rows") if isinstance(found, dict) else None
+        where = str(source)
+    if not isinstance(entries, list) or not entries:
+        raise AblationError(f"{where}: 'rows' must be a list with at least one entry.")
+    rows = [_read_row(row, f"{where}, row {index + 1}") for index, row in enumerate(entries)]
+    common = _overrides(content.get("overrides"), where)
+    rows = [replace(row, overrides=(*row.overrides, *common)) for row in rows]
+    variants = content.get("variants", {"": []})
+    if not isinstance(variants, dict) or not variants:
+        raise AblationError(f"{where}: 'variants' must map names to pairs of KEY, VALUE.")
+    read = {_row_name(name, where) if name else "": _overrides(pairs, where) for name, pairs in variants.items()}
+    return tuple(
+        replace(
+            row,
+            name=f"{row.name}.{name}" if name else row.name,
+            label=f"{row.label}; {name}" if name else row.label,
+            overrides=(*row.overrides, *pairs),
+        )
+        for row in rows
+        for name, pairs in read.items()
     )
 
 
@@ -214,17 +255,28 @@ def _as_lists(value: Any) -> Any:
 
 def _read_row(entry: Any, where: str) -> Row:
     _check_mapping(entry, where, allowed=_ROW_KEYS, needed=("name", "label", "config"))
-    name = str(entry["name"])
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-        raise AblationError(f"{where}: the name '{name}' cannot be a folder; use letters, digits, _ and -.")
-    overrides = tuple(str(value) for value in entry.get("overrides") or ())
-    if len(overrides) % 2:
-        raise AblationError(f"{where}: 'overrides' must be pairs of KEY, VALUE; '{overrides[-1]}' has no partner.")
+    name, overrides = _row_name(entry["name"], where), _overrides(entry.get("overrides"), where)
     config = Path(str(entry["config"]))
     if not config.is_file():
         raise AblationError(f"{where}: there is no config '{config}' (paths are relative to the current folder).")
     seeds = _seeds(entry["seeds"], where) if "seeds" in entry else None
     return Row(name=name, label=str(entry["label"]), config=config, overrides=overrides, seeds=seeds)
+
+
+def _row_name(value: Any, where: str) -> str:
+    name = str(value)
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise AblationError(f"{where}: the name '{name}' cannot be a folder; use letters, digits, _ and -.")
+    return name
+
+
+def _overrides(value: Any, where: str) -> tuple[str, ...]:
+    if value is not None and not isinstance(value, list):
+        raise AblationError(f"{where}: overrides must be a list of KEY, VALUE, ...; got {value!r}.")
+    overrides = tuple(str(item) for item in value or ())
+    if len(overrides) % 2:
+        raise AblationError(f"{where}: 'overrides' must be pairs of KEY, VALUE; '{overrides[-1]}' has no partner.")
+    return overrides
 
 
 def _check_mapping(content: Any, where: str, *, allowed: set[str], needed: Sequence[str]) -> None:

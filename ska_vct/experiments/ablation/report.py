@@ -27,6 +27,8 @@ from ska_vct.utils.files import atomic_write, write_json
 from ska_vct.visualization.row_plot import Panel, plot_rows
 
 from ..job_queue import format_seconds
+from ..robustness.names import DELAYS
+from .bootstrap import ClipScore, interval
 from .plan import Ablation
 from .results import RowResults, collect, mixed_configs, summarize
 
@@ -54,6 +56,32 @@ _TABLES = {
         ("noise FPR", "plain/noise/FPR"),
         ("other clip's audio FPR", "plain/off_screen/FPR"),
     ),
+}
+_FOLLOWING = (
+    ("twin map first", "silent-twin/true/map_first"),
+    ("twin right, map first", "silent-twin/true/right_given_map_first"),
+    ("mover map first", "silent-mover/true/map_first"),
+    ("mover right, map first", "silent-mover/true/right_given_map_first"),
+)
+_BY_SECOND = (
+    ("right - wrong", "right_minus_wrong"),
+    ("map first", "map_first"),
+    ("right, map first", "right_given_map_first"),
+)
+# Heading -> score with its counts per clip, for intervals over clips.
+_INTERVALS = {
+    "plain M_J": ClipScore("plain", "true", "M_J"),
+    "twin right - wrong": ClipScore("silent-twin", "true", "right_frames", "wrong_frames", "silent_frames"),
+    "mover right - wrong": ClipScore("silent-mover", "true", "right_frames", "wrong_frames", "silent_frames"),
+    "twin silent": ClipScore("silent-twin", "true", "silent_still_segmented", "", "silent_still_pixels"),
+    "mover silent": ClipScore("silent-mover", "true", "silent_moving_segmented", "", "silent_moving_pixels"),
+    "camera M_J": ClipScore("camera-motion", "true", "M_J"),
+    "weak motion M_J": ClipScore("weak-motion", "true", "M_J"),
+    "off-screen FPR": ClipScore("off-screen", "true", "FPR"),
+    "silence FPR": ClipScore("plain", "silence", "FPR"),
+    "noise FPR": ClipScore("plain", "noise", "FPR"),
+    "other clip's audio FPR": ClipScore("plain", "off_screen", "FPR"),
+    "mover right, map first": ClipScore("silent-mover", "true", "right_map_first_frames", "", "map_first_frames"),
 }
 _DIFFERENCES = (
     ("plain M_J", "plain/true/M_J"),
@@ -127,14 +155,89 @@ def to_markdown(ablation: Ablation, results: Sequence[RowResults]) -> str:
                 for row in scored
             ]
             parts.append(_titled(f"{title}; percent, convention `{convention}`", table))
+    parts += _interval_table(scored)
+    parts += _following_table(scored)
+    parts += _second_table(scored)
+    parts += _delay_table(scored)
     if scored:
         counts = scored[0].num_clips
         clips = ", ".join(f"{split} {counts[split]}" for split in ablation.splits if split in counts)
         parts.append(f"{_WORDS} {_threshold_words(results)} Clips: {clips}.\n")
     parts += _difference_table(ablation, results)
+    parts += _validation_table(results)
     parts.append(_titled("Cost of training", [_cost(row) for row in results]))
     parts.append("Wall time, including start-up and validation, on a machine with other load.\n")
     return "\n".join(parts)
+
+
+def _interval_table(scored: Sequence[RowResults]) -> list[str]:
+    table = []
+    for row in scored:
+        cells = {heading: interval(list(row.clips.values()), score) for heading, score in _INTERVALS.items()}
+        if any(cells.values()):
+            shown = {
+                heading: f"{ends[0]:.1f} to {ends[1]:.1f}" if ends else "-" for heading, ends in cells.items()
+            }
+            table.append({"row": row.label, "n": len(row.clips)} | shown)
+    if not table:
+        return []
+    words = "95 % bootstrap intervals of the mean over seeds; training seeds and test clips are both drawn again."
+    return [_titled("Intervals over seeds and clips, percent", table), f"{words}\n"]
+
+
+def _following_table(scored: Sequence[RowResults]) -> list[str]:
+    table = [
+        {"row": row.label} | {heading: format_spread(spread(row.values(score))) for heading, score in _FOLLOWING}
+        for row in scored
+        if any(score in row.scores for _, score in _FOLLOWING)
+    ]
+    words = (
+        "map first: frames in which the motion map is higher on the sounding than on the silent object; right, "
+        "map first: how often those frames are right."
+    )
+    return [_titled("Does the mask follow the map? Percent of frames", table), f"{words}\n"] if table else []
+
+
+def _second_table(scored: Sequence[RowResults]) -> list[str]:
+    prefix = "silent-mover/true/by_frame/"
+    seconds = sorted(
+        {name.split("/")[3] for row in scored for name in row.scores if name.startswith(prefix)}, key=int
+    )
+    table = []
+    for row in scored:
+        for heading, score in _BY_SECOND:
+            cells = {f"second {k}": spread(row.values(f"{prefix}{k}/{score}")) for k in seconds}
+            if any(cells.values()):
+                shown = {name: format_spread(value) for name, value in cells.items()}
+                table.append({"row": row.label, "score": heading} | shown)
+    return [_titled("Silent movers by second of the clip, percent of frames", table)] if table else []
+
+
+def _delay_table(scored: Sequence[RowResults]) -> list[str]:
+    """How the match suffers when the audio is late."""
+    table = []
+    delays = {"true": 0.0, **dict(sorted(DELAYS.items(), key=lambda item: item[1]))}
+    for row in scored:
+        cells = {
+            f"{delay} s": spread(row.values(f"silent-mover/{name}/right_minus_wrong"))
+            for name, delay in delays.items()
+        }
+        if sum(value is not None for value in cells.values()) > 1:
+            table.append({"row": row.label} | {name: format_spread(value) for name, value in cells.items()})
+    if not table:
+        return []
+    return [_titled("Silent movers, right - wrong, with audio that is late (percent of frames)", table)]
+
+
+def _validation_table(results: Sequence[RowResults]) -> list[str]:
+    curves = {row.label: [record.get("validation") or {} for record in row.training.values()] for row in results}
+    steps = sorted({int(step) for curve in curves.values() for record in curve for step in record})
+    table = []
+    for label, records in curves.items():
+        values = {f"{step}": spread(r[str(step)] for r in records if str(step) in r) for step in steps}
+        if any(values.values()):
+            table.append({"row": label} | {step: format_spread(value) for step, value in values.items()})
+    return [_titled("M_J (`combo`) on validation clips by iteration, percent", table)] if table else []
 
 
 def format_spread(value: Spread | None, *, signed: bool = False) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ska_vct.experiments.statistics import paired_differences
 
+from .bootstrap import read_clips
 from .plan import Ablation, changed_keys
 from .run import PLAN, TRAINING, is_trained, read_json, read_scores
 
@@ -24,6 +25,7 @@ class RowResults:
         scores: name, e.g. ``plain/true/M_J`` (split, condition, score) -> seed -> value, mostly percent.
         training: seed -> ``training.json``.
         plans: seed -> ``run.json``.
+        clips: seed -> rows of the run's ``per_clip.csv`` by split and condition.
         num_clips: split -> number of clips scored.
         convention: of M_J and M_F; empty without scores.
     """
@@ -33,6 +35,7 @@ class RowResults:
     scores: dict[str, dict[int, float]] = field(default_factory=dict)
     training: dict[int, dict] = field(default_factory=dict)
     plans: dict[int, dict] = field(default_factory=dict)
+    clips: dict[int, dict[tuple[str, str], list[dict[str, str]]]] = field(default_factory=dict)
     num_clips: dict[str, int] = field(default_factory=dict)
     convention: str = ""
 
@@ -70,7 +73,10 @@ def collect(ablation: Ablation, out: str | os.PathLike) -> list[RowResults]:
                 continue
             result.plans[seed] = plan
             result.training[seed] = read_json(folder / TRAINING)
-            _add_scores(result, seed, read_scores(folder, plan))
+            scores = read_scores(folder, plan)
+            _add_scores(result, seed, scores)
+            if scores is not None:
+                result.clips[seed] = read_clips(folder / "per_clip.csv")
         results.append(result)
     return results
 
@@ -123,6 +129,7 @@ def _summarize_run(row: RowResults, seed: int, common: Mapping[str, Any]) -> dic
         "keys": keys,
         **{key: training[key] for key in ("iterations", "losses", "parameters", "sessions")},
         "seconds": round(training["seconds"], 1),
+        "validation": {done: round(value, 3) for done, value in training.get("validation", {}).items()},
         "scores": {name: round(values[seed], 3) for name, values in row.scores.items() if seed in values},
     }
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ska_vct.engine.setup import setup_cfg
-from ska_vct.engine.trainer import train_or_evaluate
+from ska_vct.engine.trainer import METRIC, train_or_evaluate
 from ska_vct.engine.weights import build_trained_model
 from ska_vct.utils.cli import one_sentence_errors
 from ska_vct.utils.errors import InputError
@@ -80,6 +80,7 @@ def train(folder: Path, plan: Mapping[str, Any]) -> None:
         losses = _final_losses(folder / "train" / "metrics.json")
         parameters = sum(parameter.numel() for parameter in model.parameters())
         record |= {"finished": True, "parameters": parameters, **losses}
+        record["validation"] = _validation(folder / "train" / "metrics.json")
     finally:
         record["seconds"] = earlier + time.monotonic() - start
         write_json(folder / TRAINING, record)
@@ -87,11 +88,18 @@ def train(folder: Path, plan: Mapping[str, Any]) -> None:
 
 def score(folder: Path, plan: Mapping[str, Any]) -> None:
     """Score the last weights with the settings of ``plan``; writes ``robustness.json``."""
-    overrides = [*_overrides(folder, plan), "MODEL.WEIGHTS", str(final_weights(folder))]
+    # Motion maps are returned, to be compared with the masks.
+    extra = ("MODEL.WEIGHTS", str(final_weights(folder)), "TEST.RETURN_EXTRAS", "True")
+    overrides = [*_overrides(folder, plan), *extra]
     cfg = setup_cfg(plan["config"], overrides, num_gpus=_num_gpus(), eval_only=True)
     wanted = plan["scoring"]
     evaluate_robustness(
-        cfg, build_trained_model(cfg), wanted["splits"], negatives_on=wanted["negatives_on"], out=folder
+        cfg,
+        build_trained_model(cfg),
+        wanted["splits"],
+        negatives_on=wanted["negatives_on"],
+        delays_on=wanted["delays_on"],
+        out=folder,
     )
     write_json(folder / _SCORED, wanted)
 
@@ -140,6 +148,12 @@ def _final_losses(path: Path) -> dict[str, Any]:
             losses = {key: value for key, value in values.items() if "loss" in key and not key[-1].isdigit()}
             return {"iterations": values["iteration"] + 1, "losses": losses}
     return {"iterations": None, "losses": {}}
+
+
+def _validation(path: Path) -> dict[str, float]:
+    """Iterations done -> M_J (mIoU) on the validation clips in percent, of every evaluation during training."""
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {str(values["iteration"] + 1): values[METRIC] for values in lines if METRIC in values}
 
 
 def main(folder: Path) -> None:

@@ -16,14 +16,12 @@ from ska_vct.data.augmentation import ClipGeometry
 from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.data.flow.store import FlowError
 from ska_vct.experiments.robustness.donors import any_donors, clip_rng, off_screen_donors
-from ska_vct.experiments.robustness.names import CONDITIONS
+from ska_vct.experiments.robustness.names import CONDITIONS, DELAYS
 from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING, ClipError
 from ska_vct.synth.truth import ClipTruth, TruthError, has_objects, read_objects
 from ska_vct.utils.errors import InputError
 from ska_vct.utils.media.audio import read_video_audio, read_wav
 from ska_vct.utils.media.errors import AudioError
-
-DELAY = 0.5  # seconds
 
 
 class ConditionMapper:
@@ -106,8 +104,11 @@ class ConditionMapper:
     def _changed(self, condition: str, record: Mapping, clip: Mapping) -> dict[str, torch.Tensor]:
         """The fields that a condition changes; none for flow conditions where the model reads no flow."""
         num_frames = len(clip["images"])
-        if condition in _AUDIO:
-            audio = _AUDIO[condition](self, record, num_frames)
+        if condition in _AUDIO or condition in DELAYS:
+            if condition in DELAYS:
+                audio = delayed(record, num_frames, DELAYS[condition])
+            else:
+                audio = _AUDIO[condition](self, record, num_frames)
             return {"log_mel": torch.from_numpy(audio.log_mel), "audio_second": torch.from_numpy(audio.seconds)}
         if condition == "still" and "flow" in clip:
             return {"flow": torch.zeros_like(clip["flow"])}
@@ -128,15 +129,11 @@ class ConditionMapper:
         donor = self.audio_donors[record["clip_id"]].record
         return load_audio(donor, num_seconds, self._mapper.audio_source)
 
-    def _delayed(self, record: Mapping, num_seconds: int) -> ClipAudio:
-        return delayed(record, num_seconds, DELAY)
-
 
 _AUDIO: dict[str, Callable[[ConditionMapper, Mapping, int], ClipAudio]] = {
     "silence": ConditionMapper._silence,
     "noise": ConditionMapper._noise,
     "off_screen": ConditionMapper._off_screen,
-    "delayed": ConditionMapper._delayed,
 }
 
 

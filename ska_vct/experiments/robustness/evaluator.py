@@ -45,18 +45,27 @@ def condition_scores(report: ScoreReport, clips: Sequence[Stats]) -> dict:
         percent, None where there is nothing to measure: ``M_J`` and ``M_F`` in the report's convention (AVSS:
         mIoU and F over all classes), ``conventions`` (all of them, by name), ``boundary_F`` (binary masks),
         ``FPR`` (mean share of pixels that are segmented; AVSS: not called background), and the scores of
-        ``objects.py``.
+        ``objects.object_scores``, with ``by_frame``.
     """
-    objects = object_scores([stats.objects for stats in clips if stats.objects is not None])
-    frames = objects.pop("silent_frames")
+    known = [stats for stats in clips if stats.objects is not None]
+    frames = [stats.frame_index for stats in known]
+    objects = object_scores([stats.objects for stats in known], [stats.map_means for stats in known], frames)
+    by_frame = objects.pop("by_frame", {})
     return {
         "M_J": report.scores["mIoU"],
         "M_F": report.scores["F"],
         "conventions": report.conventions,
         "boundary_F": report.scores.get("boundary_F"),
         "FPR": 100 * sum(map(false_positive_share, clips)) / len(clips),
-        **{name: None if share is None else 100 * share for name, share in objects.items()},
-        "silent_frames": frames,
+        **_percent(objects),
+        "by_frame": {second: _percent(scores) for second, scores in by_frame.items()},
+    }
+
+
+def _percent(scores: Mapping[str, float | int | None]) -> dict[str, float | int | None]:
+    """Shares as percent; counts as they are."""
+    return {
+        name: value if value is None or name == "silent_frames" else 100 * value for name, value in scores.items()
     }
 
 

@@ -16,11 +16,14 @@ from tabulate import tabulate
 
 from ska_vct.evaluation.conventions import CONVENTIONS, MEANINGS, clip_scores, m_f_threshold
 from ska_vct.evaluation.metrics import BinaryStats, SemanticStats, false_positive_share
-from ska_vct.evaluation.objects import GROUPS, judge_frames
+from ska_vct.evaluation.objects import GROUPS, judge_frames, map_is_first
 from ska_vct.structures.clip import TRUE_CONDITION
 from ska_vct.utils.files import atomic_write, write_json
 
-_OBJECT_SCORES = ("right", "wrong", "right_minus_wrong", "silent_still", "silent_moving", "silent", "missed")
+_OBJECT_SCORES = (
+    "right", "wrong", "right_minus_wrong", "map_first", "right_given_map_first",
+    "silent_still", "silent_moving", "silent", "missed",
+)  # fmt: skip
 _EXPLANATIONS = (
     "FPR: mean over clips of the mean share of a frame's pixels that are segmented (p > 0.5; AVSS: not "
     "background), the same in all conventions.",
@@ -28,6 +31,8 @@ _EXPLANATIONS = (
     "drop: M_J on `plain` minus M_J here, true audio.",
     "right: share of the frames with a sounding and a silent object in view where more than half of the pixels "
     "that sound and less than half of those that do not are segmented; wrong: the reverse; `n` such frames.",
+    "map first: share of those frames in which the motion map's mean is higher on the sounding than on any silent "
+    "objects; right given map first: how often those frames are right.",
     "silent, still / moving: share of the pixels of silent objects that are segmented; missed: share of the "
     "sounding ones' pixels that are not. Pixels of all frames are summed.",
 )
@@ -68,6 +73,7 @@ def to_markdown(result: Mapping) -> str:
     page += _section(
         "Objects that are known; percent, convention: pixels and frames of the split summed", _object_rows(splits)
     )
+    page += _section("The same by second of the clip, true audio", _frame_rows(splits))
     page += _section("M_J / M_F in every convention, percent", _convention_rows(splits))
     page += ["", *(f"- {text}" for text in _EXPLANATIONS)]
     page += [f"- `{name}`: {MEANINGS[name]}" for name in CONVENTIONS]
@@ -104,12 +110,24 @@ def _condition_rows(splits: Mapping) -> list[dict]:
 
 def _object_rows(splits: Mapping) -> list[dict]:
     return [
-        {"split": name, "condition": condition, "n": scores["silent_frames"]}
-        | {key.replace("_", " "): scores[key] for key in _OBJECT_SCORES}
+        {"split": name, "condition": condition, **_object_cells(scores)}
         for name, split in splits.items()
         for condition, scores in split["conditions"].items()
         if any(scores[key] is not None for key in _OBJECT_SCORES)
     ]
+
+
+def _frame_rows(splits: Mapping) -> list[dict]:
+    return [
+        {"split": name, "second": second, **_object_cells(scores)}
+        for name, split in splits.items()
+        for second, scores in split["conditions"].get(TRUE_CONDITION, {}).get("by_frame", {}).items()
+        if scores["silent_frames"]
+    ]
+
+
+def _object_cells(scores: Mapping) -> dict:
+    return {"n": scores["silent_frames"]} | {key.replace("_", " "): scores[key] for key in _OBJECT_SCORES}
 
 
 def _convention_rows(splits: Mapping) -> list[dict]:
@@ -141,6 +159,10 @@ def _clip_row(stats: BinaryStats | SemanticStats) -> dict:
     if stats.objects is not None:
         for group, (pixels, found) in zip(GROUPS, stats.objects.sum(0).tolist(), strict=True):
             row |= {f"{group}_pixels": pixels, f"{group}_segmented": found}
-        right, wrong, both = (int(frames.sum()) for frames in judge_frames(stats.objects))
+        judged = judge_frames(stats.objects)
+        right, wrong, both = (int(frames.sum()) for frames in judged)
         row |= {"silent_frames": both, "right_frames": right, "wrong_frames": wrong}
+        if stats.map_means is not None:
+            first = map_is_first(stats.map_means) & judged[2]
+            row |= {"map_first_frames": int(first.sum()), "right_map_first_frames": int((first & judged[0]).sum())}
     return row

@@ -23,7 +23,7 @@ from ska_vct.engine.weights import build_trained_model
 from ska_vct.evaluation import AVSEvaluator
 from ska_vct.experiments.robustness.conditions import ConditionMapper, check_conditions
 from ska_vct.experiments.robustness.evaluator import ConditionEvaluator, compare, condition_scores
-from ska_vct.experiments.robustness.names import DEFAULT_CONDITIONS, NEGATIVES
+from ska_vct.experiments.robustness.names import DEFAULT_CONDITIONS, DELAYS, NEGATIVES
 from ska_vct.experiments.robustness.report import write_robustness
 from ska_vct.structures.clip import TRUE_CONDITION
 from ska_vct.synth.splits import SUBSET as BENCHMARK_SUBSET
@@ -42,6 +42,7 @@ def evaluate_robustness(
     *,
     conditions: Sequence[str] = DEFAULT_CONDITIONS,
     negatives_on: Collection[str] | None = None,
+    delays_on: Collection[str] = (),
     seed: int = 0,
     noise_level: float = NOISE_LEVEL,
     out: str | os.PathLike | None = None,
@@ -57,6 +58,7 @@ def evaluate_robustness(
         splits: name for tables -> root of a release, as ``DATASETS.ROOT``; others are compared with ``plain``.
         conditions: of ``ska_vct.experiments.robustness.conditions.CONDITIONS``.
         negatives_on: splits on which conditions other than ``true`` are tried; None for all.
+        delays_on: splits on which all ``DELAYS`` are tried as well, a curve over how late the audio is.
         seed: of the noise and of the choice of donors.
         noise_level: root mean square of the white noise, of full scale.
         out: folder for the files of ``ska_vct/experiments/robustness/report.py``; None for no files.
@@ -72,14 +74,15 @@ def evaluate_robustness(
         DatasetError, ClipError: a release is incomplete, or a file of a clip is unusable.
     """
     check_conditions(conditions)
-    unknown = sorted(set(negatives_on or ()) - set(splits))
+    unknown = sorted({*(negatives_on or ()), *delays_on} - set(splits))
     if unknown:
         raise InputError(
             f"There is no split {', '.join(unknown)} to change clips of; there are {', '.join(splits)}."
         )
     scores, clips = {}, {}
     for name, root in splits.items():
-        chosen = conditions if negatives_on is None or name in negatives_on else [TRUE_CONDITION]
+        chosen = list(conditions if negatives_on is None or name in negatives_on else [TRUE_CONDITION])
+        chosen += [delay for delay in DELAYS if delay not in chosen] if name in delays_on else []
         mapper = _build_mapper(cfg, root, conditions=chosen, seed=seed, noise_level=noise_level)
         found = _evaluate_split(cfg, model, name, mapper, progress)
         scores[name] = {

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ska_vct.experiments.ablation import runner as ablation
+from ska_vct.experiments.ablation.bootstrap import ClipScore, interval
 from ska_vct.experiments.ablation.plan import AblationError, changed_keys, config_keys, plan_runs, read_ablation
 from ska_vct.experiments.ablation.report import format_spread, write_tables
 from ska_vct.experiments.ablation.run import is_done
@@ -43,7 +44,7 @@ def write_list(tmp_path):
             ],
         }
         path = tmp_path / "few.yaml"
-        path.write_text(yaml.safe_dump(content | changes))
+        path.write_text(yaml.safe_dump(content | changes, sort_keys=False))
         return path
 
     return write
@@ -111,6 +112,11 @@ def test_all_rows_of_the_first_seed_come_first(write_list):
         ({"rows": []}, "at least one entry"),
         ({"base": "a"}, "unknown base"),
         ({"negatives_on": ["noisy"]}, "negatives_on names noisy"),
+        ({"delays_on": ["noisy"]}, "delays_on names noisy"),
+        ({"rows_from": "other.yaml"}, "either 'rows' or 'rows_from'"),
+        ({"variants": ["low"]}, "'variants' must map names"),
+        ({"variants": {"low": ["SEED"]}}, "no partner"),
+        ({"overrides": "SEED 1"}, "list of KEY, VALUE"),
         ({"rows": [{"name": "a", "label": "A"}]}, "row 1: config is missing"),
         ({"rows": [{"name": "../a", "label": "A", "config": str(QUICKSTART)}]}, "cannot be a folder"),
         ({"rows": [{"name": "a", "label": "A", "config": "none.yaml"}]}, "no config 'none.yaml'"),
@@ -121,6 +127,44 @@ def test_all_rows_of_the_first_seed_come_first(write_list):
 def test_an_invalid_list_raises_one_sentence(write_list, changes, message):
     with pytest.raises(AblationError, match=message):
         read_ablation(write_list(**changes))
+
+
+def test_rows_of_another_list_once_per_variant(write_list, tmp_path):
+    write_list().rename(tmp_path / "rows.yaml")
+    changes = {
+        "rows_from": "rows.yaml",
+        "baseline": "a.low",
+        "splits": [],
+        "overrides": ["SOLVER.MAX_ITER", 4],
+        "variants": {"low": ["SOLVER.BASE_LR", 0.1], "high": ["SOLVER.BASE_LR", 0.2]},
+    }
+    path = write_list(**changes)
+    content = yaml.safe_load(path.read_text())
+    del content["rows"]
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    rows = read_ablation(path).rows
+    assert [row.name for row in rows] == ["a.low", "a.high", "b.low", "b.high"]
+    assert rows[3].label == "B; high"
+    assert rows[3].overrides == ("TEST.BATCH_SIZE", "2", "SOLVER.MAX_ITER", "4", "SOLVER.BASE_LR", "0.2")
+    keys = config_keys(rows[3])
+    assert (keys["TEST.BATCH_SIZE"], keys["SOLVER.MAX_ITER"], keys["SOLVER.BASE_LR"]) == (2, 4, 0.2)
+
+
+def test_bootstrap_intervals_hold_the_mean_and_follow_the_spread_of_seeds_and_clips():
+    score = ClipScore("plain", "true", "right_frames", "wrong_frames", "silent_frames")
+
+    def run(right: list[int]) -> dict:
+        rows = [{"right_frames": str(k), "wrong_frames": "0", "silent_frames": "5"} for k in right]
+        return {("plain", "true"): rows}
+
+    same = run([5, 0] * 50)
+    low, high = interval([same, same], score)
+    # The mean of 100 clips that are 0 or 100 percent has a standard error of 5.
+    assert low == pytest.approx(50 - 1.96 * 5, abs=1.5) and high == pytest.approx(50 + 1.96 * 5, abs=1.5)
+    assert interval([run([3] * 100)] * 2, score) == (60.0, 60.0)
+    # Two seeds, 0 and 100 percent in all clips: a draw of seeds has 0, 50 or 100.
+    assert interval([run([0] * 100), run([5] * 100)], score) == (0.0, 100.0)
+    assert interval([run([5]), {}], score) is None and interval([], score) is None
 
 
 def test_runs_execute_once_and_are_tabulated(write_list, stub, tmp_path, capsys):

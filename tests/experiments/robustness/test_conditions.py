@@ -15,7 +15,7 @@ from ska_vct.data.clip_mapper import ClipMapper
 from ska_vct.experiments.robustness.class_groups import CLASS_GROUPS, groups_of
 from ska_vct.experiments.robustness.conditions import ConditionMapper, silence, white_noise
 from ska_vct.experiments.robustness.donors import any_donors, off_screen_donors
-from ska_vct.experiments.robustness.names import CONDITIONS
+from ska_vct.experiments.robustness.names import CONDITIONS, DELAYS
 from ska_vct.structures.clip import SILENT_MOVING, SILENT_STILL, SOUNDING, ClipError
 from ska_vct.synth import SynthSettings, generate
 from ska_vct.synth.truth import read_objects, truth_path
@@ -49,7 +49,7 @@ def test_a_condition_changes_only_its_own_fields(release):
     clips = clips_of(build(release))
     true = clips["true"]
     audio = ("log_mel", "audio_second")
-    changed = {name: audio for name in ("silence", "noise", "off_screen", "delayed")}
+    changed = {name: audio for name in ("silence", "noise", "off_screen", *DELAYS)}
     changed |= {"still": ("flow",), "other_flow": ("flow",), "true": ()}
     assert set(clips) == set(changed)
     for name, fields in changed.items():
@@ -88,13 +88,16 @@ def test_noise_depends_on_the_clip_and_the_seed(release):
     assert not torch.equal(clips_of(mapper, 1)["noise"]["log_mel"], first["log_mel"])
 
 
-def test_delayed_audio_is_the_clips_own_rolled_by_half_a_second(release):
-    mapper = build(release, conditions=["delayed"])
+@pytest.mark.parametrize(
+    ("name", "samples_late"), [("delayed", 8000), ("delayed_0.1", 1600), ("delayed_1.0", 16000)]
+)
+def test_delayed_audio_is_the_clips_own_rolled(release, name, samples_late):
+    mapper = build(release, conditions=[name])
     samples, rate = read_wav(mapper.records[0]["wav_path"])
     assert rate == 16000
-    late = np.concatenate([samples[-8000:, 0], samples[:-8000, 0]])
+    late = np.concatenate([samples[-samples_late:, 0], samples[:-samples_late, 0]])
     want = samples_to_log_mel(late, rate)
-    np.testing.assert_array_equal(clips_of(mapper)["delayed"]["log_mel"].numpy(), want)
+    np.testing.assert_array_equal(clips_of(mapper)[name]["log_mel"].numpy(), want)
 
 
 def test_a_clip_without_a_waveform_cannot_be_delayed(release):

@@ -198,7 +198,7 @@ def test_batch_size_changes_nothing_and_files_hold_the_result(cfg, benchmark, tm
     assert 100 * pixels[0] / pixels[1] == splits["plain"]["conditions"]["silence"]["silent_still"]
     page = (tmp_path / "robustness.md").read_text()
     titles = [line for line in page.splitlines() if line.startswith("## ")]
-    assert len(titles) == 4 and "Percent; M_J, M_F, G-mIoU and drop in convention `combo`." in page
+    assert len(titles) == 5 and "Percent; M_J, M_F, G-mIoU and drop in convention `combo`." in page
     assert f"{splits['silent-mover']['drop']:.2f}" in page
 
 
