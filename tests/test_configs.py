@@ -18,7 +18,11 @@ from ska_vct.experiments.ablation.plan import read_ablation
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 # Lists of variants name configs and are none.
-LISTS = [path for path in sorted(CONFIGS.rglob("*.yaml")) if "rows" in yaml.safe_load(path.read_text())]
+LISTS = [
+    path
+    for path in sorted(CONFIGS.rglob("*.yaml"))
+    if {"rows", "rows_from"} & set(yaml.safe_load(path.read_text()))
+]
 ALL = [path for path in sorted(CONFIGS.rglob("*.yaml")) if path not in LISTS]
 FRAGMENTS = [path for path in ALL if "_base_" in path.parts]
 LEAVES = [path for path in ALL if path not in FRAGMENTS]
