@@ -124,6 +124,9 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.CACHE.MAX_GB = 50.0
     # Maximum short side of cached images, pixels; 0: that of INPUT.SIZE.
     cfg.INPUT.CACHE.SHORT_SIDE = 0
+    # Memory for decoded images, masks, flow and audio of training clips, GiB per process that loads data; 0: none.
+    # Saves small datasets a quarter of a training step on a CPU.
+    cfg.INPUT.CACHE.MEMORY_GB = 0.0
 
     cfg.INPUT.PRE_MASK = CN()
     # Folder of the class-agnostic segment images; empty: the published location inside the release.

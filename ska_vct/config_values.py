@@ -182,6 +182,7 @@ RULES: Mapping[str, Rule] = {
     "INPUT.FLOW.METHOD": one_of("dis", "farneback"),
     "INPUT.CACHE.ROOT": PATH,
     "INPUT.CACHE.MAX_GB": above_zero(),
+    "INPUT.CACHE.MEMORY_GB": number(0, 100000),
     "INPUT.CACHE.SHORT_SIDE": integer(0, 8192, meaning="0: that of INPUT.SIZE"),
     "INPUT.PRE_MASK.ROOT": PATH,
     "MODEL.DEVICE": text(r"cpu|mps|cuda(:\d+)?", "cpu, cuda, cuda:N or mps"),

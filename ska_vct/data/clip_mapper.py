@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from ska_vct.data.flow.store import (
 )
 from ska_vct.data.images.cache import ImageCache
 from ska_vct.data.images.io import ImageError, may_show_the_same, read_image, read_truth, same_proportions
+from ska_vct.data.memory_cache import MemoryCache
 from ska_vct.data.registry import get_facts
 from ska_vct.structures.clip import IGNORE_LABEL, TRUE_CONDITION, UNKNOWN_CATEGORY, ClipError, validate_clip
 from ska_vct.utils.errors import InputError
@@ -71,6 +73,7 @@ class ClipMapper:
         pre_masks: whether to load the images of class-agnostic segments.
         negatives: in training, sometimes replaces a clip's audio and empties its masks; None: never.
         cache: stores decoded images; None to decode them each time.
+        memory_gb: most that may be kept in memory of what was read, GiB.
     """
 
     @configurable
@@ -89,6 +92,7 @@ class ClipMapper:
         pre_masks: bool,
         negatives: NegativeAudio | None = None,
         cache: ImageCache | None = None,
+        memory_gb: float = 0.0,
     ):
         self.is_train = is_train
         self.size = tuple(size)
@@ -101,7 +105,8 @@ class ClipMapper:
         self.flow = flow
         self.pre_masks = pre_masks
         self.negatives = negatives
-        self._read_image = read_image if cache is None else cache.read
+        self._decode_image = read_image if cache is None else cache.read
+        self._memory = MemoryCache(memory_gb)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True, donors: Sequence[Mapping] = ()) -> dict:
@@ -146,6 +151,7 @@ class ClipMapper:
             "pre_masks": cfg.MODEL.PRE_MASK.ENABLED,
             "negatives": _negatives(cfg, donors) if is_train else None,
             "cache": cache,
+            "memory_gb": cfg.INPUT.CACHE.MEMORY_GB if is_train else 0.0,
         }
 
     def __call__(self, record: Mapping, *, rng: np.random.Generator | None = None) -> dict:
@@ -230,6 +236,13 @@ class ClipMapper:
             )
         return rows
 
+    def _read_image(self, path: str) -> np.ndarray:
+        return self._memory.get(("image", path), lambda: self._decode_image(path))
+
+    def _load_audio(self, record: Mapping, num_seconds: int, source: str) -> ClipAudio:
+        key = ("audio", record["subset"], record["clip_id"], num_seconds)
+        return self._memory.get(key, lambda: load_audio(record, num_seconds, source))
+
     def _read_frames(self, record: Mapping, rows: np.ndarray) -> list[np.ndarray]:
         frames = [self._read_image(record["image_paths"][row]) for row in rows]
         for row, frame in zip(rows, frames, strict=True):
@@ -249,7 +262,8 @@ class ClipMapper:
         masks = np.full((len(rows), *geometry.size), IGNORE_LABEL, np.int64)
         for index in np.flatnonzero(valid):
             path = paths[index]
-            mask = read_truth(path, binary=subset.binary_masks, num_classes=subset.num_classes)
+            read = partial(read_truth, path, binary=subset.binary_masks, num_classes=subset.num_classes)
+            mask = self._memory.get(("mask", path), read)
             if not record["rebuilt"] and not same_proportions(mask.shape, frame_size):
                 raise ImageError(
                     f"Mask {path} is {_size(mask)}, but its image is {frame_size[0]} x {frame_size[1]}; a mask "
@@ -262,8 +276,8 @@ class ClipMapper:
         num_seconds, source = len(record["image_paths"]), self.audio_source
         negative = None
         if self.negatives is not None:
-            negative = self.negatives.draw(record, num_seconds, source, rng=rng)
-        condition, audio = negative or (TRUE_CONDITION, load_audio(record, num_seconds, source))
+            negative = self.negatives.draw(record, num_seconds, source, rng=rng, load=self._load_audio)
+        condition, audio = negative or (TRUE_CONDITION, self._load_audio(record, num_seconds, source))
         audio = ClipAudio(*(part[rows] for part in audio))
         if self.is_train and self.gain_db > 0:
             decibels = rng.uniform(-self.gain_db, self.gain_db)
@@ -276,7 +290,8 @@ class ClipMapper:
         options, path = self.flow, record["flow_path"]
         if options.missing == "zero" and not has_flow(path):
             return np.zeros((len(rows), options.series, 2, *options.grid), np.float32)
-        stored = read_flow(path, clip_id=record["clip_id"], num_frames=len(record["image_paths"]))
+        read = partial(read_flow, path, clip_id=record["clip_id"], num_frames=len(record["image_paths"]))
+        stored = self._memory.get(("flow", path), read)
         size = stored.meta["height"], stored.meta["width"]
         if frame_size and not may_show_the_same(size, frame_size):
             raise FlowError(

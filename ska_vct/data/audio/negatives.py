@@ -3,7 +3,7 @@
 Made as waveforms, so that they go through the same front end as a clip's own and cannot be told by its statistics.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -68,7 +68,13 @@ class NegativeAudio:
         self.donors = donors
 
     def draw(
-        self, record: Mapping, num_seconds: int, source: str, *, rng: np.random.Generator
+        self,
+        record: Mapping,
+        num_seconds: int,
+        source: str,
+        *,
+        rng: np.random.Generator,
+        load: Callable[[Mapping, int, str], ClipAudio] | None = None,
     ) -> tuple[str, ClipAudio] | None:
         """Draw whether a clip's audio is replaced, and by what.
 
@@ -77,6 +83,7 @@ class NegativeAudio:
             num_seconds: T.
             source: see ``load_audio``.
             rng: makes the draws.
+            load: reads another clip's audio; None for ``load_audio``.
 
         Returns:
             kind and audio, or None: the clip keeps its own.
@@ -97,7 +104,7 @@ class NegativeAudio:
                 return kind, white_noise(rng, num_seconds, level)
             donor = self._donor(record, rng)
             if donor is not None:
-                return kind, load_audio(donor, num_seconds, source)
+                return kind, (load or load_audio)(donor, num_seconds, source)
         return None
 
     def _donor(self, record: Mapping, rng: np.random.Generator) -> Mapping | None:
