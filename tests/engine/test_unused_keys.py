@@ -49,7 +49,7 @@ def test_keys_that_are_read_are_not_named(overrides):
 
 
 def test_a_module_of_ones_own_may_read_any_key():
-    cfg = load_cfg("", ["MODEL.SKA.NAME", "Mine", "MODEL.SKA.SERIES_DIM", "16", "MODEL.SKA.FLOW_DIM", "3"])
+    cfg = load_cfg("", ["MODEL.SKA.NAME", "Mine", "MODEL.SKA.SERIES_DIM", "16", "MODEL.SKA.FLOW_DIM", "32"])
     assert unused_keys(cfg) == []
 
 
