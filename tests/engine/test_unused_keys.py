@@ -49,7 +49,9 @@ def test_keys_that_are_read_are_not_named(overrides):
 
 
 def test_a_module_of_ones_own_may_read_any_key():
-    cfg = load_cfg("", ["MODEL.SKA.NAME", "Mine", "MODEL.SKA.SERIES_DIM", "16", "MODEL.SKA.FLOW_DIM", "32"])
+    cfg = load_cfg("", ["MODEL.SKA.SERIES_DIM", "16", "MODEL.SKA.FLOW_DIM", "32"])
+    cfg.defrost()
+    cfg.MODEL.SKA.NAME = "Mine"
     assert unused_keys(cfg) == []
 
 
