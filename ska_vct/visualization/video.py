@@ -10,14 +10,13 @@ import numpy as np
 
 from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.files import atomic_write
-from ska_vct.utils.media.audio import read_wav
 from ska_vct.utils.media.video import open_media, upright_image, video_stream
 
+from .audio import add_audio_stream, audio_frames, prepare_audio
 from .colors import BINARY_PALETTE
 from .panels import Panels
 
 HELD_FPS = 8
-AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
 def write_overlay_video(
@@ -71,7 +70,7 @@ def write_overlay_video(
             )
     seconds = np.arange(len(frames)) if seconds is None else np.asarray(seconds)
     duration = int(seconds[-1]) + 1
-    loaded = None if audio is None else _load_audio(audio, sample_rate, duration)
+    loaded = None if audio is None else prepare_audio(audio, sample_rate, duration)
     if video is not None:
         if not Path(video).is_file():
             raise MissingFileError(f"Video '{video}' does not exist; leave it out to hold the sampled frames.")
@@ -89,7 +88,7 @@ def write_overlay_video(
         audio_stream = None
         if loaded is not None:
             samples, sample_rate = loaded
-            audio_stream = container.add_stream("aac", rate=_aac_rate(sample_rate), layout=_layout(samples))
+            audio_stream = add_audio_stream(container, samples, sample_rate)
         started = False
         for index, (time, image) in enumerate(images):
             row = max(int(np.searchsorted(seconds, int(time), side="right")) - 1, 0)
@@ -106,7 +105,7 @@ def write_overlay_video(
             raise InputError(f"Video '{video}' has no frame that can be decoded; leave it out or replace it.")
         container.mux(image_stream.encode(None))
         if audio_stream is not None:
-            for block in _audio_frames(samples, sample_rate):
+            for block in audio_frames(samples, sample_rate):
                 container.mux(audio_stream.encode(block))
             container.mux(audio_stream.encode(None))
 
@@ -162,43 +161,3 @@ def _decoded(video: str | Path) -> Iterator[tuple[float, np.ndarray]]:
             time = float(frame.time or 0)
             start = time if start is None else start
             yield time - start, upright_image(frame)
-
-
-def _load_audio(audio: np.ndarray | str | Path, sample_rate: int | None, duration: int) -> tuple[np.ndarray, int]:
-    """Float32 samples (channels, n) of the first ``duration`` seconds, one or two channels, and their rate."""
-    if isinstance(audio, str | Path):
-        if not Path(audio).is_file():
-            raise MissingFileError(
-                f"Audio file '{audio}' does not exist; the video needs it (audio=None makes a silent one)."
-            )
-        audio, sample_rate = read_wav(audio, seconds=duration)
-    if not sample_rate:
-        raise InputError("Audio samples need their sample_rate.")
-    samples = np.asarray(audio)
-    scale = 1 / 32768 if samples.dtype == np.int16 else 1.0
-    samples = (samples.astype(np.float32) * scale).reshape(len(samples), -1)[: duration * sample_rate].T
-    if samples.shape[0] > 2:
-        samples = samples.mean(0, keepdims=True)
-    if samples.size == 0 or not np.isfinite(samples).all():
-        raise InputError("The audio is empty or holds values that are not finite; no video can carry it.")
-    return np.clip(samples, -1, 1), int(sample_rate)
-
-
-def _audio_frames(samples: np.ndarray, sample_rate: int) -> Iterator[av.AudioFrame]:
-    """Blocks in the form that the AAC encoder takes, at one of its rates."""
-    resampler = av.AudioResampler(
-        format="fltp", layout=_layout(samples), rate=_aac_rate(sample_rate), frame_size=1024
-    )
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=_layout(samples))
-    frame.sample_rate = sample_rate
-    frame.pts = 0
-    yield from resampler.resample(frame)
-    yield from resampler.resample(None)
-
-
-def _aac_rate(sample_rate: int) -> int:
-    return sample_rate if sample_rate in AAC_RATES else 48000
-
-
-def _layout(samples: np.ndarray) -> str:
-    return "mono" if samples.shape[0] == 1 else "stereo"
