@@ -47,6 +47,17 @@ class FrameBatch:
         """(H, W) that the network sees."""
         return tuple(self.images.shape[-2:])
 
+    def split_maps(self, maps: Tensor) -> list[Tensor]:
+        """Maps (N, ..., h, w) over the padded images, clip by clip and without the padding."""
+        parts = []
+        for part, size in zip(maps.split(self.lengths), self.image_sizes, strict=True):
+            height, width = (
+                -(-side * cells // padded)
+                for side, cells, padded in zip(size, part.shape[-2:], self.padded_size, strict=True)
+            )
+            parts.append(part[..., :height, :width])
+        return parts
+
 
 def collate_clips(
     clips: Sequence[Mapping],

@@ -174,7 +174,18 @@ class SKAVCT(PretrainedMixin, nn.Module):
         Raises:
             ClipError: naming the clip and the field that is wrong.
         """
-        batch = collate_clips(
+        batch = self.collate(clips)
+        outputs = self.predict(batch, all_layers=self.training)
+        if self.training:
+            return self._losses(clips, batch, outputs)
+        return self.results(clips, batch, outputs)
+
+    def collate(self, clips: Sequence[Mapping]) -> FrameBatch:
+        """The clips' frames as one block with what this model reads; in training only those with ground truth.
+
+        Args, Raises: see :meth:`forward`.
+        """
+        return collate_clips(
             clips,
             pixel_mean=self.pixel_mean,
             pixel_std=self.pixel_std,
@@ -185,10 +196,6 @@ class SKAVCT(PretrainedMixin, nn.Module):
             with_audio_second=self.reads_audio_second,
             share_images=not self.training,
         )
-        outputs = self.predict(batch, all_layers=self.training)
-        if self.training:
-            return self._losses(clips, batch, outputs)
-        return self._results(clips, batch, outputs)
 
     def predict(self, batch: FrameBatch, *, all_layers: bool = False) -> FrameOutputs:
         """Run every stage on a block of frames: what training, inference and export share.
@@ -291,9 +298,10 @@ class SKAVCT(PretrainedMixin, nn.Module):
         _log_negatives(clips)
         return losses
 
-    def _results(
+    def results(
         self, clips: Sequence[Mapping], batch: FrameBatch, outputs: FrameOutputs
     ) -> list[dict[str, Tensor]]:
+        """What inference returns for the clips of a batch, see :meth:`forward`."""
         predictions = outputs.predictions
         logits = predictions.logits[-1].split(batch.lengths)
         masks = self.final_masks(predictions).split(batch.lengths)
@@ -321,13 +329,9 @@ class SKAVCT(PretrainedMixin, nn.Module):
             ):
                 result["motion_map"] = motion_map
         if self.brm is not None:
-            boundary = self.brm(outputs.predictions.mask_features).sigmoid().split(batch.lengths)
-            for result, contour, size in zip(results, boundary, batch.image_sizes, strict=True):
-                height, width = (
-                    -(-side * cells // padded)
-                    for side, cells, padded in zip(size, contour.shape[-2:], batch.padded_size, strict=True)
-                )
-                result["boundary"] = contour[:, :height, :width]
+            boundary = self.brm(outputs.predictions.mask_features).sigmoid()
+            for result, contour in zip(results, batch.split_maps(boundary), strict=True):
+                result["boundary"] = contour
 
 
 def _reads_audio_second(part: nn.Module | None) -> bool:

@@ -1,7 +1,8 @@
 """Images and videos of clips and predictions; nothing here computes a score."""
 
+from .clip_rows import prediction_labels
 from .colors import label_palette
-from .contact_sheet import contact_sheet, index_sheet, overview_row, prediction_labels
+from .contact_sheet import contact_sheet, index_sheet, overview_row
 from .images import flow_to_image, heat, overlay_heat, overlay_labels, overlay_outcomes
 from .video import write_overlay_video
 

@@ -6,7 +6,7 @@ Shape legend: N frames, C width, S flow fields per second, g x g flow grid.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -52,12 +52,15 @@ class MotionPrompt:
         moving: (N, 1, g, g) in [0, 1], confidence that a location moves, regardless of the audio; None if unknown.
         region_match: maps regions (N, g*g), whose rows sum to 1, to the match (N, N) in [-1, 1] of region n's
             motion with the audio of frame m; None if the module does not compare motion and audio over time.
+        attention: (N, heads, g, g), each head's weights, which sum to 1 over the locations; None if the module
+            does not attend.
     """
 
     motion_map: Tensor
     retrieved: Tensor
     moving: Tensor | None = None
     region_match: Callable[[Tensor], Tensor] | None = None
+    attention: Tensor | None = None
 
 
 def energy_start(cfg: CfgNode, *, default: bool) -> float | None:
@@ -285,7 +288,8 @@ class SKA(nn.Module):
         logits = add_energy(at_least_float32(logits), motion_image[:, -1].flatten(1), self.energy_weight)
         attention = logits.softmax(-1)
         retrieved = torch.einsum("nhl,nlhd->nhd", attention.to(v.dtype), v).flatten(1)
-        return self._prompt(attention, retrieved, motion_image)
+        prompt = self._prompt(attention, retrieved, motion_image)
+        return replace(prompt, attention=attention.unflatten(-1, self.grid))
 
     def _prompt(self, attention: Tensor, retrieved: Tensor, motion_image: Tensor) -> MotionPrompt:
         return make_prompt(attention, retrieved, motion_image)

@@ -11,6 +11,7 @@ motion and audio are compared (default S), H heads, D width of a head, L = g*g l
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -184,7 +185,7 @@ class TemporalSKA(nn.Module):
         retrieved = self.v_proj(own.abs().mean(2).transpose(1, 2).flatten(1))
 
         speed = per_field.mean(1)
-        return make_prompt(
+        prompt = make_prompt(
             attention,
             retrieved,
             torch.cat((motion_image, speed.unflatten(-1, self.grid)[:, None]), 1),
@@ -192,6 +193,7 @@ class TemporalSKA(nn.Module):
             confidence=self._confident(attention, cosine, speed, heard.level),
             region_match=self._region_match(response, series, heard),
         )
+        return replace(prompt, attention=attention.unflatten(-1, self.grid))
 
     def _hear(self, audio: Tensor, steps: int) -> _Audio:
         log_mel = at_least_float32(audio[:, 0]).transpose(1, 2)  # N, 64, t
