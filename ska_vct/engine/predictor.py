@@ -26,6 +26,8 @@ from ska_vct.data.flow.store import FlowRecord
 from ska_vct.data.registry import get_facts
 from ska_vct.data.stream.sources import open_source
 from ska_vct.evaluation import load_prediction
+from ska_vct.modeling.inspection import inspect
+from ska_vct.modeling.meta_arch import SKAVCT
 from ska_vct.structures.clip import UNKNOWN_CATEGORY
 from ska_vct.utils.errors import InputError, MissingFileError
 
@@ -315,12 +317,21 @@ def find_records(dataset: str, *, clip_ids: Sequence[str] = (), num: int | None 
 
 
 @torch.no_grad()
-def predict(cfg: CfgNode, model: nn.Module, records: Sequence[dict]) -> Iterator[ClipPrediction]:
-    """Run ``model`` on clips one by one; with ``TEST.RETURN_EXTRAS`` its maps come too."""
+def predict(
+    cfg: CfgNode, model: nn.Module, records: Sequence[dict], *, inner: bool = False
+) -> Iterator[ClipPrediction]:
+    """Run ``model`` on clips one by one; with ``TEST.RETURN_EXTRAS`` its maps come too.
+
+    Args:
+        cfg: the configuration.
+        model: of ``cfg``, with its weights.
+        records: of a dataset.
+        inner: also return the maps of :func:`ska_vct.modeling.inspection.inspect`, if it is an ``SKAVCT``.
+    """
     mapper = build_mapper(cfg, is_train=False)
     for record in records:
         clip = mapper(record)
-        output = model([clip])[0]
+        output = (inspect(model, [clip]) if inner and isinstance(model, SKAVCT) else model([clip]))[0]
         yield ClipPrediction(record, clip, {name: value.cpu() for name, value in output.items()})
 
 

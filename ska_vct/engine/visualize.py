@@ -1,4 +1,4 @@
-"""Contact sheets and videos of a dataset's clips: what ``tools/visualize.py`` runs."""
+"""Contact sheets, videos and pages of a dataset's clips: what ``tools/visualize.py`` runs."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -6,20 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from detectron2.config import CfgNode
 from PIL import Image
 from tqdm import tqdm
 
-from ska_vct.data.images.io import probe_image
-from ska_vct.evaluation import binary_stats, semantic_stats
-from ska_vct.evaluation.conventions import clip_scores
-from ska_vct.evaluation.metrics import frame_ious, labelled_frame_scores
 from ska_vct.structures.clip import IGNORE_LABEL
 from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
-from ska_vct.utils.media.audio import read_video_audio, read_wav
 from ska_vct.visualization import (
     contact_sheet,
     index_sheet,
@@ -28,15 +22,18 @@ from ska_vct.visualization import (
     prediction_labels,
     write_overlay_video,
 )
-from ska_vct.visualization.video import video_frame_size
 
+from .clip_scores import clip_and_frame_scores, own_frame_size, scores_note
 from .datasets import register_datasets, resolve_root
+from .pages import PageWriter, own_video, read_audio
 from .predictor import ClipPrediction, find_records, predict, read_predictions, subset_of
 from .setup import load_cfg, setup_cfg
 from .weights import build_trained_model
 
 INDEX_NAME = "index.png"
 INDEX_CLIPS = 24
+# What can be written of each clip.
+KINDS = ("sheet", "video", "page")
 
 
 def visualize(
@@ -46,10 +43,12 @@ def visualize(
     out: str | os.PathLike,
     weights: str | os.PathLike | None = None,
     predictions: str | os.PathLike | None = None,
+    compare: str | os.PathLike | None = None,
+    compare_config: str | os.PathLike | None = None,
     dataset: str | None = None,
     clips: Sequence[str] = (),
-    num: int = 8,
-    video: bool = True,
+    num: int | None = 8,
+    save: Sequence[str] = KINDS,
     num_gpus: int | None = None,
 ) -> list[Path]:
     """Draw clips of a dataset with the predictions of a model, or with predictions on disk.
@@ -59,17 +58,24 @@ def visualize(
         out: folder for the files, see :func:`draw_predictions`.
         weights: checkpoint; None for the config's own.
         predictions: folder of saved predictions (``TEST.SAVE_PREDICTIONS``) to draw instead of running the model.
+        compare: a second checkpoint, shown beside the first on pages and in the gallery.
+        compare_config: its config; None for the first one's.
         dataset: name of a registered dataset; None for the first of ``DATASETS.TEST``.
         clips: clips by id or by the id's last part; none for ``num`` clips spread over the dataset.
-        num: number of clips.
-        video: also write a video per clip.
+        num: number of clips; None for all.
+        save: what to write, of ``KINDS``.
+        num_gpus: see above.
 
     Returns:
-        the files written, the index first.
+        the files written, the indexes first.
 
     Raises:
         SkaVctError, OSError: the input is wrong; one sentence says what, where, and what to do.
     """
+    if not save or set(save) - set(KINDS):
+        raise InputError(f"What to save is '{', '.join(save)}'; choose of {', '.join(KINDS)}.")
+    if compare and "page" not in save:
+        raise InputError("Two checkpoints are compared on pages only; save pages as well.")
     make_folder(out)
     cfg = _load_cfg(config_file, overrides, weights, predictions, dataset, num_gpus)
     if not cfg.DATASETS.TEST:
@@ -82,11 +88,29 @@ def visualize(
             f"use a config of {subset.title}."
         )
     records = find_records(name, clip_ids=clips, num=None if clips else num)
+    inner = "page" in save
     if predictions:
         found = read_predictions(cfg, predictions, records)
+        titles = [f"saved predictions {Path(predictions)}"]
     else:
-        found = predict(cfg, build_trained_model(cfg), records)
-    return draw_predictions(found, out, class_names=subset.classes, total=len(records), video=video)
+        found = predict(cfg, build_trained_model(cfg), records, inner=inner)
+        titles = [cfg.MODEL.WEIGHTS]
+    second = None
+    if compare:
+        # The first one's overrides say where the data are and what the model is like.
+        other = _load_cfg(compare_config or config_file, overrides, compare, None, name, num_gpus)
+        second = predict(other, build_trained_model(other), records, inner=True)
+        titles.append(os.fspath(compare))
+    return draw_predictions(
+        found,
+        out,
+        class_names=subset.classes,
+        total=len(records),
+        save=save,
+        compare=second,
+        titles=titles,
+        dataset=name,
+    )
 
 
 def draw_predictions(
@@ -95,19 +119,26 @@ def draw_predictions(
     *,
     class_names: Sequence[str],
     total: int | None = None,
-    video: bool = True,
+    save: Sequence[str] = KINDS,
+    compare: Iterable[ClipPrediction] | None = None,
+    titles: Sequence[str] = ("model",),
+    dataset: str = "clips",
 ) -> list[Path]:
-    """Write a contact sheet and a video per clip, and one page with a row per clip.
+    """Write a contact sheet, a video and a page per clip, and indexes of all clips.
 
     Args:
         predictions: clips with their predictions, made one at a time.
-        folder: where ``{clip}.png``, ``{clip}.mp4`` and ``index.png`` go; a clip's ``/`` becomes ``__``.
+        folder: where ``{clip}.png``, ``{clip}.mp4``, ``{clip}.html`` and the indexes ``index.png`` (of sheets) and
+            ``index.html`` (of pages, with the folder ``gallery``) go; a clip's ``/`` becomes ``__``.
         class_names: K names, background included.
         total: number of clips, for the progress bar.
-        video: also write the videos.
+        save: what to write, of ``KINDS``.
+        compare: the same clips predicted by another model, for the pages.
+        titles: of the models.
+        dataset: name of the dataset.
 
     Returns:
-        the files written, the index first.
+        the files written, the indexes first.
 
     Raises:
         OSError: the folder cannot be written, or a clip's audio does not exist.
@@ -116,26 +147,39 @@ def draw_predictions(
     folder = make_folder(folder)
     files: list[Path] = []
     rows: list[Any] = []
-    for prediction in tqdm(predictions, total=total, desc="Drawing", unit="clip"):
-        clip_id = prediction.clip["clip_id"]
-        path = folder / (clip_id.replace("/", "__") + ".png")
-        _save_image(path, draw_sheet(prediction, class_names=class_names))
-        files.append(path)
-        if len(rows) < INDEX_CLIPS:
-            scores, _ = clip_and_frame_scores(prediction, num_classes=len(class_names))
-            frame_size = own_frame_size(prediction)
-            note = scores_note(prediction, num_classes=len(class_names))
-            rows.append(overview_row(prediction.clip, prediction.output, scores=scores, frame_size=frame_size))
-        if video:
+    gallery = PageWriter(folder, class_names=class_names, titles=titles, dataset=dataset)
+    pairs: Iterable[tuple[ClipPrediction, ...]] = zip(predictions, *([compare] if compare else []), strict=True)
+    for prediction, *others in tqdm(pairs, total=total, desc="Drawing", unit="clip"):
+        path = folder / (prediction.clip["clip_id"].replace("/", "__") + ".png")
+        if "sheet" in save:
+            _save_image(path, draw_sheet(prediction, class_names=class_names))
+            files.append(path)
+            if len(rows) < INDEX_CLIPS:
+                rows.append(_overview(prediction, class_names))
+        if "video" in save:
             files.append(path.with_name(path.stem + ".mp4"))
             draw_video(prediction, files[-1], class_names=class_names)
-    if not rows:
+        if "page" in save:
+            files.append(gallery.add([prediction, *others], name=path.stem, video="video" in save))
+        note = scores_note(prediction, num_classes=len(class_names))
+    if not files:
         raise InputError("There are no clips to draw.")
-    index = folder / INDEX_NAME
-    shown = f"{len(rows)} clips" if total is None else f"{len(rows)} of {total} clips"
-    binary = len(class_names) == 2
-    _save_image(index, index_sheet(rows, title=shown, subtitle=f"scores of each clip: {note}", binary=binary))
-    return [index, *files]
+    indexes = []
+    if rows:
+        indexes.append(folder / INDEX_NAME)
+        shown = f"{len(rows)} clips" if total is None else f"{len(rows)} of {total} clips"
+        binary = len(class_names) == 2
+        sheet = index_sheet(rows, title=shown, subtitle=f"scores of each clip: {note}", binary=binary)
+        _save_image(indexes[0], sheet)
+    if "page" in save:
+        indexes.append(gallery.finish(note))
+    return [*indexes, *files]
+
+
+def _overview(prediction: ClipPrediction, class_names: Sequence[str]) -> Any:
+    scores, _ = clip_and_frame_scores(prediction, num_classes=len(class_names))
+    frame_size = own_frame_size(prediction)
+    return overview_row(prediction.clip, prediction.output, scores=scores, frame_size=frame_size)
 
 
 def draw_sheet(prediction: ClipPrediction, *, class_names: Sequence[str], **options: Any) -> np.ndarray:
@@ -153,17 +197,6 @@ def draw_sheet(prediction: ClipPrediction, *, class_names: Sequence[str], **opti
     )
 
 
-def own_frame_size(prediction: ClipPrediction) -> tuple[int, int] | None:
-    """Height and width of the clip's video or, without one, of its first frame's file; None without either.
-
-    AVSBench's frames of S4 and MS3 are squares, whatever the video's proportions.
-    """
-    video, images = (prediction.record.get(key) for key in ("video_path", "image_paths"))
-    if video and Path(video).is_file():
-        return video_frame_size(video)
-    return probe_image(images[0]) if images else None
-
-
 def draw_video(prediction: ClipPrediction, path: Path, *, class_names: Sequence[str]) -> None:
     """Write prediction, ground truth and motion map over a clip's own video or its frames, with its audio.
 
@@ -173,17 +206,14 @@ def draw_video(prediction: ClipPrediction, path: Path, *, class_names: Sequence[
     record, clip, output = prediction
     exists = clip["frame_valid"].cpu()
     index = clip.get("frame_index")
-    wav, video = (record.get(key) for key in ("wav_path", "video_path"))
-    video = video if video and Path(video).is_file() else None
-    if wav and Path(wav).is_file():
-        samples, sample_rate = read_wav(wav)
-    elif video:
-        samples, sample_rate = read_video_audio(video)
-    else:
+    video = own_video(record)
+    audio = read_audio(record)
+    if audio is None:
         raise MissingFileError(
             f"Clip '{clip['clip_id']}' has no audio for its video: neither its wav file nor its own video exists; "
-            "unpack them, or draw contact sheets only (--no-video)."
+            "unpack them, or draw contact sheets only (--save sheet)."
         )
+    samples, sample_rate = audio
     motion_map = output.get("motion_map")
     write_overlay_video(
         path,
@@ -231,49 +261,6 @@ def _load_cfg(
     cfg.DATASETS.ROOT = str(resolve_root(cfg))
     register_datasets(cfg)
     return cfg
-
-
-def clip_and_frame_scores(
-    prediction: ClipPrediction, *, num_classes: int
-) -> tuple[dict[str, float], list[float] | None]:
-    """Scores of the clip by name, and IoUs of its existing frames; nothing where no frame is annotated.
-
-    All are shares in [0, 1]. AVSS's are means over the classes labelled in each frame.
-    """
-    clip, output = prediction.clip, prediction.output
-    exists = clip["frame_valid"].cpu()
-    annotated = clip["mask_valid"].cpu()[exists]
-    if clip.get("masks") is None or not bool(annotated.any()):
-        return {}, None
-    masks = clip["masks"].cpu()[exists][annotated]
-    labels = torch.as_tensor(prediction_labels(output))
-    if num_classes != 2:
-        stats = semantic_stats(labels[annotated], masks, num_classes, ignore_label=IGNORE_LABEL)
-        found = clip_scores(stats)
-        scores = {"mIoU": found["mIoU_labelled"], "F": found["F_labelled"]}
-        frames, _ = labelled_frame_scores(stats)
-        return scores, _spread(frames, annotated)
-    # Saved masks have a single threshold, so their M_F would mislead.
-    prob = output["sem_seg"].float().softmax(1)[:, 1] if "sem_seg" in output else labels.float()
-    stats = binary_stats(prob[annotated], masks, ignore_label=IGNORE_LABEL)
-    names = ("M_J", "M_F") if "sem_seg" in output else ("M_J",)
-    scores = {name: clip_scores(stats)[name] for name in names}
-    return scores, _spread(frame_ious(stats), annotated)
-
-
-def scores_note(prediction: ClipPrediction, *, num_classes: int) -> str:
-    """What the scores of ``clip_and_frame_scores`` are."""
-    if num_classes != 2:
-        return "means over the classes labelled in each frame"
-    threshold = ", M_F at the clip's best threshold" if "sem_seg" in prediction.output else ""
-    return f"convention 'combo'{threshold}"
-
-
-def _spread(values: torch.Tensor, annotated: torch.Tensor) -> list[float]:
-    """Values of the annotated frames as those of all frames, NaN for the others."""
-    result = torch.full((len(annotated),), float("nan"), dtype=torch.float64)
-    result[annotated] = values
-    return result.tolist()
 
 
 def _save_image(path: Path, image: np.ndarray) -> None:

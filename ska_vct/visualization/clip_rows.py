@@ -227,21 +227,20 @@ def query_rows(view: ClipView, prediction: Mapping) -> list[Row]:
     """Activation of all queries and of the strongest ones, before and after the motion prompt, to one scale."""
     if prediction.get("activation") is None:
         return []
-    indices = prediction["query_index"].tolist()
-    series = [("All queries", prediction["activation"], prediction.get("activation_plain"))]
-    for place, index in enumerate(indices):
-        plain = prediction.get("queries_plain")
-        series.append(
-            (f"Query {index}", prediction["queries"][:, place], None if plain is None else plain[:, place])
-        )
+    after, before = prediction["queries"], prediction.get("queries_plain")
+    series = [("All queries", "", prediction["activation"], prediction.get("activation_plain"))]
+    for place, index in enumerate(prediction["query_index"].tolist()):
+        name = "Strongest query" if place == 0 else f"Query no. {place + 1}"
+        own = None if before is None else before[:, place]
+        series.append((name, f"query {index}", after[:, place], own))
     rows = []
-    for title, after, before in series:
-        pair = [(values, text) for values, text in ((before, "before"), (after, "after")) if values is not None]
-        maps = [view.rows_of(values, "activation") for values, _ in pair]
-        top = max(float(values.max()) for values in maps) or 1.0
-        for values, (_, text) in zip(maps, pair, strict=True):
-            subtitle = f"{text} the\nmotion prompt" if len(pair) > 1 else "activation"
-            rows.append(view.heat_row(title, values, subtitle, top=top))
+    for title, subtitle, *pair in series:
+        maps = [None if values is None else view.rows_of(values, "activation") for values in pair]
+        top = max(float(values.max()) for values in maps if values is not None) or 1.0
+        for values, text in ((maps[1], "\nbefore the prompt"), (maps[0], "\nafter the prompt")):
+            if values is not None:
+                text = text if maps[1] is not None else ""
+                rows.append(view.heat_row(f"{title}{text}", values, subtitle, top=top))
     return rows
 
 

@@ -60,7 +60,7 @@ def arguments(tmp_path, tiny_cfg) -> dict:
 
 
 def test_sheets_and_videos_from_a_checkpoint(arguments):
-    files = visualize(**arguments)
+    files = visualize(**arguments, save=["sheet", "video"])
     names = ["index.png", "test__one.png", "test__one.mp4", "test__four.png", "test__four.mp4"]
     assert [file.name for file in files] == names, "two clips, spread over the split"
     assert sorted(file.name for file in arguments["out"].iterdir()) == sorted(names)
@@ -76,10 +76,10 @@ def test_sheets_and_videos_from_a_checkpoint(arguments):
 def test_sheets_and_videos_take_the_proportions_of_the_clips_own_video(arguments, tmp_path):
     """The released frames are squares; the video of the first clip is 3:2."""
     arguments["clips"] = ["one"]
-    square = np.asarray(Image.open(visualize(**arguments)[1])).shape
+    square = np.asarray(Image.open(visualize(**arguments, save=["sheet"])[1])).shape
     path = tmp_path / "data/AVSBench_object/Multi-sources/ms3_data/raw_videos/one.mp4"
     write_video(path, [np.full((64, 96, 3), 90, np.uint8)] * 50)
-    files = visualize(**arguments)
+    files = visualize(**arguments, save=["sheet", "video"])
     wide = np.asarray(Image.open(files[1])).shape
     assert wide[1] - square[1] > 5 * 70, "160 px wide frames have become 240 px wide"
     with av.open(str(files[2])) as video:
@@ -88,12 +88,37 @@ def test_sheets_and_videos_take_the_proportions_of_the_clips_own_video(arguments
         assert stream.width == 3 * 480 + 2 * 6 and 320 < stream.height < 400
 
 
+def test_two_checkpoints_on_pages_and_in_the_gallery(arguments, tiny_cfg, tmp_path):
+    torch.manual_seed(1)
+    torch.save({"model": build_model(tiny_cfg).state_dict()}, tmp_path / "second.pth")
+    files = visualize(**arguments | {"compare": tmp_path / "second.pth", "save": ["page"], "num": None})
+    assert [file.name for file in files] == ["index.html", *(f"test__{name}.html" for name in NAMES)]
+    assert {file.suffix for file in (arguments["out"] / "gallery").iterdir()} == {".webp", ".m4a"}
+    page = files[1].read_text()
+    assert page.count("<section>") == 2 and "second.pth" in page
+    for title in ("Frames", "Ground truth", "Log-mel", "Flow"):
+        assert page.count(f"{title}<br>") == 1, title
+    for title in (
+        "Prediction",
+        "Errors",
+        "Motion map",
+        "Boundary",
+        "SKA head 4",
+        "All queries<br>before the prompt",
+    ):
+        assert page.count(f"{title}<br>") == 2, title
+    gallery = files[0].read_text()
+    assert gallery.count("<article") == 4 and "M_J gained" in gallery
+    for name in NAMES:
+        assert f'href="test__{name}.html"' in gallery and f'src="gallery/test__{name}.m4a"' in gallery
+
+
 def test_sheets_of_saved_predictions(arguments, tmp_path):
     folder = tmp_path / "predictions"
     mask = np.zeros((5, 48, 48), np.int64)
     mask[:, 12:30, 6:24] = 1
     save_prediction(folder, "test/two", mask, range(5), binary=True)
-    arguments |= {"weights": None, "predictions": folder, "clips": ["two"], "video": False}
+    arguments |= {"weights": None, "predictions": folder, "clips": ["two"], "save": ["sheet"]}
     assert [file.name for file in visualize(**arguments)] == ["index.png", "test__two.png"]
     arguments["clips"] = ["test/three"]
     with pytest.raises(FileNotFoundError, match=r"clip 'test/three'.*three_1\.png"):
@@ -129,11 +154,13 @@ def test_bad_input_is_one_sentence(arguments, tmp_path):
         wav.unlink()
     assert "one.wav" in error_of(clips=["one"])
     assert not list(arguments["out"].glob("*one*"))
+    assert "choose of sheet, video, page" in error_of(save=["film"])
+    assert "on pages only" in error_of(save=["sheet"], compare="second.pth")
     assert "has 71 classes but MODEL.NUM_CLASSES is 2" in error_of(dataset="avsbench_avss_test")
 
 
 def test_clips_are_found_by_id_or_name(arguments):
-    visualize(**(arguments | {"clips": ["one"], "video": False}))
+    visualize(**(arguments | {"clips": ["one"], "save": ["sheet"]}))
     ids = [record["clip_id"] for record in find_records(arguments["dataset"], clip_ids=["three", "test/one"])]
     assert ids == ["test/three", "test/one"]
     assert len(find_records(arguments["dataset"], num=99)) == 4
