@@ -6,7 +6,6 @@ Shape legend: T frames of a clip, one per second, H x W their size, S flow field
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +24,10 @@ from ska_vct.data.flow.online import build_mapper
 from ska_vct.data.flow.store import FlowRecord
 from ska_vct.data.registry import get_facts
 from ska_vct.data.stream.sources import open_source
-from ska_vct.evaluation import load_prediction
 from ska_vct.modeling.inspection import inspect
 from ska_vct.modeling.meta_arch import SKAVCT
 from ska_vct.structures.clip import UNKNOWN_CATEGORY
-from ska_vct.utils.errors import InputError, MissingFileError
+from ska_vct.utils.errors import InputError
 
 from .pretrained import find_cfg
 from .segment.result import Segmentation, join
@@ -333,36 +331,6 @@ def predict(
         clip = mapper(record)
         output = (inspect(model, [clip]) if inner and isinstance(model, SKAVCT) else model([clip]))[0]
         yield ClipPrediction(record, clip, {name: value.cpu() for name, value in output.items()})
-
-
-def read_predictions(cfg: CfgNode, folder: str | os.PathLike, records: Sequence[dict]) -> Iterator[ClipPrediction]:
-    """Predictions that an evaluation has saved (``TEST.SAVE_PREDICTIONS``).
-
-    Raises:
-        FileNotFoundError: the folder, or the prediction of a frame, does not exist.
-        ValueError: an image has another size than ``INPUT.EVAL_SIZE`` or impossible values.
-    """
-    if not Path(folder).is_dir():
-        raise MissingFileError(f"Folder of predictions '{folder}' does not exist; see TEST.SAVE_PREDICTIONS.")
-    mapper = build_mapper(cfg, is_train=False)
-    for record in records:
-        clip = mapper(record)
-        exists = clip["frame_valid"]
-        frames = clip.get("frame_index")
-        frames = torch.arange(len(exists)) if frames is None else frames
-        labels = load_prediction(
-            folder,
-            clip["clip_id"],
-            frames[exists].tolist(),
-            binary=cfg.MODEL.NUM_CLASSES == 2,
-            size=tuple(cfg.INPUT.EVAL_SIZE),
-        )
-        if labels.max() >= cfg.MODEL.NUM_CLASSES:
-            raise InputError(
-                f"Prediction of clip '{clip['clip_id']}' in '{folder}' holds class {labels.max()}, but there are "
-                f"only {cfg.MODEL.NUM_CLASSES} classes; the predictions belong to another dataset."
-            )
-        yield ClipPrediction(record, clip, {"labels": labels})
 
 
 def _find(records: Sequence[dict], name: str, dataset: str) -> dict:

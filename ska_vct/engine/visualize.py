@@ -26,7 +26,8 @@ from ska_vct.visualization import (
 from .clip_scores import clip_and_frame_scores, own_frame_size, scores_note
 from .datasets import register_datasets, resolve_root
 from .pages import PageWriter, own_video, read_audio
-from .predictor import ClipPrediction, find_records, predict, read_predictions, subset_of
+from .predictor import ClipPrediction, find_records, predict, subset_of
+from .saved_predictions import read_predictions
 from .setup import load_cfg, setup_cfg
 from .weights import build_trained_model
 
