@@ -4,6 +4,8 @@ Labels are int (H, W): 0 is background and stays clear, 255 has no ground truth 
 take the colour of ``palette``.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import torch
@@ -16,6 +18,28 @@ from .colors import CORRECT, FALSE_POSITIVE, MISSED, OUTCOME_PALETTE, WRONG_CLAS
 
 FILL_OPACITY = 0.45
 OUTCOME_OPACITY = 0.65
+HEAT_OPACITY = 0.6
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A drawing that is laid over images of its size: made once, quick to apply to every frame of a second.
+
+    Attributes:
+        keep: uint8 (H, W, 3), the image's share in 255ths.
+        paint: uint8 (H, W, 3), what is added to it.
+        grey: the image is shown without its colours.
+    """
+
+    keep: np.ndarray
+    paint: np.ndarray
+    grey: bool = False
+
+    def over(self, image: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3), RGB."""
+        if self.grey:
+            image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        return cv2.add(cv2.multiply(image, self.keep, scale=1 / 255), self.paint)
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -53,25 +77,46 @@ def overlay_labels(
     Raises:
         ValueError: a label has no colour.
     """
-    labels = resize_labels(labels, image.shape[:2])
+    return label_layer(labels, image.shape[:2], palette, contour=contour, opacity=opacity).over(image)
+
+
+def label_layer(
+    labels: np.ndarray,
+    size: tuple[int, int],
+    palette: np.ndarray,
+    *,
+    contour: int = 2,
+    opacity: float = FILL_OPACITY,
+) -> Layer:
+    """What :func:`overlay_labels` draws on an image of height and width ``size``.
+
+    Raises:
+        ValueError: a label has no colour.
+    """
+    labels = resize_labels(labels, size)
     unknown = labels == IGNORE_LABEL
-    known = np.where(unknown, 0, labels)
+    known = np.where(unknown, 0, labels).astype(np.uint8)
     if int(known.max(initial=0)) >= len(palette):
         raise InputError(f"Label {int(known.max())} has no colour: the palette has {len(palette)} entries.")
-    colors = palette[known].astype(np.float32)
-    shown = known != 0
-    result = np.where(shown[..., None], image + opacity * (colors - image), image).astype(np.uint8)
-    if contour:
+    shares = np.full(len(palette), round(255 * opacity), np.uint8)
+    shares[0] = 0
+    keep = np.repeat((255 - shares)[known][..., None], 3, 2)
+    paint = (palette * (opacity * (np.arange(len(palette)) > 0)[:, None])).round().astype(np.uint8)[known]
+    if contour and known.any():
+        shown = known != 0
         line = max(1, contour // 2)
         inside = shown.astype(np.uint8)
         outline = _grow(inside, line)
-        result[(_grow(outline, line) > 0) & ~shown] = 0
-        result[(outline > 0) & ~shown] = 255
-        edge = cv2.morphologyEx(known.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+        outside = (_grow(outline, line) > 0) & ~shown
+        keep[outside], paint[outside] = 0, 0
+        paint[(outline > 0) & ~shown] = 255
+        edge = cv2.morphologyEx(known, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
         # the inner side of the border carries the colour, so that neighbours keep their own
         edge = cv2.dilate((edge & shown).astype(np.uint8), np.ones((contour, contour), np.uint8)) > 0
-        result[edge & shown] = colors[edge & shown].astype(np.uint8)
-    return _hatch(result, unknown) if unknown.any() else result
+        keep[edge & shown], paint[edge & shown] = 0, palette[known[edge & shown]]
+    if unknown.any():
+        keep[unknown], paint[unknown] = 0, _stripes(size)[unknown][:, None]
+    return Layer(keep, paint)
 
 
 def outcome_map(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -158,11 +203,16 @@ def heat(
     return cv2.cvtColor(colored, cv2.COLOR_BGR2RGB).reshape(*flat.shape, 3)
 
 
-def overlay_heat(image: np.ndarray, values: np.ndarray, *, opacity: float = 0.6) -> np.ndarray:
+def overlay_heat(image: np.ndarray, values: np.ndarray, *, opacity: float = HEAT_OPACITY) -> np.ndarray:
     """A map in [0, 1], (h, w), as heat over the grey image it belongs to, uint8 (H, W, 3)."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
-    values = cv2.resize(np.asarray(values, np.float32), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return (grey * (1 - opacity) + heat(values).astype(np.float32) * opacity).astype(np.uint8)
+    return heat_layer(values, image.shape[:2], opacity=opacity).over(image)
+
+
+def heat_layer(values: np.ndarray, size: tuple[int, int], *, opacity: float = HEAT_OPACITY) -> Layer:
+    """What :func:`overlay_heat` draws on an image of height and width ``size``."""
+    values = cv2.resize(np.asarray(values, np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+    keep = np.full((*size, 3), round(255 * (1 - opacity)), np.uint8)
+    return Layer(keep, (heat(values) * opacity).astype(np.uint8), grey=True)
 
 
 def log_mel_image(log_mel: np.ndarray, size: tuple[int, int], *, low: float, high: float) -> np.ndarray:
@@ -175,8 +225,7 @@ def _grow(mask: np.ndarray, pixels: int) -> np.ndarray:
     return cv2.dilate(mask, np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8))
 
 
-def _hatch(image: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Grey stripes over ``where``."""
-    rows, columns = np.indices(where.shape)
-    stripes = np.where((rows + columns) // 6 % 2 == 0, 214, 232).astype(np.uint8)
-    return np.where(where[..., None], stripes[..., None], image)
+def _stripes(size: tuple[int, int]) -> np.ndarray:
+    """Grey stripes, uint8 (H, W)."""
+    rows, columns = np.indices(size)
+    return np.where((rows + columns) // 6 % 2 == 0, 214, 232).astype(np.uint8)
