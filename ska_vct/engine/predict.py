@@ -1,4 +1,4 @@
-"""Masks of clips on disk, or of a dataset's clips, written as images."""
+"""Masks of a dataset's clips, written as images."""
 
 import os
 from collections.abc import Sequence
@@ -10,39 +10,8 @@ from ska_vct.utils.errors import InputError
 from ska_vct.utils.folders import make_folder
 from ska_vct.visualization import prediction_labels
 
-from .clip_inputs import read_arrays
 from .datasets import register_datasets, resolve_root
 from .predictor import Predictor, find_records, subset_of
-
-
-def predict_paths(
-    predictor: Predictor, paths: Sequence[str | os.PathLike], out: str | os.PathLike, *, progress: bool = True
-) -> list[str]:
-    """Predict clips of :func:`ska_vct.engine.clip_inputs.read_arrays` at their own size.
-
-    Args:
-        predictor: the model.
-        paths: folders or videos.
-        out: folder for the masks, see :func:`ska_vct.evaluation.save_prediction`.
-        progress: show a bar.
-
-    Returns:
-        names of the clips.
-
-    Raises:
-        InputError: two clips have one name.
-        SkaVctError, OSError: see there.
-    """
-    out, binary = make_folder(out), predictor.cfg.MODEL.NUM_CLASSES == 2
-    flow, names = predictor.cfg.INPUT.FLOW, []
-    for path in tqdm(paths, desc="Predicting", unit="clip", disable=not progress):
-        clip = read_arrays(path, method=flow.METHOD, series=flow.SERIES)
-        if clip.name in names:
-            raise InputError(f"Two clips are called '{clip.name}', the second is '{path}'; rename one of them.")
-        labels = predictor.predict([clip])[0].labels
-        save_prediction(out, clip.name, labels, range(len(labels)), binary=binary)
-        names.append(clip.name)
-    return names
 
 
 def predict_dataset(

@@ -99,6 +99,11 @@ class Predictor:
         self.model.return_extras = True  # type: ignore[assignment]
         self._mapper = ClipMapper(cfg, is_train=False)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, background first."""
+        return tuple(get_facts(self.cfg.DATASETS.SUBSET).classes)
+
     @classmethod
     def from_pretrained(
         cls,

@@ -35,19 +35,24 @@ def split_overrides(words: Sequence[str], *, keys_of: Sequence[str] = ()) -> tup
 
 
 @contextmanager
-def one_sentence_errors() -> Iterator[None]:
+def one_sentence_errors(
+    *, interrupted: str = "a training continues from its last checkpoint with --resume"
+) -> Iterator[None]:
     """Turn errors that the input causes into ``error: <sentence>``, without a traceback.
 
     The exit status is 2 for most :class:`SkaVctError`, as for options that ``argparse`` refuses, and 1 for an
     ``OSError`` (a full disk, a folder that cannot be written) and packages that are not installed. Any other
     exception is a defect: it keeps its traceback, asks for a report, and ends the program with status 1. With
     ``SKA_VCT_DEBUG=1`` every error keeps its traceback.
+
+    Args:
+        interrupted: what to do after Ctrl-C.
     """
     try:
         yield
     except KeyboardInterrupt:
         sys.stdout.flush()
-        sys.exit("interrupted; a training continues from its last checkpoint with --resume")
+        sys.exit(f"interrupted; {interrupted}")
     except (SkaVctError, OSError) as error:
         _end(error, str(error))
     except ModuleNotFoundError as error:

@@ -1,6 +1,7 @@
 """Audio of clips as browsers play it: AAC in MP4, through PyAV."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
@@ -73,14 +74,22 @@ def prepare_audio(
 
 def audio_frames(samples: np.ndarray, sample_rate: int) -> Iterator[av.AudioFrame]:
     """Blocks in the form that the AAC encoder takes, at one of its rates."""
-    resampler = av.AudioResampler(
-        format="fltp", layout=_layout(samples), rate=_aac_rate(sample_rate), frame_size=1024
-    )
+    resampler = audio_resampler(samples, sample_rate)
+    yield from resampler.resample(to_audio_frame(samples, sample_rate, 0))
+    yield from resampler.resample(None)
+
+
+def audio_resampler(samples: np.ndarray, sample_rate: int) -> av.AudioResampler:
+    """Makes of frames like ``samples``, (channels, n), what the AAC encoder takes."""
+    return av.AudioResampler(format="fltp", layout=_layout(samples), rate=_aac_rate(sample_rate), frame_size=1024)
+
+
+def to_audio_frame(samples: np.ndarray, sample_rate: int, start: int) -> av.AudioFrame:
+    """Float32 samples (channels, n) of which the first is number ``start`` of its track."""
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=_layout(samples))
     frame.sample_rate = sample_rate
-    frame.pts = 0
-    yield from resampler.resample(frame)
-    yield from resampler.resample(None)
+    frame.pts, frame.time_base = start, Fraction(1, sample_rate)
+    return frame
 
 
 def add_audio_stream(container: OutputContainer, samples: np.ndarray, sample_rate: int) -> AudioStream:

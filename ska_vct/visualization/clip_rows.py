@@ -30,6 +30,7 @@ from .images import (
 SILENCE = float(np.log(0.01))  # log-mel of true silence
 PATCH_SECONDS = 0.96  # 96 steps of 10 ms
 MIN_SIDE, MAX_SIDE = 160, 224  # short side of a cell, pixels
+MAX_LONG = 640  # long side of a cell, however narrow the video is
 NO_TRUTH = "no ground truth"
 
 Legend = list[tuple[str, tuple[int, int, int]]]
@@ -46,6 +47,7 @@ class ClipView:
         truth: ground truth, int (t, h, w), 255 where there is none; None without any.
         annotated: bool (t,), which frames have ground truth.
         seconds: int (t,), the second that each frame stands for.
+        times: when the frames are shown, seconds, where they are not one per second of a dataset's clip.
     """
 
     clip: Mapping
@@ -54,10 +56,16 @@ class ClipView:
     truth: np.ndarray | None
     annotated: np.ndarray
     seconds: np.ndarray
+    times: Sequence[float] | None = None
 
     @classmethod
     def of(
-        cls, clip: Mapping, *, frame_size: tuple[int, int] | None = None, max_side: int = MAX_SIDE
+        cls,
+        clip: Mapping,
+        *,
+        frame_size: tuple[int, int] | None = None,
+        max_side: int = MAX_SIDE,
+        times: Sequence[float] | None = None,
     ) -> "ClipView":
         """Prepare a clip.
 
@@ -66,16 +74,24 @@ class ClipView:
             frame_size: height and width whose proportions the frames take; those of ``images``, which may have
                 been squeezed for the network, when None.
             max_side: largest short side of a frame, pixels.
+            times: when the frames are shown, seconds; None: one per second.
         """
         kept = clip["frame_valid"].cpu().numpy()
         truth, annotated = _truth(clip, kept)
         frames = _frames(clip, kept, frame_size, max_side)
-        return cls(clip, kept, frames, truth, annotated, _frame_index(clip)[kept])
+        return cls(clip, kept, frames, truth, annotated, _frame_index(clip)[kept], times)
 
     @property
     def headings(self) -> list[str]:
         """One per frame."""
+        if self.times is not None:
+            return [f"{time:.1f} s" for time in self.times]
         return [f"second {second}" for second in self.seconds]
+
+    @property
+    def subtitle(self) -> str:
+        """What is missing; nothing of a video, for which nobody expects a ground truth."""
+        return NO_TRUTH if self.truth is None and self.times is None else ""
 
     @property
     def no_truth(self) -> list[str]:
@@ -142,15 +158,15 @@ def predicted_rows(
 ) -> PredictionRows:
     """Rows of the prediction itself; arguments as those of ``contact_sheet``."""
     labels = view.rows_of(prediction_labels(prediction), "prediction")
-    binary = is_binary(prediction, labels, view.truth)
+    binary = len(class_names) == 2 if class_names else is_binary(prediction, labels, view.truth)
     palette = palette_of(binary)
     notes = ()
     if frame_scores is not None:
         notes = ["" if np.isnan(score) else f"IoU {100 * score:.0f} %" for score in frame_scores]
     subtitle = "p > 0.5" if binary else "highest score"
     rows = [view.label_row("Prediction", labels, palette, subtitle, notes)]
-    if prediction.get("sem_seg") is not None:
-        rows.append(_probability_row(view, prediction["sem_seg"], binary=binary))
+    if prediction.get("sem_seg") is not None or prediction.get("scores") is not None:
+        rows.append(_probability_row(view, prediction, binary=binary))
     errors, outcomes = None, []
     if view.truth is not None:
         cells = [overlay_outcomes(*triple) for triple in zip(view.frames, labels, view.truth, strict=True)]
@@ -164,7 +180,7 @@ def predicted_rows(
 
 def frames_row(view: ClipView) -> Row:
     """The frames themselves."""
-    return Row("Frames", view.frames, "one per second")
+    return Row("Frames", view.frames, "one per second" if view.times is None else "")
 
 
 def truth_row(view: ClipView, *, binary: bool) -> Row | None:
@@ -193,10 +209,13 @@ def log_mel_row(view: ClipView) -> Row:
         "Log-mel",
         [log_mel_image(patch, (max(height // 2, 64), width), low=SILENCE, high=high) for patch in log_mel],
         "125-7500 Hz",
+        # Where patches lie in a longer video, the headings say.
         ticks=[
             [(0.0, f"{PATCH_SECONDS * second:.2f} s"), (0.5, f"{PATCH_SECONDS * (second + 0.5):.2f}")]
             for second in view.seconds
-        ],
+        ]
+        if view.times is None
+        else (),
     )
 
 
@@ -279,10 +298,13 @@ def heat_scale(top: str = "1") -> np.ndarray:
     return scale_bar(heat(np.linspace(0, 1, 96)[None])[0], "0", top)
 
 
-def _probability_row(view: ClipView, sem_seg: torch.Tensor, *, binary: bool) -> Row:
+def _probability_row(view: ClipView, prediction: Mapping, *, binary: bool) -> Row:
     """The object's probability, or the score of the class that is shown."""
-    scores = sem_seg.detach().float()
-    values = scores.softmax(1)[:, 1] if binary else scores[:, 1:].amax(1).clamp(0, 1)
+    if prediction.get("sem_seg") is None:
+        values = np.asarray(prediction["scores"], np.float32)
+    else:
+        scores = prediction["sem_seg"].detach().float()
+        values = scores.softmax(1)[:, 1] if binary else scores[:, 1:].amax(1).clamp(0, 1)
     title, subtitle = ("Probability", "of the object") if binary else ("Score", "highest of all\nbut background")
     return view.heat_row(title, view.rows_of(values, "prediction"), subtitle, opacity=0.8)
 
@@ -295,7 +317,8 @@ def _frames(
     height, width = frame_size or images.shape[1:3]
     short = min(height, width)
     scale = min(max(min(images.shape[1:3]), MIN_SIDE), max_side) / short
-    size = round(height * scale), round(width * scale)
+    scale = min(scale, MAX_LONG / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
     return [resize_image(np.ascontiguousarray(image), size) for image in images]
 
 

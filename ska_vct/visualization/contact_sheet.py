@@ -36,6 +36,7 @@ def contact_sheet(
     frame_size: tuple[int, int] | None = None,
     evidence: bool = True,
     max_side: int = MAX_SIDE,
+    times: Sequence[float] | None = None,
 ) -> np.ndarray:
     """Draw a clip's contact sheet; columns are frames, rows what is known of them.
 
@@ -43,8 +44,9 @@ def contact_sheet(
 
     Args:
         clip: as ``structures/clip.py`` describes it.
-        prediction: ``sem_seg`` float (T, K, h, w), or ``labels`` int (T, h, w) from saved predictions; with the
-            model's extras ``motion_map`` (T, h', w') in [0, 1] and ``boundary`` (T, h', w') probability. Each has
+        prediction: ``sem_seg`` float (T, K, h, w), or ``labels`` int (T, h, w) from saved predictions, and for
+            these ``scores`` float (T, h, w) in [0, 1], of the class that is shown, if known; with the model's
+            extras ``motion_map`` (T, h', w') in [0, 1] and ``boundary`` (T, h', w') probability. Each has
             a row per frame, or for the frames that exist only.
         scores: the clip's shares in [0, 1] by name, printed below the title in percent.
         scores_note: what the scores are, e.g. their convention; printed behind them.
@@ -54,6 +56,7 @@ def contact_sheet(
             ``images``, which may have been squeezed for the network, when None.
         evidence: also draw what the prediction was made from: flow, motion map, boundary and log-mel.
         max_side: largest short side of a frame, pixels.
+        times: when the frames are shown, seconds, for videos of any length; None: one frame per second.
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -61,7 +64,7 @@ def contact_sheet(
     Raises:
         ClipError: the prediction has another number of frames.
     """
-    view = ClipView.of(clip, frame_size=frame_size, max_side=max_side)
+    view = ClipView.of(clip, frame_size=frame_size, max_side=max_side, times=times)
     predicted = predicted_rows(view, prediction, class_names=class_names, frame_scores=frame_scores)
     rows = [frames_row(view), truth_row(view, binary=predicted.binary), *predicted.prediction, predicted.errors]
     if evidence:
@@ -69,7 +72,7 @@ def contact_sheet(
     return draw_grid(
         [row for row in rows if row is not None],
         title=str(clip["clip_id"]),
-        subtitle=describe_scores(scores, scores_note) if view.truth is not None else NO_TRUTH,
+        subtitle=describe_scores(scores, scores_note) if view.truth is not None else view.subtitle,
         headings=view.headings,
         legend=predicted.legend,
     )

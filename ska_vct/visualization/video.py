@@ -1,7 +1,7 @@
 """Videos of predictions with the audio they were made from: H.264 and AAC in MP4, through PyAV."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,14 +9,17 @@ import av
 import numpy as np
 
 from ska_vct.utils.errors import InputError, MissingFileError
-from ska_vct.utils.files import atomic_write
-from ska_vct.utils.media.video import open_media, upright_image, video_stream
+from ska_vct.utils.media.video import Damage, decode_tolerantly, open_media, upright_at, video_stream
+from ska_vct.utils.media.video import frame_size as frame_size_of
 
-from .audio import add_audio_stream, audio_frames, prepare_audio
+from .audio import prepare_audio
 from .colors import BINARY_PALETTE
+from .mp4 import write_mp4
 from .panels import Panels
 
 HELD_FPS = 8
+# Rates of overlays of a video's own frames; more than the largest is not seen and takes as long to draw.
+MIN_FPS, MAX_FPS = 1, 30
 
 
 def write_overlay_video(
@@ -71,43 +74,99 @@ def write_overlay_video(
     seconds = np.arange(len(frames)) if seconds is None else np.asarray(seconds)
     duration = int(seconds[-1]) + 1
     loaded = None if audio is None else prepare_audio(audio, sample_rate, duration)
+    panels = Panels(labels, truth, motion_map, palette=palette, class_names=class_names, captions=captions)
     if video is not None:
         if not Path(video).is_file():
             raise MissingFileError(f"Video '{video}' does not exist; leave it out to hold the sampled frames.")
         rate = fps or _frame_rate(video)
-        images = _video_frames(video, rate, duration)
+        images = _video_frames(video, rate, duration, panels)
+        frame_size = None
     else:
         rate = fps or HELD_FPS
         images = _held_frames(frames, seconds, rate, duration)
-    rate = Fraction(rate).limit_denominator(1001)
-    panels = Panels(labels, truth, motion_map, palette=palette, class_names=class_names, captions=captions)
+        frame_size = frame_size or frames.shape[1:3]
 
-    with atomic_write(path) as file, av.open(file, "w", format="mp4") as container:
-        image_stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
-        image_stream.pix_fmt = "yuv420p"
-        audio_stream = None
-        if loaded is not None:
-            samples, sample_rate = loaded
-            audio_stream = add_audio_stream(container, samples, sample_rate)
-        started = False
-        for index, (time, image) in enumerate(images):
-            row = max(int(np.searchsorted(seconds, int(time), side="right")) - 1, 0)
-            if not started:
-                panels.fit(image.shape[:2] if video is not None else frame_size or image.shape[:2])
-            shown = panels.draw(image, row, time)
-            if not started:
-                image_stream.height, image_stream.width = shown.shape[:2]
-                started = True
-            frame = av.VideoFrame.from_ndarray(shown, format="rgb24")
-            frame.pts, frame.time_base = index, 1 / rate
-            container.mux(image_stream.encode(frame))
-        if not started:
-            raise InputError(f"Video '{video}' has no frame that can be decoded; leave it out or replace it.")
-        container.mux(image_stream.encode(None))
-        if audio_stream is not None:
-            for block in audio_frames(samples, sample_rate):
-                container.mux(audio_stream.encode(block))
-            container.mux(audio_stream.encode(None))
+    def row_at(time: float) -> int:
+        return max(int(np.searchsorted(seconds, int(time), side="right")) - 1, 0)
+
+    drawn = _drawn(images, panels, row_at, frame_size)
+    blocks = None if loaded is None else _blocks(*loaded)
+    write_mp4(path, drawn, rate=_fraction(rate), audio=blocks, sample_rate=loaded[1] if loaded else 0)
+
+
+def write_stream_video(
+    path: str | Path,
+    panels: Panels,
+    *,
+    fps: float,
+    count: int,
+    video: str | Path | None = None,
+    frames: np.ndarray | None = None,
+    audio: Iterable[np.ndarray] | None = None,
+    sample_rate: int = 0,
+    progress: Callable[[float], object] = lambda seconds: None,
+) -> None:
+    """Write the overlay of a video of any length as an MP4, whole or not at all, in memory of a few frames.
+
+    Args:
+        path: file to write.
+        panels: row k of them stands for seconds k / fps to (k + 1) / fps.
+        fps: rows per second.
+        count: rows.
+        video: the video's file, at its own rate, at most ``MAX_FPS``; or else
+        frames: uint8 (count, H, W, 3), each held for its row.
+        audio: blocks of samples, see :func:`ska_vct.visualization.mp4.write_mp4`.
+        sample_rate: of the audio, Hz.
+        progress: called with the seconds drawn.
+
+    Raises:
+        InputError: there is no frame.
+        VideoError: the video cannot be decoded.
+        OSError: the file cannot be written.
+    """
+    duration = count / fps
+
+    def row_at(time: float) -> int:
+        return min(int(time * fps + 1e-6), count - 1)
+
+    if video is not None:
+        rate = float(_fraction(min(max(_frame_rate(video), MIN_FPS), MAX_FPS)))
+        images = _video_frames(video, rate, duration, panels)
+        size = None
+    else:
+        rate, size = max(HELD_FPS, fps), frames.shape[1:3]  # type: ignore[union-attr]
+        images = ((index / rate, frames[row_at(index / rate)]) for index in range(math.ceil(duration * rate)))  # type: ignore[index]
+
+    def reported() -> Iterator[tuple[float, np.ndarray]]:
+        for time, image in images:
+            yield time, image
+            progress(time)
+
+    write_mp4(
+        path, _drawn(reported(), panels, row_at, size), rate=_fraction(rate), audio=audio, sample_rate=sample_rate
+    )
+
+
+def _fraction(rate: float) -> Fraction:
+    return Fraction(rate).limit_denominator(1001)
+
+
+def _blocks(samples: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
+    for start in range(0, samples.shape[1], sample_rate):
+        yield samples[:, start : start + sample_rate]
+
+
+def _drawn(
+    images: Iterable[tuple[float, np.ndarray]],
+    panels: Panels,
+    row_at: Callable[[float], int],
+    frame_size: tuple[int, int] | None,
+) -> Iterator[np.ndarray]:
+    """Draw images; with ``frame_size`` the panels take its proportions, else they have been fitted."""
+    if frame_size is not None:
+        panels.fit(frame_size)
+    for time, image in images:
+        yield panels.draw(image, row_at(time), time)
 
 
 def _held_frames(
@@ -124,8 +183,8 @@ def video_frame_size(video: str | Path) -> tuple[int, int]:
     Raises:
         ValueError: the video has none that can be decoded.
     """
-    for _, image in _decoded(video):
-        return image.shape[:2]
+    for _, frame in _decoded(video):
+        return frame_size_of(frame)
     raise InputError(f"Video '{video}' has no frame that can be decoded; leave it out or replace it.")
 
 
@@ -134,30 +193,44 @@ def _frame_rate(video: str | Path) -> float:
         return float(video_stream(container, video).average_rate or 25)
 
 
-def _video_frames(video: str | Path, fps: float, duration: int) -> Iterator[tuple[float, np.ndarray]]:
-    """The video at a steady rate: at each tick the last frame that has begun; the first and last one are held."""
+def _video_frames(
+    video: str | Path, fps: float, duration: float, panels: Panels
+) -> Iterator[tuple[float, np.ndarray]]:
+    """The video at a steady rate: at each tick the last frame that has begun; the first and last one are held.
+
+    Frames are converted at the size of the panels, and only those that are shown.
+    """
     ticks = iter(range(math.ceil(duration * fps - 1e-6)))
     tick = next(ticks, None)
-    last = None
-    for time, image in _decoded(video):
-        last = image if last is None else last
+    last: av.VideoFrame | None = None
+    image = None
+    for time, frame in _decoded(video):
+        if last is None:
+            panels.fit(frame_size_of(frame))
+            last = frame
         # half a tick of tolerance: time stamps are rounded
         while tick is not None and tick / fps < time - 0.5 / fps:
-            yield tick / fps, last
+            image = upright_at(last, panels.size) if image is None else image
+            yield tick / fps, image
             tick = next(ticks, None)
         if tick is None:
             return
-        last = image
+        last, image = frame, None
     while last is not None and tick is not None:
-        yield tick / fps, last
+        image = upright_at(last, panels.size) if image is None else image
+        yield tick / fps, image
         tick = next(ticks, None)
+    if last is None:
+        raise InputError(f"Video '{video}' has no frame that can be decoded; leave it out or replace it.")
 
 
-def _decoded(video: str | Path) -> Iterator[tuple[float, np.ndarray]]:
-    """Seconds from the first frame, with which the clip's time line begins, and upright RGB images."""
+def _decoded(video: str | Path) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Seconds from the first frame, with which the clip's time line begins, and frames."""
     start = None
     with open_media(video) as container:
-        for frame in container.decode(video_stream(container, video)):
-            time = float(frame.time or 0)
+        stream = video_stream(container, video)
+        fps = float(stream.average_rate or stream.base_rate or 25)
+        for number, frame in enumerate(decode_tolerantly(container, stream, video, Damage())):
+            time = number / fps if frame.time is None else float(frame.time)
             start = time if start is None else start
-            yield time - start, upright_image(frame)
+            yield time - start, frame

@@ -7,10 +7,10 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from ska_vct.cli.predict import main
-from ska_vct.engine.clip_inputs import read_arrays
+from ska_vct.engine.clip_inputs import read_folder
 from ska_vct.engine.predictor import Predictor
 from ska_vct.synth import SynthSettings, generate
-from ska_vct.utils.errors import InputError, MissingFileError
+from ska_vct.utils.errors import InputError
 from ska_vct.visualization import write_overlay_video
 
 SIDE = 64
@@ -32,7 +32,7 @@ def make_frames(folder, count=3, first=8):
 
 
 def test_folders_are_read_in_the_order_of_their_numbers(tmp_path):
-    clip = read_arrays(make_frames(tmp_path / "clip"))
+    clip = read_folder(make_frames(tmp_path / "clip"))
     assert clip.frames[:, 0, 0, 0].tolist() == [0, 40, 80] and clip.name == "clip"
     assert len(clip.audio[0]) == 48000 and clip.audio[1] == 16000
 
@@ -41,12 +41,10 @@ def test_folders_that_are_not_clips(tmp_path):
     folder = make_frames(tmp_path / "clip")
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "f_11.png")
     with pytest.raises(InputError, match="f_11.png' has another size"):
-        read_arrays(folder)
+        read_folder(folder)
     (folder / "a.wav").unlink()
     with pytest.raises(InputError, match="has 4 images .* and 0 audio files"):
-        read_arrays(folder)
-    with pytest.raises(MissingFileError, match="no folder or video"):
-        read_arrays(tmp_path / "nothing")
+        read_folder(folder)
 
 
 def test_masks_of_a_folder_and_a_video(weights, tmp_path, capsys):
@@ -57,14 +55,14 @@ def test_masks_of_a_folder_and_a_video(weights, tmp_path, capsys):
     samples = 0.1 * np.random.default_rng(0).standard_normal(32000)
     write_overlay_video(video, frames, labels, audio=samples, sample_rate=16000)
     main(["--weights", weights, "--device", "cpu", "--out", str(tmp_path / "out"), str(folder), str(video)])
-    assert "Masks of 2 clips" in capsys.readouterr().out
+    assert "2 of 2 videos segmented" in capsys.readouterr().out
     predictor = Predictor.from_pretrained(weights, device="cpu")
-    clip = read_arrays(folder)
+    clip = read_folder(folder)
     wanted = predictor(clip.frames, clip.audio).labels
     for second in range(3):
         mask = np.asarray(Image.open(tmp_path / "out" / "clip" / f"clip_{second + 1}.png"))
         np.testing.assert_array_equal(mask, 255 * wanted[second])
-    assert len(list((tmp_path / "out" / "film").glob("*.png"))) == len(read_arrays(video).frames)
+    assert len(list((tmp_path / "out" / "film").glob("*.png"))) == 2
 
 
 def test_masks_of_a_dataset(weights, tmp_path, capsys):

@@ -117,7 +117,7 @@ def test_truth_and_map_stand_beside_the_prediction(tmp_path):
     )
     with av.open(str(path)) as container:
         images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    width, gap, header, legend = 568, 6, 28, 30
+    width, gap, header, legend = 568, 6, 48, 52  # text grows with the width, up to 1.7 times
     assert images[0].shape == (header + 320 + legend, 3 * width + 2 * gap, 3)
     panels = [[image[header:-legend, k * (width + gap) :][:, :width] for k in range(3)] for image in images]
     assert [orange_side(prediction) for prediction, _, _ in panels[::4]] == ["left", "right", "left"]
@@ -126,14 +126,14 @@ def test_truth_and_map_stand_beside_the_prediction(tmp_path):
     for _, _, panel in panels:
         assert panel[200:].mean() > panel[:120].mean() + 60
     # the time is printed, and runs
-    clock = [image[:header, width - 70 : width].astype(int) for image in images]
+    clock = [image[:header, width - 110 : width].astype(int) for image in images]
     assert all((one < 140).sum() > 50 for one in clock)
     assert np.abs(clock[0] - clock[1]).max() > 60
     captions = [image[:header, width + gap : width + 200].astype(int) for image in images]
     assert np.abs(captions[0] - captions[4]).max() < 40 < np.abs(captions[0] - captions[8]).max(), (
         "no ground truth"
     )
-    patch = images[0][-legend:, :40].reshape(-1, 3).astype(int)
+    patch = images[0][-legend:, :60].reshape(-1, 3).astype(int)
     assert (np.abs(patch - (230, 159, 0)).max(1) < 30).sum() > 100, "the object's colour in the legend"
 
 

@@ -22,7 +22,7 @@ from ska_vct.data.flow.pair_search import Kept, PairSearch, Shown
 from ska_vct.data.flow.store import FlowError
 from ska_vct.data.images.io import ImageError, read_image
 from ska_vct.utils.media.errors import VideoError
-from ska_vct.utils.media.video import frame_size, open_media, upright_image, video_stream
+from ska_vct.utils.media.video import frame_size, open_media, upright_at, video_stream
 
 # Seconds a video may end before the clip's last field: cuts are not exact, but whole seconds missing are a fault.
 MAX_MISSING = 1.0
@@ -168,7 +168,7 @@ def shown_frames(frames: Iterable[av.VideoFrame], fps: float, path: str | os.Pat
                 )
         except VideoError as error:
             raise FlowError(f"Video {path} cannot be used: {error}") from None
-        yield Shown(number, moment - start, size, partial(_convert, frame, path, size), partial(_luminance, frame))
+        yield Shown(number, moment - start, size, partial(_convert, frame, path), partial(_luminance, frame))
 
 
 def _luminance(frame: av.VideoFrame) -> bytes:
@@ -189,15 +189,10 @@ def limited_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _convert(
-    frame: av.VideoFrame, path: str | os.PathLike, full: tuple[int, int], size: tuple[int, int]
-) -> np.ndarray:
-    """uint8 (h, w, 3), RGB, upright, of size ``size`` where a whole frame has ``full``."""
+def _convert(frame: av.VideoFrame, path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (h, w, 3), RGB, upright, of height and width ``size``."""
     try:
-        if size == full:
-            return upright_image(frame)
-        height, width = size if (frame.height, frame.width) == full else size[::-1]
-        return upright_image(frame, width=width, height=height, interpolation="AREA")
+        return upright_at(frame, size)
     except VideoError as error:
         raise FlowError(f"Video {path} cannot be used: {error}") from None
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from ska_vct.data.audio.files import ClipAudio, usable_16k
@@ -25,6 +26,7 @@ from ska_vct.data.facts import SAMPLE_TIME
 from ska_vct.data.flow.extract.clip import FlowRequest, compute_clip
 from ska_vct.data.flow.frame_pairs import limited_size, pairs_of_video
 from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs, frame_pairs
+from ska_vct.data.flow.names import MIN_SIDE
 from ska_vct.data.flow.pair_search import Kept, PairSearch, Shown
 from ska_vct.data.flow.store import FlowRecord
 from ska_vct.utils.errors import InputError
@@ -33,6 +35,7 @@ from ska_vct.utils.media.errors import AudioError, VideoError
 from .sources import Audio, Source
 
 QUIETEST = -100.0
+PREVIEW = 224
 # A frame this near after the wanted moment is the one that is shown then: time stamps are fractions.
 _SAME = 1e-4
 # Audio read beyond a clip's end, seconds: windows and the resampler's filter reach there.
@@ -91,6 +94,7 @@ class StreamClip:
         times: float64 (T,), when the frames are shown, seconds from the video's first frame.
         size: height and width of the video.
         images: uint8 (T, H, W, 3), RGB, at the network's size.
+        previews: uint8 (T, h, w, 3), the same in the video's proportions, their short side at most ``PREVIEW``.
         audio: of each frame's second.
         level: float32 (T,), its root mean square in dB of full scale, at least ``QUIETEST``.
         flow: of each frame's second; None where none is wanted.
@@ -101,6 +105,7 @@ class StreamClip:
     times: np.ndarray
     size: tuple[int, int]
     images: np.ndarray
+    previews: np.ndarray
     audio: ClipAudio
     level: np.ndarray
     flow: FlowRecord | None
@@ -124,10 +129,11 @@ class _Cutter:
         self._series = request.series
         self._search: PairSearch | None = None
         if plan.flow and source.pairs:
-            self._search = PairSearch(lambda size: limited_size(size, request.long_side))
+            self._search = PairSearch(lambda size: _flow_size(size, request.long_side))
         self._within = (np.arange(self._series) + 0.5) / self._series
         self._wanted = 0  # frames whose flow has been asked for
         self._images: dict[int, np.ndarray] = {}
+        self._previews: dict[int, np.ndarray] = {}
         self._whole: dict[int, np.ndarray] = {}
         self._next = 0  # frame to be sampled
         self._row = plan.first * plan.length  # first frame of the clip being made
@@ -174,6 +180,7 @@ class _Cutter:
         if self._next >= self._row:
             whole = shown.read(shown.size)
             self._images[self._next] = self._plan.geometry.apply_images([whole])[0]
+            self._previews[self._next] = _preview(whole)
             if self._plan.flow and not self._search:
                 self._whole[self._next] = whole
         self._next += 1
@@ -209,6 +216,7 @@ class _Cutter:
             times=np.array([plan.moment(row) for row in rows]),
             size=last.size,
             images=np.stack([self._images.pop(row) for row in rows]),
+            previews=np.stack([self._previews.pop(row) for row in rows]),
             audio=audio,
             level=level,
             flow=flow,
@@ -267,6 +275,19 @@ def decibels(samples: np.ndarray) -> float:
     """Root mean square of mono samples in dB of full scale, at least ``QUIETEST``."""
     power = float(np.mean(np.square(samples))) if len(samples) else 0.0
     return max(QUIETEST, 10 * math.log10(power)) if power > 0 else QUIETEST
+
+
+def _flow_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """Size at which flow is computed: as for datasets, but never too small for the methods."""
+    height, width = limited_size(size, long_side)
+    return max(height, MIN_SIDE), max(width, MIN_SIDE)
+
+
+def _preview(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    scale = min(1.0, PREVIEW / min(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
 
 
 def _cut(spectrogram: np.ndarray, first: int, hops: int, fill: float) -> np.ndarray:

@@ -4,7 +4,7 @@ Shape legend: T sampled frames, H x W the video's size, h x w the network's inpu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class Segmentation:
         first: index of the first frame.
         times: float64 (T,), when the frames are shown, seconds from the video's first frame.
         class_names: K names, background first.
+        previews: uint8 (T, a, b, 3), the frames, RGB, in the video's proportions, their short side at most 224.
         labels: uint8 (T, H, W), the class of each pixel at the video's size, 0 for background.
         scores: float16 (T, h, w), of two classes the probability of the object, else the score of the best class
             but background, in [0, 1].
@@ -42,6 +43,7 @@ class Segmentation:
     first: int
     times: np.ndarray
     class_names: tuple[str, ...]
+    previews: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
     class_scores: np.ndarray
@@ -67,7 +69,8 @@ class Segmentation:
 
 # Arrays with a row per frame.
 _ROWS = (
-    "times", "labels", "scores", "class_scores", "class_areas", "audio_level", "motion_map", "boundary",
+    "times", "previews", "labels", "scores", "class_scores", "class_areas", "audio_level", "motion_map",
+    "boundary",
 )  # fmt: skip
 
 
@@ -80,12 +83,6 @@ def join(parts: Sequence[Segmentation]) -> Segmentation:
     spent = {stage: sum(part.spent[stage] for part in parts) for stage in parts[0].spent}
     clip = parts[0].clip if len(parts) == 1 else None
     return replace(parts[0], **joined, spent=spent, clip=clip, remarks=parts[-1].remarks)
-
-
-def select(part: Segmentation, rows: slice) -> dict[str, Any]:
-    """Some rows of every array, by name."""
-    values = {field.name: getattr(part, field.name) for field in fields(part) if field.name in _ROWS}
-    return {name: None if value is None else value[rows] for name, value in values.items()}
 
 
 def class_probabilities(sem_seg: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Runs a model over a stream, a few clips at a time."""
 
+import difflib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -40,6 +41,7 @@ class SegmentOptions:
         threshold: None: each pixel gets the class with the highest score, as in the papers; else the best class
             but background where its score exceeds this, 0 to 1. Models are under-confident outside their
             training domain. Of two classes, 0.5 is the same as None.
+        classes: names of the classes to segment; what belongs to others is background. Empty: all.
         size: side, or height and width, of the network's input; None for ``INPUT.SIZE``.
         batch: clips per call of the model.
         clip_frames: frames of a clip; None for the dataset's.
@@ -51,6 +53,7 @@ class SegmentOptions:
 
     fps: float = 1.0
     threshold: float | None = None
+    classes: tuple[str, ...] = ()
     size: int | tuple[int, int] | None = None
     batch: int = 1
     clip_frames: int | None = None
@@ -100,6 +103,7 @@ def segment_stream(
             "without them, or datasets/make_premasks.py and a dataset of your own."
         )
     reader = ClipMapper(cfg, is_train=False)
+    chosen = chosen_classes(cfg, options.classes)
     plan = make_plan(cfg, options, first=first)
     facts = get_facts(cfg.DATASETS.SUBSET)
     clips = read_ahead(stream_clips(source, plan))
@@ -117,7 +121,7 @@ def segment_stream(
             done = time.perf_counter()
             for clip, given, output in zip(group, inputs, outputs, strict=True):
                 share = (done - start) / len(group)
-                part = _result(clip, given, output, options, facts.classes, source)
+                part = _result(clip, given, output, options, facts.classes, chosen, source)
                 yield replace(part, spent=part.spent | {"model": share})
 
 
@@ -135,6 +139,19 @@ def make_plan(cfg: CfgNode, options: SegmentOptions, *, first: int = 0) -> Strea
     length = options.clip_frames or get_facts(cfg.DATASETS.SUBSET).num_frames or _LENGTH
     geometry = ClipGeometry.resize(options.input_size(cfg))
     return StreamPlan(fps=options.fps, length=length, geometry=geometry, flow=flow, first=first)
+
+
+def chosen_classes(cfg: CfgNode, names: Sequence[str]) -> np.ndarray | None:
+    """uint8 (K,), from a class to itself or, where it is not wanted, to background; None for all."""
+    known = get_facts(cfg.DATASETS.SUBSET).classes
+    unknown = [name for name in names if name not in known[1:]]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known[1:], n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else f"they are {', '.join(known[1:])}."
+        raise InputError(f"The model has no class '{unknown[0]}'; {hint}")
+    if not names:
+        return None
+    return np.array([index if name in names else 0 for index, name in enumerate(known)], np.uint8)
 
 
 def _groups(clips: Iterable[StreamClip], count: int) -> Iterator[Sequence[StreamClip]]:
@@ -173,11 +190,16 @@ def _result(
     output: dict[str, torch.Tensor],
     options: SegmentOptions,
     class_names: Sequence[str],
+    chosen: np.ndarray | None,
     source: Source,
 ) -> Segmentation:
     start = time.perf_counter()
     sem_seg = output["sem_seg"].float()
+    if chosen is not None and options.threshold is not None:
+        sem_seg = sem_seg.clone()
+        sem_seg[:, np.flatnonzero(chosen == 0)[1:]] = 0
     labels = np.stack([frame_labels(frame, clip.size, options.threshold) for frame in sem_seg])
+    labels = labels if chosen is None else chosen[labels]
     scores = class_probabilities(sem_seg)
     count = len(class_names)
     areas = np.stack([np.bincount(frame.ravel(), minlength=count) for frame in labels]) / labels[0].size
@@ -190,6 +212,7 @@ def _result(
         first=clip.first,
         times=clip.times,
         class_names=tuple(class_names),
+        previews=clip.previews,
         labels=labels,
         scores=scores[:, 1:].amax(1).half().cpu().numpy(),
         class_scores=scores.amax((2, 3)).cpu().numpy(),

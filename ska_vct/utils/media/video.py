@@ -181,6 +181,20 @@ def upright_image(frame: av.VideoFrame, **options: Any) -> np.ndarray:
     return turn_upright(image, orientation)
 
 
+def upright_at(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
+    """A frame as it is shown, at height and width ``size``, uint8 (h, w, 3), RGB; it shrinks by averaging areas.
+
+    Raises:
+        VideoError: see :func:`upright_image`.
+    """
+    full = frame_size(frame)
+    if size == full:
+        return upright_image(frame)
+    height, width = size if (frame.height, frame.width) == full else size[::-1]
+    how = "AREA" if size[0] < full[0] else "BICUBIC"
+    return upright_image(frame, width=width, height=height, interpolation=how)
+
+
 def frame_orientation(frame: av.VideoFrame) -> int:
     """How a frame has to be turned to be shown, as EXIF numbers it, from the file's display matrix.
 
