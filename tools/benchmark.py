@@ -9,6 +9,7 @@ Examples:
     python tools/benchmark.py deform --config-file configs/ms3/r50.yaml --frames 5
     python tools/benchmark.py data --config-file configs/synth/quickstart.yaml --workers 0 1 2
     python tools/benchmark.py flow --config-file configs/ms3/r50.yaml --methods dis farneback raft_small
+    python tools/benchmark.py predict --config-file configs/synth/quickstart.yaml --sizes 640x360 1280x720
     python tools/benchmark.py metrics --config-file configs/ms3/r50.yaml
 
 Every row runs in its own process; rows alternate (a b a b ...), and ratios are relative to the first row. Memory
@@ -84,6 +85,12 @@ def add_flow(add: Callable) -> None:
     add("--batch", type=int, default=8, help="image pairs per RAFT call (default: %(default)s)")
 
 
+def add_predict(add: Callable) -> None:
+    add("--sizes", nargs="+", default=["1280x720"], metavar="WxH", help="of the videos; default: 1280x720")
+    add("--fps", type=int, default=25, help="their images per second (default: %(default)s)")
+    add("--seconds", type=int, default=5, help="their length (default: %(default)s)")
+
+
 def add_metrics(add: Callable) -> None:
     add("--frames", type=int, default=0, metavar="N", help="frames per clip; default: the subset's")
 # fmt: on
@@ -97,6 +104,7 @@ KINDS = {
     "deform": ("implementations of deformable attention", add_deform),
     "data": ("clips/s of the loader and of the training step", add_data),
     "flow": ("flow methods", add_flow),
+    "predict": ("the stages from a video file to masks and an overlay, in processor time", add_predict),
     "metrics": ("the F-score by histogram and by a loop over its 255 thresholds", add_metrics),
 }
 

@@ -16,7 +16,7 @@ class VideoReport:
         files: kind to name in its folder.
         classes: class to the share of frames that show it.
         remarks: what is unusual, one sentence each.
-        spent: seconds of work by stage.
+        spent: seconds by stage, see ``Segmentation``.
         error: why there are no results, one sentence.
         kept: an earlier run has made them.
     """

@@ -34,7 +34,7 @@ class Segmentation:
         boundary: float32 (T, h', w') in [0, 1], probability of a contour; None without BRM.
         clip: the model's input of these frames (``ska_vct.structures.clip``), without ground truth; None in a
             result that joins several clips.
-        spent: seconds of work by stage: decode, audio, flow, model, masks.
+        spent: seconds by stage: processor time of decode, audio and flow, elapsed time of model and masks.
         remarks: what is unusual about the video, one sentence each.
     """
 

@@ -102,27 +102,50 @@ def segment_stream(
             "The model reads images of segments (MODEL.PRE_MASK.ENABLED), which videos do not have; use a model "
             "without them, or datasets/make_premasks.py and a dataset of your own."
         )
-    reader = ClipMapper(cfg, is_train=False)
-    chosen = chosen_classes(cfg, options.classes)
     plan = make_plan(cfg, options, first=first)
-    facts = get_facts(cfg.DATASETS.SUBSET)
+    segmenter = ClipSegmenter(cfg, model, options, plan.geometry)
     clips = read_ahead(stream_clips(source, plan))
     with closing(clips):  # type: ignore[type-var]
         for group in _groups(clips, options.batch):
-            start = time.perf_counter()
-            inputs = [
-                _model_input(clip, reader, plan.geometry, cfg.DATASETS.SUBSET, source.name) for clip in group
-            ]
-            with (
-                torch.inference_mode(),
-                torch.autocast(torch.device(cfg.MODEL.DEVICE).type, torch.bfloat16, enabled=options.amp),
-            ):
-                outputs = model(inputs)
-            done = time.perf_counter()
-            for clip, given, output in zip(group, inputs, outputs, strict=True):
-                share = (done - start) / len(group)
-                part = _result(clip, given, output, options, facts.classes, chosen, source)
-                yield replace(part, spent=part.spent | {"model": share})
+            yield from segmenter(group, source)
+
+
+class ClipSegmenter:
+    """Runs the model on clips of a stream."""
+
+    def __init__(self, cfg: CfgNode, model: nn.Module, options: SegmentOptions, geometry: ClipGeometry):
+        """
+        Args:
+            cfg, model, options: see :func:`segment_stream`.
+            geometry: from a video's image to the network's.
+        """
+        self._cfg, self._model, self._options, self._geometry = cfg, model, options, geometry
+        self._reader = ClipMapper(cfg, is_train=False)
+        self._chosen = chosen_classes(cfg, options.classes)
+        self._names = tuple(get_facts(cfg.DATASETS.SUBSET).classes)
+
+    def __call__(self, clips: Sequence[StreamClip], source: Source) -> Iterator[Segmentation]:
+        """Results of clips that the model sees together."""
+        start = time.perf_counter()
+        inputs, outputs = self.run(clips, source.name)
+        share = (time.perf_counter() - start) / len(clips)
+        for part in self.results(clips, inputs, outputs, source):
+            yield replace(part, spent=part.spent | {"model": share})
+
+    def run(self, clips: Sequence[StreamClip], name: str) -> tuple[list[dict], list[dict[str, torch.Tensor]]]:
+        """The model's inputs and outputs."""
+        subset = self._cfg.DATASETS.SUBSET
+        inputs = [_model_input(clip, self._reader, self._geometry, subset, name) for clip in clips]
+        kind = torch.device(self._cfg.MODEL.DEVICE).type
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self._options.amp):
+            return inputs, self._model(inputs)
+
+    def results(
+        self, clips: Sequence[StreamClip], inputs: Sequence[dict], outputs: Sequence[dict], source: Source
+    ) -> Iterator[Segmentation]:
+        """Masks and scores from what :meth:`run` returned."""
+        for clip, given, output in zip(clips, inputs, outputs, strict=True):
+            yield _result(clip, given, output, self._options, self._names, self._chosen, source)
 
 
 def make_plan(cfg: CfgNode, options: SegmentOptions, *, first: int = 0) -> StreamPlan:

@@ -6,6 +6,7 @@ from .flow import FlowSubject
 from .inference import InferenceSubject
 from .loader import LoaderSubject
 from .metrics import MetricsSubject
+from .predict import PredictSubject
 from .subject import Subject
 from .training import TrainingSubject
 
@@ -19,5 +20,6 @@ SUBJECTS: dict[str, Subject] = {
         LoaderSubject(),
         FlowSubject(),
         MetricsSubject(),
+        PredictSubject(),
     )
 }

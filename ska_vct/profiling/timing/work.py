@@ -27,6 +27,7 @@ class Clock:
     def __init__(self, device: torch.device):
         self._cuda = device.type == "cuda"
         self._marks: list[tuple[str, Any, Any]] = []
+        self._added: dict[str, float] = defaultdict(float)
 
     @contextmanager
     def __call__(self, part: str = TOTAL) -> Iterator[None]:
@@ -35,11 +36,15 @@ class Clock:
         yield
         self._marks.append((part, start, self._now()))
 
+    def add(self, part: str, seconds: float) -> None:
+        """Count seconds that the work has measured itself."""
+        self._added[part] += seconds
+
     def read(self) -> dict[str, float]:
         """Seconds by part, including ``total``: the part of that name, else the sum of all parts."""
         if self._cuda:
             torch.cuda.synchronize()
-        seconds: dict[str, float] = defaultdict(float)
+        seconds: dict[str, float] = defaultdict(float, self._added)
         for part, start, end in self._marks:
             seconds[part] += start.elapsed_time(end) / 1000 if self._cuda else end - start
         seconds.setdefault(TOTAL, sum(seconds.values()))
