@@ -12,6 +12,8 @@ from .colors import OBJECT_NAME
 from .images import Layer, heat, heat_layer, label_layer, resize_image
 
 MIN_SIDE, MAX_SIDE, MAX_SINGLE = 320, 480, 720
+# Long side of a panel, however narrow the video is.
+MAX_LONG = 1920
 GAP = 6
 TEXT, HEADER, LEGEND = 16, 28, 30
 NO_TRUTH = "no ground truth"
@@ -73,8 +75,9 @@ class Panels:
         """
         largest = MAX_SIDE if len(self._titles) > 1 else MAX_SINGLE
         scale = min(max(min(frame_size), MIN_SIDE), largest) / min(frame_size)
+        scale = min(scale, MAX_LONG / max(frame_size))
         # yuv420p asks for even sizes
-        self._size = (2 * round(frame_size[0] * scale / 2), 2 * round(frame_size[1] * scale / 2))
+        self._size = tuple(max(2, 2 * round(side * scale / 2)) for side in frame_size)
         self._scale = min(max(1.0, self._width / SHOWN_WIDTH), MAX_SCALE)
         self._row: int | None = None
         self._layers: list[Layer] = []

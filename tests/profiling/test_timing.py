@@ -51,7 +51,7 @@ def measured(name: str, *totals: float, clips: int = 1, **fields) -> Measurement
 
 @pytest.mark.parametrize("kind", [kind for kind in SUBJECTS if kind != "data"])
 def test_every_subject_builds_and_times_itself(kind):
-    options = {"side": 64} if kind == "flow" else {}
+    options = {"flow": {"side": 64}, "predict": {"sizes": ["64x48"], "seconds": 2, "fps": 5}}.get(kind, {})
     work = SUBJECTS[kind].build(one_case(kind, **options))
     parts = call(work, CPU)
     assert parts[TOTAL] > 0 and all(value >= 0 for value in parts.values())

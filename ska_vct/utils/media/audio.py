@@ -267,7 +267,10 @@ def _audio_stream(container: Any, path: str | os.PathLike) -> Any:
     if not container.streams.audio:
         raise NoAudioError(f"Video {path} has no audio track; give the clip a wav file.")
     # Phones add tracks of formats of their own, which nothing decodes.
-    return next((s for s in container.streams.audio if s.codec_context is not None), container.streams.audio[0])
+    stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
+    if stream is None:
+        raise AudioError(f"The audio of video {path} is of a format that cannot be decoded; convert it to AAC.")
+    return stream
 
 
 def _checked_rate(path: str | os.PathLike, rate: int | None, channels: int | None) -> int:

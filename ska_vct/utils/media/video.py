@@ -149,7 +149,7 @@ def first_frame_time(path: str | os.PathLike) -> float | None:
     with open_media(path) as container:
         if all(_is_cover(stream) for stream in container.streams.video):
             return None
-        for frame in container.decode(video_stream(container, path)):
+        for frame in decode_tolerantly(container, video_stream(container, path), path, Damage()):
             return float(frame.time or 0.0)
     return None
 

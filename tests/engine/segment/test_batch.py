@@ -109,9 +109,10 @@ def test_a_batch_survives_a_bad_file(predictor, make_video, tmp_path, capsys):
 
 
 def test_heat_and_silence_and_frames_per_second(predictor, make_video, tmp_path):
-    path = make_video(tmp_path / "v.mp4", seconds=2, tracks=(1, 0))
-    (report,) = run(predictor, [path], tmp_path / "out", no_audio=True, fps=4, heat=True, save=("overlay",))
-    assert report.frames == 8 and set(report.files) == {"table", "overlay"}
+    path = make_video(tmp_path / "v.mp4", seconds=2, tracks=(1, 0), size=(20, 500))
+    save = ("overlay", "sheet")
+    (report,) = run(predictor, [path], tmp_path / "out", no_audio=True, fps=4, heat=True, save=save)
+    assert report.frames == 8 and set(report.files) == {"table", *save}
     with av.open(str(tmp_path / "out/v/overlay.mp4")) as video:
         assert not video.streams.audio and video.duration / 1e6 == pytest.approx(2, abs=0.1)
 
