@@ -25,6 +25,7 @@ class StrictCheckpointer(DetectionCheckpointer):
 
     Attributes:
         report: of the last load; None if nothing was loaded.
+        resumed: whether the last :meth:`resume_or_load` has resumed.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         self.options = options
         self._config = config
         self.report: LoadReport | None = None
+        self.resumed = False
 
     def save(self, name: str, *, tag_last: bool = True, **kwargs: Any) -> None:
         """Write ``<save_dir>/<name>.pth``.
@@ -90,6 +92,7 @@ class StrictCheckpointer(DetectionCheckpointer):
             FileNotFoundError, CheckpointError, DownloadError: see :meth:`load`.
         """
         newest = on_first_rank(self._find_newest) if resume else None
+        self.resumed = newest is not None
         if newest is None:
             return super().resume_or_load(path, resume=False)
         for _, reason in newest.unusable:

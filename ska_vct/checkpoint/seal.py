@@ -52,8 +52,8 @@ def save_sealed(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
         size = writer.size if writer else 0
         raise FileSystemError(
             f"Checkpoint '{path}' of {size / 2**20:.1f} MiB cannot be written ({error.strerror}; "
-            f"{shutil.disk_usage(path.parent).free / 2**20:.1f} MiB are free); earlier checkpoints are as they were. "
-            "Make room, then continue with --resume."
+            f"{shutil.disk_usage(path.parent).free / 2**20:.1f} MiB are free); earlier checkpoints are as they "
+            "were. Make room, then continue with --resume."
         ) from None
 
 

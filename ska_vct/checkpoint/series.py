@@ -108,8 +108,8 @@ def find_newest(folder: str | Path, *, needs: Collection[str] = ()) -> Newest | 
     if not paths:
         return None
     raise CheckpointError(
-        f"Folder '{folder}' has {len(paths)} checkpoints and none can be used: {' '.join(reasons.values())} Train in "
-        "another folder, or move them away."
+        f"Folder '{folder}' has {len(paths)} checkpoints and none can be used: {' '.join(reasons.values())} Train "
+        "in another folder, or move them away."
     )
 
 
