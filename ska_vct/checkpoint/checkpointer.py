@@ -14,7 +14,7 @@ from .fetch.resolve import resolve
 from .files import METADATA, CheckpointError, clean_state_dict, find_state_dict, load_file, load_state_dict
 from .loading import EXACTLY, LoadOptions, LoadReport, load_into, load_strictly
 from .seal import save_sealed
-from .series import Newest, find_newest, has_checkpoint
+from .series import LAST_NAME, Newest, find_newest, has_checkpoint
 from .writing import CONFIG, lacks_of
 
 __all__ = ["CheckpointError", "StrictCheckpointer", "load_file", "load_state_dict", "load_strictly"]
@@ -80,7 +80,7 @@ class StrictCheckpointer(DetectionCheckpointer):
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Make ``--resume`` continue from this file of ``save_dir``."""
-        with atomic_write(os.path.join(self.save_dir, "last_checkpoint"), "w") as file:
+        with atomic_write(os.path.join(self.save_dir, LAST_NAME), "w") as file:
             file.write(last_filename_basename)
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from .files import METADATA, CheckpointError, load_file
 from .writing import CONFIG
 
 BEST_NAME, FINAL_NAME = "model_best", "model_final"
-_LAST = "last_checkpoint"
+LAST_NAME = "last_checkpoint"
 _NUMBERED = re.compile(r"model_(\d{7,})\.pth")
 
 
@@ -122,7 +122,7 @@ def _candidates(folder: Path) -> list[Path]:
 
 def _tagged(folder: Path) -> Path | None:
     try:
-        name = (folder / _LAST).read_text(encoding="utf-8").strip()
+        name = (folder / LAST_NAME).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
     # A name, not a path: the file may come from a stranger.

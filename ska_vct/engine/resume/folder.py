@@ -96,8 +96,8 @@ def check_folder(folder: str | os.PathLike, *, resume: bool) -> None:
     )
 
 
-def clean_folder(folder: str | os.PathLike, damaged: Sequence[str] = ()) -> list[str]:
-    """Remove what killed writers have left, and rename damaged checkpoints, in a folder that is locked.
+def clean_folder(folder: str | os.PathLike, unusable: Sequence[str] = ()) -> list[str]:
+    """Remove what killed writers have left, and rename unusable checkpoints, in a folder that is locked.
 
     Returns:
         sentences that say what was done.
@@ -107,9 +107,9 @@ def clean_folder(folder: str | os.PathLike, damaged: Sequence[str] = ()) -> list
     """
     parts = remove_parts(folder)
     notes = [f"Removed what an interrupted run had not finished writing: {', '.join(parts)}"] if parts else []
-    for path in damaged:
-        os.replace(path, f"{path}.damaged")
-        notes.append(f"Renamed '{path}' to '{os.path.basename(path)}.damaged'; delete it if you do not need it")
+    for path in unusable:
+        os.replace(path, f"{path}.unusable")
+        notes.append(f"Renamed '{path}' to '{os.path.basename(path)}.unusable'; delete it if you do not need it")
     return notes
 
 

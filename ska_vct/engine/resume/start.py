@@ -10,7 +10,8 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from ska_vct.checkpoint.series import Newest, find_newest
+from ska_vct.checkpoint.series import LAST_NAME, Newest, find_newest
+from ska_vct.utils.files import atomic_write
 from ska_vct.utils.folders import make_folder
 from ska_vct.utils.ranks import on_first_rank
 
@@ -83,6 +84,8 @@ def run_in_folder(cfg: CfgNode, *, resume: bool) -> Iterator[Start]:
         notes += clean_folder(folder, [path for path, _ in newest.unusable])
         if notes:
             notes.append(f"Continuing from '{os.path.basename(newest.path)}', the newest checkpoint that is whole")
+        with atomic_write(folder / LAST_NAME, "w") as file:
+            file.write(os.path.basename(newest.path))
         return newest, changes, notes
 
     try:
