@@ -1,6 +1,5 @@
 """How a training begins: alone in its folder, from the newest whole checkpoint, with a config that is true."""
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.utils import comm
 
 from ska_vct.checkpoint.series import LAST_NAME, Newest, find_newest
 from ska_vct.utils.files import atomic_write
@@ -18,7 +16,6 @@ from ska_vct.utils.ranks import on_first_rank
 from .changes import Change, check_changes, effective_config, find_changes
 from .folder import FolderLock, check_folder, clean_folder
 
-_LOGGER = logging.getLogger(__name__)
 CONFIG_FILE = "config.yaml"
 
 
@@ -45,12 +42,10 @@ class Start:
         at = self.newest.iteration + 2 if self.newest is not None else 1
         return [f"{change} from iteration {at} on" for change in self.changes if not change.no_effect]
 
-    def log(self) -> None:
-        """Write all of it to the log."""
-        for note in self.notes:
-            _LOGGER.warning(note)
-        for change in [*self.history(), *(change for change in self.changes if change.no_effect)]:
-            _LOGGER.warning(f"--resume: {change}")
+    def lines(self) -> list[str]:
+        """All of it as sentences for the log."""
+        changes = [*self.history(), *(change for change in self.changes if change.no_effect)]
+        return [*self.notes, *(f"--resume: {change}" for change in changes)]
 
 
 @contextmanager
@@ -90,9 +85,7 @@ def run_in_folder(cfg: CfgNode, *, resume: bool) -> Iterator[Start]:
 
     try:
         newest, changes, notes = on_first_rank(look)
-        yield Start(
-            effective_config(cfg, changes), newest, changes, notes if comm.is_main_process() else [], resume
-        )
+        yield Start(effective_config(cfg, changes), newest, changes, notes, resume)
     finally:
         for lock in locks:
             lock.release()

@@ -66,7 +66,7 @@ def cfg(tiny_cfg, make_clip, tmp_path, monkeypatch, calls):
 
 def train(cfg, *, resume: bool = True) -> None:
     with run_in_folder(cfg.clone(), resume=resume) as start:
-        _train(start, cfg, check=False)
+        _train(start, (), check=False)
 
 
 def best(folder) -> tuple[list, int]:
