@@ -14,7 +14,7 @@ from detectron2.utils import comm
 _LOGGER = logging.getLogger(__name__)
 # Exit statuses (docs/reliability.md). REQUEUE is EX_TEMPFAIL of sysexits.h: --resume goes on.
 REQUEUE, STOPPED = 75, 76
-_SIGNALS = ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT")
+STOP_SIGNALS = ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT")
 _IMPATIENT = 3
 
 
@@ -43,7 +43,7 @@ class StopHook(HookBase):
         # Python delivers signals to the main thread only.
         if threading.current_thread() is not threading.main_thread():
             return
-        for name in _SIGNALS:
+        for name in STOP_SIGNALS:
             number = getattr(signal, name, None)
             if number is not None:
                 self._before[number] = signal.signal(number, self._ask)
