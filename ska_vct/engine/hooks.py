@@ -32,6 +32,7 @@ class EvaluationHook(hooks.EvalHook):
 
     Attributes:
         is_pending: whether the evaluation of the current iteration is not complete.
+        last: iteration of the last complete evaluation in this process; -1: none yet.
     """
 
     def __init__(self, period: int, evaluate: Callable[[], dict], *, model: nn.Module, stop: StopHook):
@@ -44,6 +45,7 @@ class EvaluationHook(hooks.EvalHook):
         """
         super().__init__(period, evaluate, eval_after_train=False)
         self.is_pending = False
+        self.last = -1
         self._model = model
         self._stop = stop
 
@@ -63,6 +65,7 @@ class EvaluationHook(hooks.EvalHook):
             if look is not None:
                 look.remove()
         self.is_pending = False
+        self.last = self.trainer.iter
 
     def state_dict(self) -> dict:
         """Whether an evaluation is to be made up for."""
@@ -98,6 +101,7 @@ class BestCheckpointer(HookBase):
         checkpointer: StrictCheckpointer,
         metric: str,
         unit: str = "",
+        evaluation: EvaluationHook | None = None,
         scored_by: Mapping[str, Any] | None = None,
     ):
         """
@@ -105,16 +109,20 @@ class BestCheckpointer(HookBase):
             checkpointer: writes ``model_best.pth``.
             metric: name in the event storage; larger is better.
             unit: printed behind the score.
+            evaluation: says when there is a new score, in all processes; None: look in every iteration.
             scored_by: what else the score depends on; plain data.
         """
         self.best: tuple[float, int] | None = None
         self._checkpointer = checkpointer
         self._metric = metric
         self._unit = f" {unit}" if unit else ""
+        self._evaluation = evaluation
         self._scored_by = dict(scored_by or {})
 
     def after_step(self):
         iteration = self.trainer.iter
+        if self._evaluation is not None and self._evaluation.last != iteration:
+            return
         score, scored_at = self.trainer.storage.latest().get(self._metric, (math.nan, -1))
         is_better = scored_at == iteration and math.isfinite(score) and (self.best is None or score > self.best[0])
         if comm.get_world_size() > 1:

@@ -154,12 +154,17 @@ class Trainer(DefaultTrainer):
         if cfg.DATASETS.VAL:
             period = cfg.TEST.EVAL_PERIOD
             evaluate = partial(self.test, cfg, self.model, cfg.DATASETS.VAL, draw=True)
-            result.append(EvaluationHook(period, evaluate, model=self.model, stop=stop))
+            evaluation = EvaluationHook(period, evaluate, model=self.model, stop=stop)
+            result.append(evaluation)
         if comm.is_main_process():
             result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         if cfg.DATASETS.VAL:
             self._best_hook = BestCheckpointer(
-                checkpointer=self.checkpointer, metric=METRIC, unit=self._score_unit, scored_by=scored_by(cfg)
+                checkpointer=self.checkpointer,
+                metric=METRIC,
+                unit=self._score_unit,
+                evaluation=evaluation,
+                scored_by=scored_by(cfg),
             )
             result.append(self._best_hook)
         return [*result, checkpoints, stop, ContinueHook(self._run, self._metrics_writer)]

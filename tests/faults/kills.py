@@ -88,7 +88,8 @@ def make_data(root: Path) -> None:
 
 def overrides(data: Path, out: Path, **changed: Any) -> list[str]:
     """The config of the trainings as words of a command line."""
-    keys = OVERRIDES | {"DATASETS.ROOT": data, "OUTPUT_DIR": out, "DATALOADER.NUM_WORKERS": 1} | changed
+    local = {"DATASETS.ROOT": data, "OUTPUT_DIR": out, "DATALOADER.NUM_WORKERS": 1, "MODEL.DEVICE": "cpu"}
+    keys = OVERRIDES | local | changed
     return [str(word) for pair in keys.items() for word in pair]
 
 
@@ -112,11 +113,13 @@ class Forked:
 
 
 class Program:
-    """A training as people start it: ``tools/train_net.py``."""
+    """A training as people start it: ``tools/train_net.py``, in one process or in two on the CPU."""
+
+    processes = 0
 
     def __init__(self, words: Sequence[str], *, resume: bool, log: Path):
         command = [sys.executable, "tools/train_net.py", "--config", "configs/synth/quickstart.yaml"]
-        command += ["--num-gpus", "0", "--no-check", *(["--resume"] if resume else []), *words]
+        command += ["--num-gpus", str(self.processes), "--no-check", *(["--resume"] if resume else []), *words]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         with open(log, "ab") as file:
             self._process = subprocess.Popen(
@@ -129,6 +132,12 @@ class Program:
 
     def wait(self) -> int:
         return self._process.wait()
+
+
+class TwoProcesses(Program):
+    """The same in two processes, which are killed together."""
+
+    processes = 2
 
 
 def _train(words: list[str], resume: bool, log: str) -> None:
@@ -165,7 +174,7 @@ def run_kills(
         kills: number of kills.
         seed: of the moments.
         per_run: kills before a training may finish.
-        start: starts a training: ``Forked`` or ``Program``.
+        start: starts a training: ``Forked``, ``Program`` or ``TwoProcesses``.
         say: called with each line of progress.
         workers: of the data loader.
     """
@@ -216,7 +225,7 @@ def _kill(process: Any, folder: Path, phase: str, draw: random.Random, seconds: 
     before = sign(folder)
     skip = draw.randrange(1, 6)
     delay = draw.uniform(0, {"any": seconds / 2, "training": 0.3, "validating": 0.2}.get(phase, 0.01))
-    group = draw.random() < 0.5
+    group = draw.random() < 0.5 or isinstance(process, TwoProcesses)
     if phase != "any":
         for _ in range(skip):
             while (now := sign(folder)) == before or not now:
@@ -332,13 +341,14 @@ def main() -> None:
     parser.add_argument("--per-run", type=int, default=4, metavar="N", help="kills of one training (default: 4)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="of the data loader (default: 1)")
     parser.add_argument("--program", action="store_true", help="start tools/train_net.py instead of forking")
+    parser.add_argument("--two", action="store_true", help="the same in two processes on the CPU")
     args = parser.parse_args()
     outcome = run_kills(
         args.out.resolve(),
         kills=args.kills,
         seed=args.seed,
         per_run=args.per_run,
-        start=Program if args.program else Forked,
+        start=TwoProcesses if args.two else Program if args.program else Forked,
         say=lambda line: print(line, flush=True),
         workers=args.workers,
     )

@@ -1,11 +1,12 @@
 """The first moments of a resumed run: it becomes what the interrupted one was at the end of its iteration."""
 
-import os
+from pathlib import Path
 
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.utils.events import JSONWriter
 
-from ska_vct.checkpoint.series import FINAL_NAME
+from ska_vct.checkpoint.files import CheckpointError
+from ska_vct.checkpoint.series import FINAL_NAME, read_state
 from ska_vct.utils.ranks import on_first_rank
 
 from ..hooks import EvaluationHook
@@ -44,7 +45,15 @@ def unfinished_hooks(trainer: DefaultTrainer) -> list[HookBase]:
     kinds = [type(hook) for hook in trainer._hooks]
     if EvaluationHook in kinds and trainer._hooks[kinds.index(EvaluationHook)].is_pending:
         return trainer._hooks[kinds.index(EvaluationHook) : -1]
-    final = os.path.join(trainer.cfg.OUTPUT_DIR, f"{FINAL_NAME}.pth")
-    if 0 < trainer.start_iter == trainer.max_iter and not on_first_rank(lambda: os.path.isfile(final)):
+    if 0 < trainer.start_iter == trainer.max_iter and not on_first_rank(lambda: _has_final(trainer)):
         return trainer._hooks[kinds.index(PeriodicCheckpointer) : -1]
     return []
+
+
+def _has_final(trainer: DefaultTrainer) -> bool:
+    # An extended run still has that of the shorter one.
+    path = Path(trainer.cfg.OUTPUT_DIR, f"{FINAL_NAME}.pth")
+    try:
+        return path.is_file() and read_state(path).get("iteration") == trainer.start_iter - 1
+    except CheckpointError:
+        return False

@@ -1,6 +1,7 @@
 """The folder of a run: one run at a time, never a second run over the first, and room for its checkpoints."""
 
 import fcntl
+import logging
 import os
 import shutil
 import socket
@@ -19,6 +20,7 @@ from .changes import ResumeError
 METRICS = "metrics.json"
 _LOCK = ".lock"
 _GIB = 2**30
+_LOGGER = logging.getLogger(__name__)
 
 
 class FolderLock:
@@ -48,6 +50,9 @@ class FolderLock:
                 f"Another training is writing to folder '{folder}' (process {holder}); wait until it ends, or "
                 "choose another folder (OUTPUT_DIR)."
             ) from None
+        except OSError as error:
+            # Some network file systems have no locks; one training at a time is then up to the user.
+            _LOGGER.warning(f"Folder '{folder}' cannot be locked against a second training ({error.strerror})")
         file.truncate(0)
         file.write(f"{os.getpid()} on {socket.gethostname()}\n")
         file.flush()

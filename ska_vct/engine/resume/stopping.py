@@ -37,12 +37,14 @@ class StopHook(HookBase):
         self.asked = ""
         self._save = save
         self._interrupts = 0
+        self._process = os.getpid()
         self._before: dict[int, Any] = {}
 
     def before_train(self) -> None:
         # Python delivers signals to the main thread only.
         if threading.current_thread() is not threading.main_thread():
             return
+        self._process = os.getpid()
         for name in STOP_SIGNALS:
             number = getattr(signal, name, None)
             if number is not None:
@@ -79,6 +81,9 @@ class StopHook(HookBase):
         raise SystemExit(status)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        # Workers of data loaders, which are forks, work on for the last iteration.
+        if os.getpid() != self._process:
+            return
         name = signal.Signals(number).name
         if number == signal.SIGINT:
             self._interrupts += 1

@@ -9,12 +9,14 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+import ska_vct.checkpoint.checkpointer as checkpointer_module
 import ska_vct.engine.trainer as trainer_module
 from ska_vct.checkpoint.checkpointer import load_file
 from ska_vct.engine.resume.changes import ResumeError
 from ska_vct.engine.resume.start import run_in_folder
 from ska_vct.engine.resume.stopping import REQUEUE, STOPPED
 from ska_vct.engine.trainer import METRIC, Trainer, _train
+from ska_vct.utils.errors import FileSystemError, InputError
 
 NAME = "random_clips"
 
@@ -48,9 +50,8 @@ def cfg(tiny_cfg, make_clip, tmp_path, monkeypatch, calls):
         def __call__(self, record, rng=None):
             if calls and self.eval_side is None:
                 calls.pop(0)()
-            return make_clip(
-                seed=int(rng.integers(1000)) if rng else 0, frames=1, side=32, eval_side=self.eval_side
-            )
+            seed, frames = int(rng.integers(1000)) if rng else 0, 1 if self.eval_side is None else 2
+            return make_clip(seed=seed, frames=frames, side=32, eval_side=self.eval_side)
 
     monkeypatch.setattr(trainer_module, "build_mapper", Mapper)
     DatasetCatalog.register(NAME, lambda: [{"seed": seed, "clip_id": f"test/clip{seed}"} for seed in range(5)])
@@ -156,19 +157,20 @@ def test_fine_tuning_in_another_folder_begins_without_a_best(cfg, scores, tmp_pa
 
 def test_changed_keys_take_effect_and_config_yaml_says_so(cfg, scores, tmp_path, caplog):
     train(cfg)
-    cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_ITER, cfg.SEED = 0.5, 8, 3
+    cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_ITER, cfg.SEED = 0.001, 8, 3
     cfg.SOLVER.BACKBONE_MULTIPLIER, cfg.SOLVER.FROZEN = 1.0, ["brm."]
     caplog.set_level(logging.INFO)
     train(cfg)
-    for text in ("SOLVER.BASE_LR 0.0001 -> 0.5 from iteration 7 on", "SEED 8434882 -> 3, no effect"):
+    for text in ("SOLVER.BASE_LR 0.0001 -> 0.001 from iteration 7 on", "SEED 8434882 -> 3, no effect"):
         assert text in caplog.text
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.json").read_text().splitlines()]
-    assert lines[-1]["lr"] == pytest.approx(0.5 * (1 - 7 / 8) ** 0.9)
+    assert lines[-1]["lr"] == pytest.approx(0.001 * (1 - 7 / 8) ** 0.9)
     text = (tmp_path / "run" / "config.yaml").read_text()
     assert (
-        text.startswith("# Resumed: ") and "# Resumed: SOLVER.BASE_LR 0.0001 -> 0.5 from iteration 7 on\n" in text
+        text.startswith("# Resumed: ")
+        and "# Resumed: SOLVER.BASE_LR 0.0001 -> 0.001 from iteration 7 on\n" in text
     )
-    assert "\nSEED: 8434882\n" in text and "BASE_LR: 0.5\n" in text
+    assert "\nSEED: 8434882\n" in text and "BASE_LR: 0.001\n" in text
     # Moments of parameters that still train were kept, though they are in other groups.
     steps = load_file(tmp_path / "run" / "model_final.pth")["trainer"]["_trainer"]["optimizer"]["state"]
     assert {int(state["step"]) for state in steps.values()} == {8}
@@ -276,3 +278,44 @@ def test_an_abandoned_evaluation_is_made_up_for(cfg, tmp_path, monkeypatch, capl
     texts = [(tmp_path / where / "metrics.json").read_text().splitlines() for where in ("run", "whole")]
     scores = [[json.loads(line).get(METRIC) for line in lines] for lines in texts]
     assert scores[0] == scores[1]
+
+
+def test_a_checkpoint_of_an_older_version_continues_and_says_what_it_lacks(cfg, scores, tmp_path, caplog):
+    train(cfg)
+    path = tmp_path / "run" / "model_final.pth"
+    content = load_file(path)
+    for key in ("run", "random", "log"):
+        del content["trainer"][key]
+    for group in content["trainer"]["_trainer"]["optimizer"]["param_groups"]:
+        del group["names"]
+    del content["trainer"]["hooks"]["BestCheckpointer"]["scored_by"]
+    for other in (tmp_path / "run").glob("model_*.pth"):
+        torch.save(content, other)
+    cfg.SOLVER.MAX_ITER = 8
+    train(cfg)
+    assert "The checkpoint is of an older version" in caplog.text
+    assert load_file(path)["trainer"]["run"]["clips"] == 16
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.BACKBONE_MULTIPLIER = 10, 1.0
+    for other in (tmp_path / "run").glob("model_*.pth"):
+        torch.save(content, other)
+    with pytest.raises(InputError, match="of an older version, and other parameters train"):
+        train(cfg)
+
+
+def test_an_extended_run_that_is_killed_before_its_last_file_writes_it(cfg, scores, tmp_path):
+    train(cfg)
+    short = (tmp_path / "run" / "model_final.pth").read_bytes()
+    cfg.SOLVER.MAX_ITER = 8
+    train(cfg)
+    (tmp_path / "run" / "model_final.pth").write_bytes(short)
+    train(cfg)
+    assert load_file(tmp_path / "run" / "model_final.pth")["iteration"] == 7
+
+
+def test_a_full_disk_ends_the_training_with_the_sentence(cfg, scores, monkeypatch):
+    def full(path, content):
+        raise FileSystemError(f"Checkpoint '{path}' cannot be written (No space left on device)")
+
+    monkeypatch.setattr(checkpointer_module, "save_sealed", full)
+    with pytest.raises(FileSystemError, match="model_best.pth' cannot be written"):
+        train(cfg)
