@@ -35,7 +35,7 @@ class TensorBoardWriter(TensorboardXWriter):
     def write(self) -> None:
         """Write what is new in the event storage, and the config once."""
         if "_writer" not in self.__dict__:
-            self._writer_args["purge_step"] = self._start() or None
+            self._writer_args["purge_step"] = self._start()
         if self._config:
             self._writer.add_text("config", f"```yaml\n{self._config}\n```")
             self._config = ""
