@@ -294,11 +294,8 @@ def compare(whole: Path, other: Path) -> list[str]:
     for name in sorted(set(names[0]) & set(names[1])):
         one, two = (torch.load(folder / name, weights_only=True) for folder in (whole, other))
         for content in (one, two):
-            # Drawn, not computed; times.
+            # Drawn, not computed.
             content["trainer"]["run"].pop("id")
-            for key in ("histories", "smoothing"):
-                for name_of in TIMES:
-                    content["trainer"]["log"][key].pop(name_of, None)
         problems += [f"{name}: {where}" for where in unequal(one, two)[:5]]
     lines = [_metrics(folder) for folder in (whole, other)]
     if lines[0] != lines[1]:

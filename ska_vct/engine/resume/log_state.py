@@ -8,6 +8,8 @@ from detectron2.utils.events import EventStorage, JSONWriter
 
 # Iterations over which the writers smooth.
 _WINDOW = 20
+# Measured in a process, so not continued by another one.
+_MEASURED = ("time", "data_time", "rank_data_time", "data_share", "eta_seconds")
 
 
 def get_log_state(storage: EventStorage, writer: JSONWriter | None) -> dict[str, Any]:
@@ -19,12 +21,14 @@ def get_log_state(storage: EventStorage, writer: JSONWriter | None) -> dict[str,
     """
     histories = {}
     for name, history in storage.histories().items():
+        if name in _MEASURED:
+            continue
         values = history.values()
         recent = [[value, iteration] for value, iteration in values[-_WINDOW:]]
         histories[name] = [pair for pair in recent if pair[1] > values[-1][1] - _WINDOW]
     return {
         "histories": histories,
-        "smoothing": dict(storage.smoothing_hints()),
+        "smoothing": {name: storage.smoothing_hints()[name] for name in histories},
         "written": writer._last_write if writer is not None else -1,
     }
 
