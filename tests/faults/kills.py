@@ -223,21 +223,21 @@ def _kill(process: Any, folder: Path, phase: str, draw: random.Random, seconds: 
     """Wait for a moment of ``phase`` and kill; False if the training ends before."""
     sign = _SIGNS[phase]
     before = sign(folder)
-    skip = draw.randrange(1, 6)
-    delay = draw.uniform(0, {"any": seconds / 2, "training": 0.3, "validating": 0.2}.get(phase, 0.01))
+    skip = draw.randrange(1, 4)
+    delay = draw.uniform(0, {"any": seconds / 2, "training": seconds / 4, "validating": 0.2}.get(phase, 0.02))
     group = draw.random() < 0.5 or isinstance(process, TwoProcesses)
     if phase != "any":
-        for _ in range(skip):
+        for _ in range(1 if phase == "training" else skip):
             while (now := sign(folder)) == before or not now:
                 if process.poll() is not None:
                     return False
-                time.sleep(0.002)
+                time.sleep(0.005)
             before = now
     end = time.monotonic() + delay
     while time.monotonic() < end:
         if process.poll() is not None:
             return False
-        time.sleep(0.002)
+        time.sleep(0.005)
     try:
         if group:
             os.killpg(process.pid, signal.SIGKILL)
@@ -260,9 +260,14 @@ def _log_size(folder: Path) -> int:
 
 
 def _in_log(text: str) -> Callable[[Path], int]:
+    seen: dict[Path, tuple[int, int]] = {}
+
     def count(folder: Path) -> int:
         path = folder / "log.txt"
-        return path.read_text(errors="replace").count(text) if path.is_file() else 0
+        size = path.stat().st_size if path.is_file() else 0
+        if size != seen.get(path, (0, 0))[0]:
+            seen[path] = size, path.read_text(errors="replace").count(text)
+        return seen.get(path, (0, 0))[1]
 
     return count
 
