@@ -3,16 +3,18 @@
 import os
 from typing import Any
 
-import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from ska_vct import __version__
 from ska_vct.utils.files import atomic_write
+from ska_vct.utils.ranks import on_first_rank
 
 from .fetch.resolve import resolve
 from .files import METADATA, CheckpointError, clean_state_dict, find_state_dict, load_file, load_state_dict
 from .loading import EXACTLY, LoadOptions, LoadReport, load_into, load_strictly
+from .seal import save_sealed
+from .series import LAST_NAME, Newest, find_newest, has_checkpoint
 from .writing import CONFIG, lacks_of
 
 __all__ = ["CheckpointError", "StrictCheckpointer", "load_file", "load_state_dict", "load_strictly"]
@@ -23,6 +25,7 @@ class StrictCheckpointer(DetectionCheckpointer):
 
     Attributes:
         report: of the last load; None if nothing was loaded.
+        resumed: whether the last :meth:`resume_or_load` has resumed.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         self.options = options
         self._config = config
         self.report: LoadReport | None = None
+        self.resumed = False
 
     def save(self, name: str, *, tag_last: bool = True, **kwargs: Any) -> None:
         """Write ``<save_dir>/<name>.pth``.
@@ -55,38 +59,56 @@ class StrictCheckpointer(DetectionCheckpointer):
             name: file name without its ending.
             tag_last: whether ``--resume`` continues from this file.
             kwargs: further plain data to store.
+
+        Raises:
+            FileSystemError: it cannot be written, e.g. because the disk is full; what was there is as it was.
         """
-        if not self.save_dir or not self.save_to_disk:
+        if not self.save_dir:
+            return
+        # On all ranks, since the states may be gathered from them.
+        states = {key: item.state_dict() for key, item in self.checkpointables.items()}
+        if not self.save_to_disk:
             return
         data = {"model": self.model.state_dict()}
         if self._config:
             data[METADATA] = {"format": "ska_vct", "version": __version__, CONFIG: self._config}
-        data |= {key: item.state_dict() for key, item in self.checkpointables.items()} | kwargs
         basename = f"{name}.pth"
-        with atomic_write(os.path.join(self.save_dir, basename)) as file:
-            torch.save(data, file)
+        save_sealed(os.path.join(self.save_dir, basename), data | states | kwargs)
         self.logger.info(f"Saved {os.path.join(self.save_dir, basename)}")
         if tag_last:
             self.tag_last_checkpoint(basename)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Make ``--resume`` continue from this file of ``save_dir``."""
-        with atomic_write(os.path.join(self.save_dir, "last_checkpoint"), "w") as file:
+        with atomic_write(os.path.join(self.save_dir, LAST_NAME), "w") as file:
             file.write(last_filename_basename)
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Resume from the last checkpoint in the folder if ``resume`` is set and one exists, else load ``path``.
+        """Resume from the newest whole checkpoint in the folder if ``resume`` is set, else load ``path``.
+
+        What is damaged is named and passed over.
 
         Raises:
             FileNotFoundError, CheckpointError, DownloadError: see :meth:`load`.
         """
-        if not (resume and self.has_checkpoint()):
+        newest = on_first_rank(self._find_newest) if resume else None
+        self.resumed = newest is not None
+        if newest is None:
             return super().resume_or_load(path, resume=False)
+        for _, reason in newest.unusable:
+            self.logger.warning(reason)
         options, self.options = self.options, LoadOptions(inference=self.options.inference)
         try:
-            return super().resume_or_load(path, resume=True)
+            return self.load(newest.path)
         finally:
             self.options = options
+
+    def has_checkpoint(self) -> bool:
+        """Whether the folder holds a checkpoint to resume from, whatever ``last_checkpoint`` says."""
+        return has_checkpoint(self.save_dir)
+
+    def _find_newest(self) -> Newest | None:
+        return find_newest(self.save_dir, needs=tuple(self.checkpointables))
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load weights, and the state of ``checkpointables`` (default: of all), from ``path``.

@@ -15,10 +15,13 @@ from ska_vct.utils.array_pickle import UnsafePickleError, load_arrays
 from ska_vct.utils.errors import MissingFileError, SkaVctError
 from ska_vct.utils.pickle_walk import check_names
 
+from .seal import SEALED, is_sound
+
 _PREFIX = "module."
 _STATE_KEYS = ("model", "state_dict", "model_state_dict", "module")
 # First bytes of what torch.save wrote before it wrote zip files.
 _OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_ZIP = b"PK\x03\x04"
 # Key for the text that safetensors stores beside the weights.
 METADATA = "__metadata__"
 
@@ -27,24 +30,29 @@ class CheckpointError(SkaVctError, ValueError):
     """A checkpoint cannot be read or does not fit the model."""
 
 
-def load_file(path: str | os.PathLike) -> dict[str, Any]:
+def load_file(path: str | os.PathLike, *, lazily: bool = False) -> dict[str, Any]:
     """Read a file of weights onto the CPU: tensors, numbers, strings and containers of them.
 
     Args:
         path: a file of ``torch.save``, a pickle of arrays (Detectron2's ``.pkl``), or safetensors.
+        lazily: leave the tensors of a file of ``torch.save`` in the file until they are used.
 
     Returns:
         its content; of safetensors ``{"model": weights, "__metadata__": {name: text}}``.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it is damaged, does not hold weights, or holds objects that would run code.
+        CheckpointError: it is damaged (also when its hash says so), does not hold weights, or holds objects that
+            would run code.
     """
     if not os.path.isfile(path):
         raise MissingFileError(f"There is no checkpoint '{path}'; check the path.")
     with open(path, "rb") as file:
         head = file.read(512)
     _check_head(head, path)
+    sound = is_sound(path)
+    if sound is False:
+        raise _damaged(path)
     try:
         # safetensors: the length of a JSON header, then the header.
         if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < os.path.getsize(path):
@@ -54,7 +62,8 @@ def load_file(path: str | os.PathLike) -> dict[str, Any]:
         else:
             check_names(path)
             with torch.serialization.safe_globals(_plain_globals()):
-                content = torch.load(path, map_location="cpu", weights_only=True)
+                mapped = lazily and head.startswith(_ZIP)
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     # A damaged file can raise almost any exception; whichever it is, the file is at fault.
     except Exception as error:
         raise CheckpointError(
@@ -63,6 +72,8 @@ def load_file(path: str | os.PathLike) -> dict[str, Any]:
         ) from None
     if not isinstance(content, dict):
         raise CheckpointError(f"Checkpoint '{path}' holds a {type(content).__name__}, expected a dict of weights.")
+    if content.pop(SEALED, None) is not None and sound is None:
+        raise _damaged(path)
     return content
 
 
@@ -106,6 +117,12 @@ def clean_state_dict(state: dict[str, Any], *, path: str | os.PathLike) -> dict[
         )
     strip = all(key.startswith(_PREFIX) for key in state)
     return {key.removeprefix(_PREFIX) if strip else key: torch.as_tensor(value) for key, value in state.items()}
+
+
+def _damaged(path: str | os.PathLike) -> CheckpointError:
+    return CheckpointError(
+        f"Checkpoint '{path}' is damaged: its bytes are not those that were written (its SHA-256 differs)."
+    )
 
 
 def _is_array(value: Any) -> bool:

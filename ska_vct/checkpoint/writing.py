@@ -18,6 +18,7 @@ from .convert.vct import to_vct
 from .fetch.resolve import resolve
 from .files import METADATA, CheckpointError, clean_state_dict, find_state_dict, load_file
 from .loading import TRAINING_ONLY
+from .seal import save_sealed
 
 CONFIG = "config"
 _ORIGIN = "converted_from"
@@ -39,8 +40,7 @@ def save_weights(path: str | os.PathLike, state: Mapping[str, Tensor], metadata:
     if ending not in _ENDINGS:
         raise CheckpointError(f"'{path}' ends in '{ending}'; choose one of {', '.join(_ENDINGS)}.")
     if ending == ".pth":
-        with atomic_write(path) as file:
-            torch.save({"model": dict(state), METADATA: dict(metadata)}, file)
+        save_sealed(path, {"model": dict(state), METADATA: dict(metadata)})
         return
     # Own memory for each: safetensors refuses views of one another.
     own = {

@@ -19,6 +19,9 @@ Examples:
         MODEL.WEIGHTS model_best.pth TEST.SAVE_PREDICTIONS True
     torchrun --nproc-per-node 2 {module} --config configs/ms3/swin_b_384.yaml
 
+A training does not replace another: continue it with --resume, or choose another OUTPUT_DIR. SIGTERM, SIGUSR1,
+SIGHUP and Ctrl-C stop it after the current iteration with a checkpoint; the exit status is 75, of Ctrl-C 76.
+
 Everything goes to OUTPUT_DIR (default: output/<folder>/<name> of the config): model_best.pth, the last
 checkpoints, config.yaml, metrics.json, TensorBoard events, and inference/<dataset>/ with scores of every
 convention (results.json, results.md, per_clip.csv) and, if saved, predictions.
@@ -42,7 +45,8 @@ def build_parser(description: str, *, scores_only: bool = False) -> argparse.Arg
     # fmt: off
     add("--config-file", "--config", default="", metavar="FILE",
         help="config file or its name, e.g. configs/synth/quickstart.yaml")
-    add("--resume", action="store_true", help="continue from the output folder's last checkpoint, if there is one")
+    add("--resume", action="store_true",
+        help="continue the output folder's run at its newest checkpoint, if there is one (docs/reliability.md)")
     if not scores_only:
         add("--eval-only", action="store_true",
             help="score MODEL.WEIGHTS (or, with --resume, the last checkpoint) on DATASETS.TEST")

@@ -1,11 +1,12 @@
-"""Mixed-precision training steps on any device; Detectron2's AMP trainer supports CUDA only."""
+"""Training steps, also in mixed precision on any device; Detectron2's AMP trainer supports CUDA only."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import AMPTrainer
+from detectron2.engine import AMPTrainer, SimpleTrainer
 from torch import nn
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,3 +64,22 @@ class MixedPrecisionTrainer(AMPTrainer):
         """Restore the state; the scaler starts anew from a checkpoint written at another precision."""
         scaler = state_dict.get("grad_scaler") or self.grad_scaler.state_dict()
         super().load_state_dict({**state_dict, "grad_scaler": scaler})
+
+
+def build_step(
+    cfg: CfgNode, model: nn.Module, loader: Iterable, optimizer: torch.optim.Optimizer
+) -> SimpleTrainer:
+    """Builds the train-step runner.
+
+    Args:
+        cfg: the config.
+        model: in training mode it returns losses; may be wrapped for distributed training.
+        loader: batches of clips.
+        optimizer: of the model's parameters.
+    """
+    dtype = amp_dtype(cfg)
+    if dtype is None:
+        # Otherwise the previous step's gradients would be held while activations are at their peak.
+        return SimpleTrainer(model, loader, optimizer, zero_grad_before_forward=True)
+    device_type = torch.device(cfg.MODEL.DEVICE).type
+    return MixedPrecisionTrainer(model, loader, optimizer, device_type=device_type, dtype=dtype)

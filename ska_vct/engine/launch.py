@@ -1,8 +1,12 @@
 """Start a function in one process, in one process per GPU, or in those that torchrun has started."""
 
+import multiprocessing
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import detectron2.engine
@@ -12,6 +16,8 @@ from detectron2.utils import comm
 
 from ska_vct.utils.cli import one_sentence_errors
 from ska_vct.utils.errors import InputError
+
+from .resume.stopping import STOP_SIGNALS
 
 
 def launch(
@@ -49,14 +55,16 @@ def launch(
             f"--num-gpus {num_gpus} but this machine has {available} CUDA devices; use --num-gpus 0 for the "
             f"CPU, or add MODEL.DEVICE cpu for {num_gpus} CPU processes."
         )
+    alone = processes * num_machines == 1
     try:
-        detectron2.engine.launch(
-            main if processes * num_machines == 1 else partial(_guarded, main),
-            processes,
-            num_machines=num_machines,
-            machine_rank=machine_rank,
-            dist_url=dist_url,
-        )
+        with nullcontext() if alone else _signals_passed_on():
+            detectron2.engine.launch(
+                main if alone else partial(_guarded, main),
+                processes,
+                num_machines=num_machines,
+                machine_rank=machine_rank,
+                dist_url=dist_url,
+            )
     except torch.multiprocessing.ProcessExitedException as error:
         # The process that failed has said why.
         sys.exit(error.exit_code)
@@ -73,6 +81,27 @@ def _check_machines(num_machines: int, machine_rank: int, dist_url: str) -> None
             f"--dist-url is '{dist_url}', but {num_machines} machines need an address at which they meet: "
             "tcp://HOST:PORT of the machine with --machine-rank 0."
         )
+
+
+@contextmanager
+def _signals_passed_on() -> Iterator[None]:
+    """Let the processes of a run hear what this one is asked, which only waits for them."""
+
+    def pass_on(number: int, frame: object) -> None:
+        # A terminal sends Ctrl-C to all processes itself.
+        for child in multiprocessing.active_children() if number != signal.SIGINT else ():
+            os.kill(child.pid, number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [number for name in STOP_SIGNALS if (number := getattr(signal, name, None)) is not None]
+    before = {number: signal.signal(number, pass_on) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 def _guarded(main: Callable[[], object]) -> None:

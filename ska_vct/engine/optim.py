@@ -5,7 +5,7 @@ gradient norm of the whole model clipped in every step.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -51,6 +51,33 @@ class AdamW(torch.optim.AdamW):
         self.clip_norm = clip_norm
         self.grad_norm: torch.Tensor | None = None
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the moments, by the parameters' names; learning rates and decay stay what the config says.
+
+        Parameters that did not train before begin with moments of zero. Older checkpoints have no names and need
+        the same groups.
+
+        Raises:
+            InputError: an older checkpoint has other groups.
+        """
+        own, saved = self.state_dict(), state_dict["param_groups"]
+        if all("names" in group for group in saved):
+            places = {name: place for g in saved for name, place in zip(g["names"], g["params"], strict=True)}
+            own["state"] = {
+                place: state_dict["state"][places[name]]
+                for group in own["param_groups"]
+                for name, place in zip(group["names"], group["params"], strict=True)
+                if places.get(name) in state_dict["state"]
+            }
+        elif [len(group["params"]) for group in saved] == [len(group["params"]) for group in own["param_groups"]]:
+            own["state"] = state_dict["state"]
+        else:
+            raise InputError(
+                "The checkpoint is of an older version, and other parameters train than in its run: resume with "
+                "the run's own SOLVER.FROZEN and learning rates, or start from its weights (MODEL.WEIGHTS)."
+            )
+        super().load_state_dict(own)
+
     @torch.no_grad()
     def step(self, closure=None):
         """One step.
@@ -82,14 +109,31 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> AdamW:
     return AdamW(groups, lr=cfg.SOLVER.BASE_LR, clip_norm=cfg.SOLVER.CLIP_FULL_MODEL_NORM)
 
 
+def freeze_parameters(model: nn.Module, prefixes: Sequence[str]) -> None:
+    """Freeze the parameters whose names begin with one of ``prefixes``.
+
+    Raises:
+        InputError: a prefix matches no parameter.
+    """
+    for prefix in prefixes:
+        found = [parameter for name, parameter in model.named_parameters() if name.startswith(prefix)]
+        if not found:
+            children = ", ".join(name for name, _ in model.named_children())
+            raise InputError(
+                f"SOLVER.FROZEN: no parameter's name starts with '{prefix}'; the parts are {children}."
+            )
+        for parameter in found:
+            parameter.requires_grad_(False)
+
+
 def get_parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]:
     """Trainable parameters, grouped by learning rate and weight decay.
 
     A parameter belongs to a backbone when a part of its name is ``backbone``: ``audio_encoder.backbone.0.bias``.
 
     Returns:
-        groups with ``params``, ``lr`` and ``weight_decay``; their order depends only on the model, so a resumed
-        run gets the same groups.
+        groups with ``params``, ``names``, ``lr`` and ``weight_decay``; their order depends only on the model, so
+        a resumed run gets the same groups.
     """
     solver = cfg.SOLVER
     groups = defaultdict(list)
@@ -102,8 +146,16 @@ def get_parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]
             decay = solver.WEIGHT_DECAY_EMBED
         if name.rsplit(".", 1)[-1] in _POSITION_TABLES:
             decay = 0.0
-        groups[lr, decay].append(parameter)
-    return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
+        groups[lr, decay].append((name, parameter))
+    return [
+        {
+            "params": [parameter for _, parameter in named],
+            "names": [name for name, _ in named],
+            "lr": lr,
+            "weight_decay": decay,
+        }
+        for (lr, decay), named in groups.items()
+    ]
 
 
 def _training_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:

@@ -19,6 +19,7 @@ from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
+from ska_vct.checkpoint.series import has_checkpoint
 from ska_vct.config import get_cfg
 from ska_vct.config_files import find_config
 from ska_vct.config_values import check_value, check_values, shorten
@@ -33,6 +34,7 @@ from ska_vct.utils.imports import import_modules
 
 from .checks import check_cfg
 from .datasets import register_datasets, resolve_root
+from .resume.start import CONFIG_FILE
 
 _LOGGER = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
@@ -83,18 +85,19 @@ def setup_cfg(
         cfg.MODEL.DEVICE = "cpu"
     cfg.DATASETS.ROOT = str(resolve_root(cfg))
     register_datasets(cfg)
-    has_checkpoint = os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
-    check_cfg(cfg, eval_only=eval_only, resume=resume and has_checkpoint)
+    check_cfg(cfg, eval_only=eval_only, resume=resume and has_checkpoint(cfg.OUTPUT_DIR))
     cfg.freeze()
     return cfg
 
 
-def prepare_run(cfg: CfgNode, *, eval_only: bool = False) -> None:
+def prepare_run(cfg: CfgNode, *, eval_only: bool = False, write_config: bool = True) -> None:
     """Create the output folder with ``config.yaml`` and ``environment.txt``, start logging, seed everything.
 
     Args:
         cfg: of :func:`setup_cfg`.
-        eval_only: the run scores and does not train.
+        eval_only: the run scores and does not train; its files are in ``inference/``, so that those of the
+            training stay.
+        write_config: write ``config.yaml`` now; a resumed training writes its own later.
 
     Raises:
         OSError: the folder cannot be written.
@@ -107,15 +110,30 @@ def prepare_run(cfg: CfgNode, *, eval_only: bool = False) -> None:
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
     if comm.is_main_process():
-        with atomic_write(folder / "config.yaml", "w") as file:
-            file.write(cfg.dump())
-        with atomic_write(folder / "environment.txt", "w") as file:
+        if write_config:
+            write_config_file(cfg, eval_only=eval_only)
+        where = folder / "inference" if eval_only else folder
+        with atomic_write(where / "environment.txt", "w") as file:
             file.write(f"{collect_env_info()}\n\n{shlex.join(sys.argv)}\n")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     if cfg.MODEL.DEVICE == "cpu":
         compute_on_cpu()
     if not eval_only:
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
+def write_config_file(cfg: CfgNode, changes: Sequence[str] = (), *, eval_only: bool = False) -> None:
+    """Write ``config.yaml``, in the first process.
+
+    Args:
+        cfg: the config.
+        changes: what earlier parts of the run did otherwise; comments at the top.
+        eval_only: see :func:`prepare_run`.
+    """
+    if comm.is_main_process():
+        folder = Path(cfg.OUTPUT_DIR, "inference") if eval_only else Path(cfg.OUTPUT_DIR)
+        with atomic_write(folder / CONFIG_FILE, "w") as file:
+            file.write("".join(f"# Resumed: {change}\n" for change in changes) + cfg.dump())
 
 
 def load_cfg(

@@ -1,6 +1,6 @@
 """What TensorBoard shows besides scalars: the config, and images of each evaluation on the validation set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
@@ -23,18 +23,25 @@ class TensorBoardWriter(TensorboardXWriter):
     Args:
         folder: of the events file.
         config: the whole config, YAML.
+        start: gives, when the first event is written, the iteration from which on earlier events in the folder are
+            hidden, because a resumed run writes them again.
     """
 
-    def __init__(self, folder: str, *, config: str) -> None:
+    def __init__(self, folder: str, *, config: str, start: Callable[[], int] = lambda: 0) -> None:
         super().__init__(folder)
         self._config = config
+        self._start = start
 
     def write(self) -> None:
         """Write what is new in the event storage, and the config once."""
+        if "_writer" not in self.__dict__:
+            self._writer_args["purge_step"] = self._start()
         if self._config:
             self._writer.add_text("config", f"```yaml\n{self._config}\n```")
             self._config = ""
         super().write()
+        # What metrics.json has, the events have too, however the process ends.
+        self._writer.flush()
 
 
 class ValidationImages(DatasetEvaluator):

@@ -4,56 +4,48 @@ import logging
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import (
-    MetadataCatalog,
-    build_detection_test_loader,
-    build_detection_train_loader,
-    get_detection_dataset_dicts,
-)
-from detectron2.data.samplers import TrainingSampler
-from detectron2.engine import DefaultTrainer, SimpleTrainer, hooks
+from detectron2.data import MetadataCatalog, build_detection_test_loader, get_detection_dataset_dicts
+from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.utils import comm
-from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import JSONWriter
 from torch import nn
 
 from ska_vct.checkpoint.checkpointer import StrictCheckpointer
+from ska_vct.checkpoint.series import BEST_NAME, FINAL_NAME
 from ska_vct.config_files import portable_config
 from ska_vct.data.flow.online import build_mapper
 from ska_vct.evaluation import AVSEvaluator
-from ska_vct.utils.errors import InputError
+from ska_vct.utils.ranks import on_first_rank
 
-from .amp import MixedPrecisionTrainer, amp_dtype
+from .amp import build_step
 from .data_check import check_datasets
-from .hooks import BEST_NAME, BestCheckpointer, ProgressPrinter, StepStatistics
-from .optim import apply_schedule, build_lr_scheduler, build_optimizer
+from .hooks import BestCheckpointer, EvaluationHook, ProgressPrinter, StepStatistics
+from .optim import apply_schedule, build_lr_scheduler, build_optimizer, freeze_parameters
 from .recipe import batch_note
-from .setup import chosen_keys, load_cfg, prepare_run, setup_cfg
+from .resume.changes import scored_by
+from .resume.continuing import ContinueHook, unfinished_hooks
+from .resume.folder import METRICS, check_room
+from .resume.keep_last import PeriodicCheckpointer
+from .resume.log_state import cut_metrics
+from .resume.run_state import RunState
+from .resume.start import Start, run_in_folder
+from .resume.stopping import StopHook
+from .setup import chosen_keys, load_cfg, prepare_run, setup_cfg, write_config_file
 from .tensorboard import TensorBoardWriter, ValidationImages, spread_records
+from .train_data import build_stream
 from .unused_keys import unused_keys
 from .weights import load_options, load_part_weights
 
 _LOGGER = logging.getLogger(__name__)
 METRIC = "sem_seg/mIoU"
-
-
-class _ContinuedSampler(TrainingSampler):
-    """Resumes the endless seeded shuffle at an offset, so that a resumed run sees the clips it would have seen."""
-
-    def __init__(self, size: int, *, seed: int | None, skip: int):
-        super().__init__(size, seed=seed)
-        self._skip = skip
-
-    def __iter__(self):
-        yield from islice(self._infinite_indices(), self._skip + self._rank, None, self._world_size)
 
 
 class Trainer(DefaultTrainer):
@@ -78,7 +70,9 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         device_ids = None if cfg.MODEL.DEVICE == "cpu" else [torch.cuda.current_device()]
         wrapped = create_ddp_model(model, broadcast_buffers=False, device_ids=device_ids)
-        self._trainer = build_step(cfg, wrapped, self.build_train_loader(cfg), optimizer)
+        seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        self._run = RunState(seed=seed, batch=cfg.SOLVER.IMS_PER_BATCH)
+        self._trainer = build_step(cfg, wrapped, self.build_train_loader(cfg, seed=seed), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = StrictCheckpointer(
             wrapped,
@@ -91,6 +85,7 @@ class Trainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self._best_hook: BestCheckpointer | None = None
+        self._metrics_writer: JSONWriter | None = None
         self.register_hooks(self.build_hooks())
 
     @property
@@ -101,73 +96,120 @@ class Trainer(DefaultTrainer):
     def _score_unit(self) -> str:
         return f"% (convention '{self.cfg.TEST.CONVENTION}')"
 
+    @property
+    def changes(self) -> list[str]:
+        """Config keys that continuations of this run have changed, one sentence each; plain data."""
+        return self._run.changes
+
     def resume_or_load(self, resume: bool = True) -> None:
-        """Continue from the output folder's last checkpoint, or start from the weights the config names.
+        """Continue from the output folder's newest whole checkpoint, or start from the weights the config names.
 
         Args:
             resume: continue from a checkpoint if there is one.
 
         Raises:
             FileNotFoundError, CheckpointError: a file is missing, damaged or does not fit.
+            ResumeError: there is no room for checkpoints, or ``model_best.pth`` is of another run.
         """
-        found = resume and self.checkpointer.has_checkpoint()
-        super().resume_or_load(resume=resume)
-        if not found:
-            load_part_weights(self.cfg, self.checkpointer.model, self.checkpointer.report)
+        metrics = os.path.join(self.cfg.OUTPUT_DIR, METRICS)
+        extra = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        found = resume and self.checkpointer.resumed
         if found:
+            # Checkpoints hold the iteration that was complete.
+            self.start_iter = int(extra.get("iteration", self.iter)) + 1
             apply_schedule(self.optimizer, self.scheduler)
             _LOGGER.info(f"Continuing at iteration {self.start_iter + 1} of {self.max_iter}")
-            if self.cfg.SEED >= 0:
-                seed_all_rng(self.cfg.SEED + comm.get_rank() + self.start_iter)
+            place = self._run.resume(self.start_iter)
             if self.start_iter < self.max_iter:
-                self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg, self.start_iter))
-        elif resume:
-            _LOGGER.info(f"Nothing to resume in {self.cfg.OUTPUT_DIR}: starting from iteration 1")
+                self._trainer.reset_data_loader(
+                    lambda: self.build_train_loader(self.cfg, self.start_iter, seed=self._run.seed, place=place)
+                )
+        else:
+            load_part_weights(self.cfg, self.checkpointer.model, self.checkpointer.report)
+            if resume:
+                _LOGGER.info(f"Nothing to resume in {self.cfg.OUTPUT_DIR}: starting from iteration 1")
+        if resume:
+            removed = on_first_rank(lambda: cut_metrics(metrics, self._run.last_line(self.start_iter)))
+            if removed:
+                _LOGGER.info(f"Removed {removed} lines of {METRICS} that were written after the checkpoint")
+        if self.start_iter < self.max_iter:
+            model = self.checkpointer.model
+            _LOGGER.info(on_first_rank(lambda: check_room(self.cfg, model, self.start_iter)))
+        best_hook = self._best_hook
+        if found and best_hook is not None:
+            note = on_first_rank(lambda: best_hook.agree_with_file(self._run.id))
+            if note:
+                _LOGGER.warning(note)
 
     def build_hooks(self) -> list[hooks.HookBase]:
-        """Hooks in order: later ones read what earlier ones put into the event storage."""
+        """Hooks in order: later ones read what earlier ones put into the event storage.
+
+        Checkpoints come last, so that they know the evaluation of their iteration and what was logged of it.
+        """
         cfg = self.cfg
-        period = cfg.TEST.EVAL_PERIOD
+        keep = cfg.SOLVER.CHECKPOINTS_TO_KEEP or None
+        checkpoints = PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=keep)
+        stop = StopHook(checkpoints.save_now)
         result = [hooks.IterationTimer(), hooks.LRScheduler(), StepStatistics()]
-        if comm.is_main_process():
-            keep = cfg.SOLVER.CHECKPOINTS_TO_KEEP or None
-            result.append(
-                hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=keep)
-            )
         if cfg.DATASETS.VAL:
-            result.append(hooks.EvalHook(period, lambda: self.test(cfg, self.model, cfg.DATASETS.VAL, draw=True)))
-            if comm.is_main_process():
-                self._best_hook = BestCheckpointer(
-                    checkpointer=self.checkpointer, metric=METRIC, period=period, unit=self._score_unit
-                )
-                result.append(self._best_hook)
+            period = cfg.TEST.EVAL_PERIOD
+            evaluate = partial(self.test, cfg, self.model, cfg.DATASETS.VAL, draw=True)
+            evaluation = EvaluationHook(period, evaluate, model=self.model, stop=stop)
+            result.append(evaluation)
         if comm.is_main_process():
             result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
-        return result
+        if cfg.DATASETS.VAL:
+            self._best_hook = BestCheckpointer(
+                checkpointer=self.checkpointer,
+                metric=METRIC,
+                unit=self._score_unit,
+                evaluation=evaluation,
+                scored_by=scored_by(cfg),
+            )
+            result.append(self._best_hook)
+        return [*result, checkpoints, stop, ContinueHook(self._run, self._metrics_writer)]
 
     def build_writers(self) -> list:
         """Progress line, ``metrics.json`` (one JSON object per line) and TensorBoard events."""
         folder = self.cfg.OUTPUT_DIR
+        self._metrics_writer = JSONWriter(os.path.join(folder, METRICS))
         return [
             ProgressPrinter(max_iter=self.max_iter),
-            JSONWriter(os.path.join(folder, "metrics.json")),
-            TensorBoardWriter(folder, config=self.cfg.dump()),
+            self._metrics_writer,
+            TensorBoardWriter(
+                folder, config=self.cfg.dump(), start=lambda: self._run.last_line(self.start_iter) + 1
+            ),
         ]
 
     def train(self) -> None:
-        """Train to the last iteration, then log where the results are."""
-        super().train()
+        """Train to the last iteration, then log where the results are; nothing more is done in a finished run."""
+        if self.start_iter < self.max_iter or unfinished_hooks(self):
+            super().train()
+        else:
+            _LOGGER.info(
+                f"The run is finished: its checkpoint is of iteration {self.start_iter}, SOLVER.MAX_ITER is "
+                f"{self.max_iter}; a larger SOLVER.MAX_ITER continues it"
+            )
         if not comm.is_main_process():
             return
         folder = self.cfg.OUTPUT_DIR
-        weights = os.path.join(folder, f"{BEST_NAME}.pth" if self.best else "model_final.pth")
+        weights = os.path.join(folder, f"{BEST_NAME if self.best else FINAL_NAME}.pth")
         if self.best:
             _LOGGER.info(
                 f"Best validation {METRIC}: {self.best[0]:.2f} {self._score_unit} at iteration {self.best[1] + 1}"
             )
-        _LOGGER.info(
-            f"Weights: {weights}   logs: {os.path.join(folder, 'metrics.json')}, tensorboard --logdir {folder}"
-        )
+        _LOGGER.info(f"Weights: {weights}   logs: {os.path.join(folder, METRICS)}, tensorboard --logdir {folder}")
+
+    def state_dict(self) -> dict:
+        """Everything that the rest of the run depends on, of all processes; call it in all of them."""
+        return super().state_dict() | self._run.state_dict(self, self._metrics_writer)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Restore what :meth:`state_dict` returned; learning rates are those of the config."""
+        base_lrs = list(self.scheduler.base_lrs)
+        super().load_state_dict(state_dict)
+        self.scheduler.base_lrs = base_lrs
+        self._run.load_state_dict(state_dict)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -177,7 +219,7 @@ class Trainer(DefaultTrainer):
             ValueError: an entry of ``SOLVER.FROZEN`` matches no parameter.
         """
         model = build_model(cfg)
-        _freeze(model, cfg.SOLVER.FROZEN)
+        freeze_parameters(model, cfg.SOLVER.FROZEN)
         total = sum(p.numel() for p in model.parameters())
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         _LOGGER.info(
@@ -194,22 +236,24 @@ class Trainer(DefaultTrainer):
         return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode, start_iter: int = 0):
-        """Endless batches of ``SOLVER.IMS_PER_BATCH / ranks`` clips, beginning with that of ``start_iter``."""
+    def build_train_loader(
+        cls, cfg: CfgNode, start_iter: int = 0, *, seed: int | None = None, place: int | None = None
+    ):
+        """Endless batches of ``SOLVER.IMS_PER_BATCH / ranks`` clips, beginning with that of ``start_iter``.
+
+        Args:
+            cfg: the config.
+            start_iter: next iteration, from 0.
+            seed: of the shuffle and all draws; None: ``SEED``.
+            place: how many clips the run has had; None: as many as iterations of this config have.
+        """
+        if seed is None:
+            seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        if place is None:
+            place = start_iter * cfg.SOLVER.IMS_PER_BATCH
         records = get_detection_dataset_dicts(list(cfg.DATASETS.TRAIN), filter_empty=False)
-        sampler = _ContinuedSampler(
-            len(records),
-            seed=cfg.SEED if cfg.SEED >= 0 else None,
-            skip=start_iter * cfg.SOLVER.IMS_PER_BATCH,
-        )
-        return build_detection_train_loader(
-            records,
-            mapper=build_mapper(cfg, is_train=True, donors=records),
-            sampler=sampler,
-            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            aspect_ratio_grouping=False,
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
-        )
+        mapper = build_mapper(cfg, is_train=True, donors=records)
+        return build_stream(cfg, records, mapper, seed=seed, start=place)
 
     @classmethod
     def build_test_loader(
@@ -280,37 +324,6 @@ class Trainer(DefaultTrainer):
         return next(iter(results.values())) if len(results) == 1 else results
 
 
-def build_step(
-    cfg: CfgNode, model: nn.Module, loader: Iterable, optimizer: torch.optim.Optimizer
-) -> SimpleTrainer:
-    """Builds the train-step runner.
-
-    Args:
-        cfg: the config.
-        model: in training mode it returns losses; may be wrapped for distributed training.
-        loader: batches of clips.
-        optimizer: of the model's parameters.
-    """
-    dtype = amp_dtype(cfg)
-    if dtype is None:
-        # Otherwise the previous step's gradients would be held while activations are at their peak.
-        return SimpleTrainer(model, loader, optimizer, zero_grad_before_forward=True)
-    device_type = torch.device(cfg.MODEL.DEVICE).type
-    return MixedPrecisionTrainer(model, loader, optimizer, device_type=device_type, dtype=dtype)
-
-
-def _freeze(model: nn.Module, prefixes: list[str]) -> None:
-    for prefix in prefixes:
-        found = [parameter for name, parameter in model.named_parameters() if name.startswith(prefix)]
-        if not found:
-            children = ", ".join(name for name, _ in model.named_children())
-            raise InputError(
-                f"SOLVER.FROZEN: no parameter's name starts with '{prefix}'; the parts are {children}."
-            )
-        for parameter in found:
-            parameter.requires_grad_(False)
-
-
 def _share_buffers(model: nn.Module) -> None:
     # BatchNorm statistics differ between ranks; scores must not.
     if comm.get_world_size() > 1:
@@ -340,25 +353,44 @@ def train_or_evaluate(
 
     Raises:
         ConfigError, CheckError, CheckpointError, DatasetError, OSError: the input is wrong; see there.
+        ResumeError: the folder holds another run, or one that this config cannot continue.
+        SystemExit: the process was asked to stop, and has written a checkpoint (docs/reliability.md).
     """
     cfg = setup_cfg(
         config_file, overrides, num_gpus=num_gpus, eval_only=eval_only, resume=resume, convention=convention
     )
-    prepare_run(cfg, eval_only=eval_only)
     notes = unused_keys(cfg, chosen_keys(config_file, overrides))
     if not eval_only:
         notes = [*filter(None, [batch_note(cfg, load_cfg(config_file))]), *notes]
-    for note in notes if comm.is_main_process() else ():
-        _LOGGER.warning(note)
+        with run_in_folder(cfg, resume=resume) as start:
+            return _train(start, notes, check=check)
+    prepare_run(cfg, eval_only=True)
+    _warn(notes)
     if check:
-        check_datasets(cfg, cfg.DATASETS.TEST if eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL))
-    if not eval_only:
-        trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=resume)
-        trainer.train()
-        return trainer.model
+        check_datasets(cfg, cfg.DATASETS.TEST)
     model = Trainer.build_model(cfg)
     options = load_options(cfg, inference=True)
     StrictCheckpointer(model, cfg.OUTPUT_DIR, options=options).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     Trainer.test(cfg, model)
     return model
+
+
+def _train(start: Start, notes: Sequence[str], *, check: bool) -> nn.Module:
+    cfg, resume = start.cfg, start.newest is not None
+    prepare_run(cfg, write_config=not resume)
+    _warn([*notes, *start.lines()])
+    if check:
+        check_datasets(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL))
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=start.resume)
+    if resume:
+        # Only now: a continuation that could not begin has changed nothing.
+        trainer.changes.extend(start.history())
+        write_config_file(cfg, trainer.changes)
+    trainer.train()
+    return trainer.model
+
+
+def _warn(notes: Sequence[str]) -> None:
+    for note in notes if comm.is_main_process() else ():
+        _LOGGER.warning(note)

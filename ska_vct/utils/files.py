@@ -1,7 +1,9 @@
 """Files that are either whole or absent."""
 
+import errno
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ska_vct.utils.errors import FileSystemError
+
+_PART = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.part(\..*)?")
 
 
 @contextmanager
@@ -63,6 +67,37 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb", **kwargs: Any) -> It
             yield file
             file.flush()
             os.fsync(file.fileno())
+
+
+def sync_folder(path: str | os.PathLike) -> None:
+    """Wait until a folder's entries are on the disk, so that a file just renamed in it survives a power loss."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except OSError:
+        # Some file systems do not open folders.
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def remove_parts(folder: str | os.PathLike) -> list[str]:
+    """Delete what interrupted writers of :func:`atomic_path` have left in a folder, where no other writes.
+
+    Returns:
+        names of the deleted files.
+
+    Raises:
+        OSError: a file cannot be deleted.
+    """
+    parts = [path for path in Path(folder).iterdir() if _PART.fullmatch(path.name) and path.is_file()]
+    for path in parts:
+        path.unlink(missing_ok=True)
+    return sorted(path.name for path in parts)
 
 
 def write_json(path: str | os.PathLike, data: Any) -> None:

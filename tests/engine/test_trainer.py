@@ -12,7 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import ska_vct.engine.trainer as trainer_module
 from ska_vct.checkpoint.checkpointer import CheckpointError, StrictCheckpointer
 from ska_vct.engine.hooks import BestCheckpointer, waiting_share
-from ska_vct.engine.trainer import METRIC, Trainer, _ContinuedSampler
+from ska_vct.engine.train_data import PlaceSampler
+from ska_vct.engine.trainer import METRIC, Trainer
 
 NAME = "random_clips"
 
@@ -25,7 +26,7 @@ def cfg(tiny_cfg, make_clip, tmp_path, monkeypatch):
         def __init__(self, cfg, is_train, donors=()):
             self.eval_side = None if is_train else cfg.INPUT.EVAL_SIZE[0]
 
-        def __call__(self, record):
+        def __call__(self, record, rng=None):
             return make_clip(seed=record["seed"], frames=1 + record["seed"] % 2, eval_side=self.eval_side)
 
     monkeypatch.setattr(trainer_module, "build_mapper", Mapper)
@@ -94,7 +95,7 @@ def test_tensorboard_shows_clips_the_curve_and_the_config_after_each_evaluation(
     assert sorted(events.Tags()["images"]) == names
     for name in names:
         images = events.Images(name)
-        assert [image.step for image in images] == [1, 4], "after two and after all four iterations"
+        assert [image.step for image in images] == [1, 3], "after two and after all four iterations"
         assert images[0].width > 300 and images[0].encoded_image_string[:4] == b"\x89PNG"
     (text,) = events.Tensors("config/text_summary")
     assert b"NUM_QUERIES: 6" in text.tensor_proto.string_val[0]
@@ -166,10 +167,11 @@ def test_frozen_parameters_stay_and_unknown_names_are_refused(cfg):
 
 
 def test_a_resumed_run_sees_the_clips_it_has_not_seen():
-    whole = list(islice(iter(_ContinuedSampler(7, seed=3, skip=0)), 40))
-    rest = list(islice(iter(_ContinuedSampler(7, seed=3, skip=12)), 28))
+    whole = list(islice(iter(PlaceSampler(7, seed=3)), 40))
+    rest = list(islice(iter(PlaceSampler(7, seed=3, start=12)), 28))
     assert rest == whole[12:]
-    assert sorted(whole[:7]) == list(range(7))
+    places, clips = zip(*(divmod(number, 7) for number in whole), strict=True)
+    assert places == tuple(range(40)) and sorted(clips[:7]) == list(range(7))
 
 
 def test_resuming_nothing_starts_anew_and_a_wrong_model_is_refused(cfg):
@@ -209,11 +211,11 @@ def test_the_best_score_is_kept_over_a_resume(tmp_path):
             hook.trainer.iter += 1
 
     checkpointer = StrictCheckpointer(torch.nn.Linear(1, 1), str(tmp_path))
-    hook = BestCheckpointer(checkpointer=checkpointer, metric=METRIC, period=1)
+    hook = BestCheckpointer(checkpointer=checkpointer, metric=METRIC)
     hook.trainer = FakeTrainer()
     evaluate(hook, [3.0, 5.0, 4.0, float("nan")])
     assert hook.best == (5.0, 1)
-    resumed = BestCheckpointer(checkpointer=checkpointer, metric=METRIC, period=1)
+    resumed = BestCheckpointer(checkpointer=checkpointer, metric=METRIC)
     resumed.load_state_dict(hook.state_dict())
     resumed.trainer = FakeTrainer()
     resumed.trainer.iter = 4

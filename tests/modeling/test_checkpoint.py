@@ -8,7 +8,7 @@ from detectron2.modeling.backbone.swin import SwinTransformerBlock
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.parallel import DistributedDataParallel
 
-from ska_vct.engine.trainer import _freeze
+from ska_vct.engine.optim import freeze_parameters
 from ska_vct.modeling.backbones import SwinBackbone, TimmBackbone
 from ska_vct.modeling.layers.checkpoint import compute_again, draws_noise, repeated_blocks
 
@@ -57,7 +57,7 @@ def test_distributed_training_and_frozen_parts(tiny, tmp_path):
     make_model, make_clip = tiny
     plain, ours = make_model(), make_model(*ON)
     for model in (plain, ours):
-        _freeze(model, ["backbone.network.layer1", "pixel_decoder.layers"])
+        freeze_parameters(model, ["backbone.network.layer1", "pixel_decoder.layers"])
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
     try:
         wrapped = DistributedDataParallel(ours)
@@ -139,7 +139,7 @@ def test_a_copy_is_checkpointed_too():
 def test_frozen_backbones_and_sound_keep_nothing(tiny, overrides, checkpoint):
     make_model, make_clip = tiny
     model = make_model(*overrides, "MODEL.BACKBONE.CHECKPOINT", checkpoint).train()
-    _freeze(model, ["backbone.", "audio_encoder."])
+    freeze_parameters(model, ["backbone.", "audio_encoder."])
     clip = make_clip(2)
     images = clip["images"].float()
     assert saved_bytes(lambda: model.backbone(images)) == 0
