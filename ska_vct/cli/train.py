@@ -3,10 +3,14 @@
 import argparse
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ska_vct.cli._parser import command_parser, whole_number
 from ska_vct.evaluation.names import CONVENTIONS
 from ska_vct.utils.cli import one_sentence_errors
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 _TRAIN = """Train or score SKA-VCT.
 
@@ -67,6 +71,12 @@ def build_parser(description: str, *, scores_only: bool = False) -> argparse.Arg
     return parser
 
 
+def _predict_memory(cfg: "CfgNode") -> float:
+    from ska_vct.profiling.costs import step_bytes
+
+    return step_bytes(cfg)
+
+
 def run(args: argparse.Namespace, *, eval_only: bool) -> None:
     """Train or score in as many processes as ``args`` says."""
     with one_sentence_errors():
@@ -83,6 +93,7 @@ def run(args: argparse.Namespace, *, eval_only: bool) -> None:
                 num_gpus=args.num_gpus,
                 check=args.check,
                 convention=args.metric_convention,
+                predict_memory=_predict_memory,
             ),
             num_gpus=args.num_gpus,
             on_cpu=("MODEL.DEVICE", "cpu") in zip(args.opts, args.opts[1:], strict=False),

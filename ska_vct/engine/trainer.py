@@ -23,10 +23,12 @@ from ska_vct.checkpoint.series import BEST_NAME, FINAL_NAME
 from ska_vct.config_files import portable_config
 from ska_vct.data.flow.online import build_mapper
 from ska_vct.evaluation import AVSEvaluator
-from ska_vct.utils.ranks import on_first_rank
+from ska_vct.utils.ranks import on_first_rank, share_buffers
 
 from .amp import build_step
 from .data_check import check_datasets
+from .failures import named_failures
+from .health import HealthHook
 from .hooks import BestCheckpointer, EvaluationHook, ProgressPrinter, StepStatistics
 from .optim import apply_schedule, build_lr_scheduler, build_optimizer, freeze_parameters
 from .recipe import batch_note
@@ -150,7 +152,9 @@ class Trainer(DefaultTrainer):
         keep = cfg.SOLVER.CHECKPOINTS_TO_KEEP or None
         checkpoints = PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=keep)
         stop = StopHook(checkpoints.save_now)
-        result = [hooks.IterationTimer(), hooks.LRScheduler(), StepStatistics()]
+        skips, every = cfg.SOLVER.SKIP_SICK_STEPS, cfg.SOLVER.CHECKPOINT_PERIOD
+        self._health = HealthHook(model=self.model, save=checkpoints.save_now, skips=skips, period=every)
+        result = [hooks.IterationTimer(), hooks.LRScheduler(), StepStatistics(), self._health]
         if cfg.DATASETS.VAL:
             period = cfg.TEST.EVAL_PERIOD
             evaluate = partial(self.test, cfg, self.model, cfg.DATASETS.VAL, draw=True)
@@ -180,6 +184,11 @@ class Trainer(DefaultTrainer):
                 folder, config=self.cfg.dump(), start=lambda: self._run.last_line(self.start_iter) + 1
             ),
         ]
+
+    def run_step(self) -> None:
+        """One iteration; it may be skipped, see :class:`ska_vct.engine.health.HealthHook`."""
+        self._trainer.iter = self.iter
+        self._health.take(self._trainer)
 
     def train(self) -> None:
         """Train to the last iteration, then log where the results are; nothing more is done in a finished run."""
@@ -310,7 +319,7 @@ class Trainer(DefaultTrainer):
             the evaluator's results, e.g. ``{"sem_seg": {"mIoU": ...}}``; a dict of those by dataset when there
             are several; empty on all ranks but the first.
         """
-        _share_buffers(model)
+        share_buffers(model)
         results = OrderedDict()
         for name in cfg.DATASETS.TEST if names is None else names:
             records = get_detection_dataset_dicts([name], filter_empty=False)
@@ -324,13 +333,6 @@ class Trainer(DefaultTrainer):
         return next(iter(results.values())) if len(results) == 1 else results
 
 
-def _share_buffers(model: nn.Module) -> None:
-    # BatchNorm statistics differ between ranks; scores must not.
-    if comm.get_world_size() > 1:
-        for buffer in model.buffers():
-            torch.distributed.broadcast(buffer, 0)
-
-
 def train_or_evaluate(
     config_file: str | os.PathLike,
     overrides: Sequence[str] = (),
@@ -340,6 +342,7 @@ def train_or_evaluate(
     num_gpus: int | None = None,
     check: bool = True,
     convention: str | None = None,
+    predict_memory: Callable[[CfgNode], float] | None = None,
 ) -> nn.Module:
     """Train the model of a config, or score its weights; what each process of a run does.
 
@@ -347,12 +350,15 @@ def train_or_evaluate(
         config_file, overrides, eval_only, resume, num_gpus, convention: see
             :func:`ska_vct.engine.setup.setup_cfg`.
         check: look at the datasets' files first, see :func:`ska_vct.engine.data_check.check_datasets`.
+        predict_memory: config -> bytes that a training step needs in each process, for a message when memory runs
+            out.
 
     Returns:
         the model that was trained or scored.
 
     Raises:
         ConfigError, CheckError, CheckpointError, DatasetError, OSError: the input is wrong; see there.
+        SickRunError, FailedRunError: the training became sick, or the machine failed.
         ResumeError: the folder holds another run, or one that this config cannot continue.
         SystemExit: the process was asked to stop, and has written a checkpoint (docs/reliability.md).
     """
@@ -362,8 +368,14 @@ def train_or_evaluate(
     notes = unused_keys(cfg, chosen_keys(config_file, overrides))
     if not eval_only:
         notes = [*filter(None, [batch_note(cfg, load_cfg(config_file))]), *notes]
-        with run_in_folder(cfg, resume=resume) as start:
+        named = named_failures(cfg, training=True, predict_memory=predict_memory)
+        with run_in_folder(cfg, resume=resume) as start, named:
             return _train(start, notes, check=check)
+    with named_failures(cfg, training=False):
+        return _evaluate(cfg, notes, check=check, resume=resume)
+
+
+def _evaluate(cfg: CfgNode, notes: Sequence[str], *, check: bool, resume: bool) -> nn.Module:
     prepare_run(cfg, eval_only=True)
     _warn(notes)
     if check:
