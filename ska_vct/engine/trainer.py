@@ -344,17 +344,13 @@ def train_or_evaluate(
     convention: str | None = None,
     predict_memory: Callable[[CfgNode], float] | None = None,
 ) -> nn.Module:
-    """Train the model of a config, or score its weights; what each process of a run does.
+    """Train the model of a config, or score its weights, and return it; what each process of a run does.
 
     Args:
         config_file, overrides, eval_only, resume, num_gpus, convention: see
             :func:`ska_vct.engine.setup.setup_cfg`.
         check: look at the datasets' files first, see :func:`ska_vct.engine.data_check.check_datasets`.
-        predict_memory: config -> bytes that a training step needs in each process, for a message when memory runs
-            out.
-
-    Returns:
-        the model that was trained or scored.
+        predict_memory: config -> bytes that a training step needs, for a message when memory runs out.
 
     Raises:
         ConfigError, CheckError, CheckpointError, DatasetError, OSError: the input is wrong; see there.
