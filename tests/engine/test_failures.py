@@ -4,12 +4,14 @@ import logging
 import os
 import signal
 import sys
+from datetime import timedelta
 
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import ska_vct.engine.trainer as trainer_module
+from ska_vct.engine import ranks
 from ska_vct.engine.failures import FailedRunError, explain, hide_tracebacks, named_failures
 from ska_vct.engine.trainer import Trainer
 from ska_vct.profiling.costs import step_bytes
@@ -130,3 +132,33 @@ def test_tracebacks_go_to_files_only(tmp_path, capsys):
     file.close()
     assert capsys.readouterr().out == "a plain line\n"
     assert "deep inside" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """What two processes of a run share; returns a function that publishes for one of them."""
+    shared = torch.distributed.HashStore()
+    monkeypatch.setattr(ranks.dist.distributed_c10d, "_get_default_store", lambda: shared)
+    monkeypatch.setattr(ranks.comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(ranks, "_PATIENCE", timedelta(milliseconds=10))
+
+    def publish(rank: int, iteration: int) -> None:
+        monkeypatch.setattr(ranks.comm, "get_rank", lambda: rank)
+        ranks.publish(iteration)
+
+    return publish
+
+
+def test_the_process_that_is_behind_is_named(store):
+    store(0, 7)
+    assert ranks.late_ranks() == " Process 1 does not answer; see log.txt.rank1."
+    store(1, 6)
+    text = ranks.late_ranks()
+    assert "have begun iteration 8, is process 1" in text and "log.txt.rank1" in text
+    store(1, 7)
+    assert ranks.late_ranks() == ""
+
+
+def test_a_process_alone_asks_nobody():
+    ranks.publish(3)
+    assert ranks.late_ranks() == ""

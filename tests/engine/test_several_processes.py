@@ -29,8 +29,9 @@ class Killer:
     def __init__(self, cfg): pass
     def __call__(self, inputs):
         calls.append(1)
-        if len(calls) == 2 and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if len(calls) == 2 and os.environ.get("KILLED") in (None, os.environ.get("RANK")):
+            if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+                os.kill(os.getpid(), signal.SIGKILL)
         return {}
 """
 
@@ -43,8 +44,8 @@ def data(tmp_path_factory) -> Path:
     return root
 
 
-def start(words: list[str], launcher: tuple[str, ...] = ()) -> subprocess.Popen:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+def start(words: list[str], launcher: tuple[str, ...] = (), **variables: str) -> subprocess.Popen:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | variables
     return subprocess.Popen(
         [sys.executable, *launcher, *words], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
@@ -57,7 +58,9 @@ def wait(*processes: subprocess.Popen) -> list[str]:
     return texts
 
 
-def train(data: Path, out: Path, *overrides: str, launcher: tuple[str, ...] = (), resume: bool = False):
+def train(
+    data: Path, out: Path, *overrides: str, launcher: tuple[str, ...] = (), resume: bool = False, **variables
+):
     words = ["tools/train_net.py", "--config", "configs/synth/quickstart.yaml", "--num-gpus", "0", "--no-check"]
     words += ["--resume"] if resume else []
     words += [
@@ -72,7 +75,7 @@ def train(data: Path, out: Path, *overrides: str, launcher: tuple[str, ...] = ()
     ]
     words += ["SOLVER.MAX_ITER", str(ITERATIONS), "SOLVER.IMS_PER_BATCH", "2", "INPUT.SIZE", "(32, 32)"]
     words += ["SOLVER.CHECKPOINT_PERIOD", "1", *MODEL, *overrides]
-    return start(words, launcher)
+    return start(words, launcher, **variables)
 
 
 def torchrun(*options: str) -> tuple[str, ...]:
@@ -124,3 +127,19 @@ def test_a_killed_run_is_started_again_and_ends_as_if_nothing_had_happened(data,
     assert "Continuing at iteration 2 of 3" in text
     expected, found = weights(one), weights(out)
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+@pytest.mark.slow
+def test_the_others_say_that_a_process_is_lost(data, tmp_path):
+    """As on two machines of a scheduler: nothing but these variables connects the processes."""
+    (tmp_path / "killer.py").write_text(KILLER)
+    extra = ("IMPORTS", f"['{tmp_path}/killer.py']", "MODEL.LOSSES", "['Killer']")
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "KILLED": "1"}
+    place |= {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    first, second = (train(data, tmp_path / "run", *extra, RANK=str(rank), **place) for rank in (0, 1))
+    text = first.communicate()[0]
+    second.communicate()
+    assert (first.returncode, second.returncode) == (1, -9)
+    lines = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "has lost another process" in lines[0] and "Traceback" not in text
+    assert "Traceback" in (tmp_path / "run" / "log.txt").read_text()
