@@ -1,4 +1,4 @@
-"""Numbers that no sound and no motion has are refused by the file's name, also where only a conversion makes them."""
+"""Numbers that no sound and no motion has are refused by the file's name, also where a conversion makes them."""
 
 import json
 from pathlib import Path
