@@ -17,6 +17,9 @@ from .ranks import late_ranks
 
 _LOGGER = logging.getLogger(__name__)
 _GIB = 2**30
+_LOST = (
+    r"Connection (closed by peer|reset by peer|refused)|Broken pipe|communicator was aborted|remote process exited"
+)
 _SHARED = "/dev/shm"
 _HELPS = (
     "a smaller SOLVER.IMS_PER_BATCH ({batch}), INPUT.SIZE ({size}) or INPUT.FRAMES_PER_CLIP ({frames}; 0 means "
@@ -85,7 +88,7 @@ def explain(
         return _memory(error, text, cfg, training=training, predict_memory=predict_memory)
     if re.search(r"[Tt]imed out|[Tt]imeout", text) and torch.distributed.is_initialized():
         return f"Process {_rank()} has waited too long for the others (--rank-timeout): one hangs.{late_ranks()}"
-    if re.search(r"Connection (closed by peer|reset by peer|refused)|Broken pipe|NCCL", text):
+    if re.search(_LOST, text):
         lost = f"Process {_rank()} has lost another process of the run, which has said why, or was killed."
         return f"{lost}{late_ranks()}"
     return ""
