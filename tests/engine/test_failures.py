@@ -58,7 +58,7 @@ WORKER = "DataLoader worker (pid 7) is killed by signal: "
             f"{WORKER}Bus error. It is possible that dataloader's workers are out of shared memory.",
             ["Shared memory is full", "/dev/shm has", "--shm-size"],
         ),
-        ("unable to allocate shared memory(shm) for file </torch_7_1_0>: No space left", ["Shared memory is full"]),
+        ("unable to allocate shared memory(shm) for file </torch_7>: No space left", ["Shared memory is full"]),
         ("unable to write to file </torch_7_1_0>: No space left on device (28)", ["Shared memory is full"]),
         ("[/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]", ["has lost another process"]),
     ],
