@@ -91,7 +91,7 @@ def run(args: argparse.Namespace, *, eval_only: bool) -> None:
     """Train or score in as many processes as ``args`` says."""
     with one_sentence_errors():
         from ska_vct.engine.launch import launch
-        from ska_vct.engine.trainer import train_or_evaluate
+        from ska_vct.engine.run import train_or_evaluate
 
         launch(
             partial(

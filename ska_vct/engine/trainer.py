@@ -26,24 +26,18 @@ from ska_vct.evaluation import AVSEvaluator
 from ska_vct.utils.ranks import on_first_rank, share_buffers
 
 from .amp import build_step
-from .data_check import check_datasets
-from .failures import named_failures
 from .health import HealthHook
 from .hooks import BestCheckpointer, EvaluationHook, ProgressPrinter, StepStatistics
 from .optim import apply_schedule, build_lr_scheduler, build_optimizer, freeze_parameters
-from .recipe import batch_note
 from .resume.changes import scored_by
 from .resume.continuing import ContinueHook, unfinished_hooks
 from .resume.folder import METRICS, check_room
 from .resume.keep_last import PeriodicCheckpointer
 from .resume.log_state import cut_metrics
 from .resume.run_state import RunState
-from .resume.start import Start, run_in_folder
 from .resume.stopping import StopHook
-from .setup import chosen_keys, load_cfg, prepare_run, setup_cfg, write_config_file
 from .tensorboard import TensorBoardWriter, ValidationImages, spread_records
 from .train_data import build_stream
-from .unused_keys import unused_keys
 from .weights import load_options, load_part_weights
 
 _LOGGER = logging.getLogger(__name__)
@@ -331,74 +325,3 @@ class Trainer(DefaultTrainer):
             loader = cls.build_test_loader(cfg, name, records=records)
             results[name] = inference_on_dataset(model, loader, evaluator)
         return next(iter(results.values())) if len(results) == 1 else results
-
-
-def train_or_evaluate(
-    config_file: str | os.PathLike,
-    overrides: Sequence[str] = (),
-    *,
-    eval_only: bool = False,
-    resume: bool = False,
-    num_gpus: int | None = None,
-    check: bool = True,
-    convention: str | None = None,
-    predict_memory: Callable[[CfgNode], float] | None = None,
-) -> nn.Module:
-    """Train the model of a config, or score its weights, and return it; what each process of a run does.
-
-    Args:
-        config_file, overrides, eval_only, resume, num_gpus, convention: see
-            :func:`ska_vct.engine.setup.setup_cfg`.
-        check: look at the datasets' files first, see :func:`ska_vct.engine.data_check.check_datasets`.
-        predict_memory: config -> bytes that a training step needs, for a message when memory runs out.
-
-    Raises:
-        ConfigError, CheckError, CheckpointError, DatasetError, OSError: the input is wrong; see there.
-        SickRunError, FailedRunError: the training became sick, or the machine failed.
-        ResumeError: the folder holds another run, or one that this config cannot continue.
-        SystemExit: the process was asked to stop, and has written a checkpoint (docs/reliability.md).
-    """
-    cfg = setup_cfg(
-        config_file, overrides, num_gpus=num_gpus, eval_only=eval_only, resume=resume, convention=convention
-    )
-    notes = unused_keys(cfg, chosen_keys(config_file, overrides))
-    if not eval_only:
-        notes = [*filter(None, [batch_note(cfg, load_cfg(config_file))]), *notes]
-        named = named_failures(cfg, training=True, predict_memory=predict_memory)
-        with run_in_folder(cfg, resume=resume) as start, named:
-            return _train(start, notes, check=check)
-    with named_failures(cfg, training=False):
-        return _evaluate(cfg, notes, check=check, resume=resume)
-
-
-def _evaluate(cfg: CfgNode, notes: Sequence[str], *, check: bool, resume: bool) -> nn.Module:
-    prepare_run(cfg, eval_only=True)
-    _warn(notes)
-    if check:
-        check_datasets(cfg, cfg.DATASETS.TEST)
-    model = Trainer.build_model(cfg)
-    options = load_options(cfg, inference=True)
-    StrictCheckpointer(model, cfg.OUTPUT_DIR, options=options).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    Trainer.test(cfg, model)
-    return model
-
-
-def _train(start: Start, notes: Sequence[str], *, check: bool) -> nn.Module:
-    cfg, resume = start.cfg, start.newest is not None
-    prepare_run(cfg, write_config=not resume)
-    _warn([*notes, *start.lines()])
-    if check:
-        check_datasets(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL))
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=start.resume)
-    if resume:
-        # Only now: a continuation that could not begin has changed nothing.
-        trainer.changes.extend(start.history())
-        write_config_file(cfg, trainer.changes)
-    trainer.train()
-    return trainer.model
-
-
-def _warn(notes: Sequence[str]) -> None:
-    for note in notes if comm.is_main_process() else ():
-        _LOGGER.warning(note)
