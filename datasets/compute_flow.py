@@ -19,7 +19,7 @@ from pathlib import Path
 # Works in a checkout that is not installed; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from ska_vct.cli._parser import command_parser
+from ska_vct.cli._parser import cluster_parameters, command_parser
 from ska_vct.data.avsbench.subsets import SUBSETS
 from ska_vct.data.facts import SPLITS, DatasetFacts
 from ska_vct.data.flow.names import CLUSTERS, SOURCES
@@ -72,15 +72,6 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def parse_options(pairs: list[str]) -> dict[str, str | int]:
-    """``KEY=VALUE`` pairs as a dict; decimal values become integers."""
-    split = [pair.partition("=") for pair in pairs]
-    wrong = [key for key, equals, _ in split if not equals]
-    if wrong:
-        raise InputError(f"--cluster-option takes KEY=VALUE, not '{wrong[0]}'.")
-    return {key: int(value) if value.isdecimal() else value for key, _, value in split}
-
-
 def main(arguments: list[str] | None = None) -> int:
     with one_sentence_errors():
         args = parse_args(arguments)
@@ -103,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.submit:
             jobs = submit_flow(
                 args.submit, args.log_folder, shards=args.shards,
-                parameters=parse_options(args.cluster_option), **options,
+                parameters=cluster_parameters(args.cluster_option), **options,
             )  # fmt: skip
             print(f"Submitted {len(jobs)} jobs, {jobs[0].job_id} to {jobs[-1].job_id}; logs in {args.log_folder}.")
             # Local jobs end with the program that started them, so wait for them.

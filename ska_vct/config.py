@@ -319,6 +319,9 @@ def _add_solver_config(cfg: CN) -> None:
     cfg.SOLVER.WARMUP_ITERS = 0
     # The gradient norm of the whole model is clipped at this value; 0 = off.
     cfg.SOLVER.CLIP_FULL_MODEL_NORM = 0.01
+    # Steps whose loss or gradient is not finite that a run may skip; each is logged with its clips, and counted as
+    # skipped_steps. 0 = the first one stops the run.
+    cfg.SOLVER.SKIP_SICK_STEPS = 0
     # Clips per step, over all GPUs.
     cfg.SOLVER.IMS_PER_BATCH = 8
     # Mixed precision in training.

@@ -299,6 +299,7 @@ RULES: Mapping[str, Rule] = {
     "SOLVER.WARMUP_FACTOR": FRACTION,
     "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
     "SOLVER.CLIP_FULL_MODEL_NORM": number(0, meaning="0: off"),
+    "SOLVER.SKIP_SICK_STEPS": integer(0, meaning="0: none"),
     "SOLVER.MAX_ITER": COUNT,
     "SOLVER.IMS_PER_BATCH": COUNT,
     "SOLVER.CHECKPOINT_PERIOD": COUNT,

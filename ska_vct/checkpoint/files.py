@@ -22,6 +22,8 @@ _STATE_KEYS = ("model", "state_dict", "model_state_dict", "module")
 # First bytes of what torch.save wrote before it wrote zip files.
 _OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _ZIP = b"PK\x03\x04"
+# Small tensors may be larger than their file: views of fewer numbers. Bytes.
+_SPARE = 1 << 20
 # Key for the text that safetensors stores beside the weights.
 METADATA = "__metadata__"
 
@@ -70,6 +72,7 @@ def load_file(path: str | os.PathLike, *, lazily: bool = False) -> dict[str, Any
             f"Checkpoint '{path}' cannot be read ({_reason(error)}); it is damaged or holds more than weights: "
             "download or save it again as a plain state dict."
         ) from None
+    _check_tensors(content, path)
     if not isinstance(content, dict):
         raise CheckpointError(f"Checkpoint '{path}' holds a {type(content).__name__}, expected a dict of weights.")
     if content.pop(SEALED, None) is not None and sound is None:
@@ -123,6 +126,31 @@ def _damaged(path: str | os.PathLike) -> CheckpointError:
     return CheckpointError(
         f"Checkpoint '{path}' is damaged: its bytes are not those that were written (its SHA-256 differs)."
     )
+
+
+def _check_tensors(content: Any, path: str | os.PathLike) -> None:
+    """Refuse tensors that would need more memory than the file has bytes, before anything is computed from them.
+
+    A view of one number can have any shape; sparse, quantised and empty ("meta") tensors have no plain numbers.
+    """
+    most = os.path.getsize(path) + _SPARE
+    waiting, seen = [content], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+                raise CheckpointError(
+                    f"Checkpoint '{path}' holds a tensor that is sparse, quantised or without values; save it "
+                    "again with plain tensors."
+                )
+            if value.numel() * value.element_size() > most:
+                raise CheckpointError(
+                    f"Checkpoint '{path}' holds a tensor of shape {tuple(value.shape)!s:.100}, for which the file "
+                    "has too few bytes; save it again with contiguous tensors."
+                )
+        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            waiting.extend(value.values() if isinstance(value, dict) else value)
 
 
 def _is_array(value: Any) -> bool:

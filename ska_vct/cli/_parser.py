@@ -1,7 +1,9 @@
 """The parser of every command, and options that several commands share."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from ska_vct.utils.errors import InputError
 
 
 def command_parser(description: str | None, *, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -45,3 +47,16 @@ def add_benchmark_folders(parser: argparse.ArgumentParser, *, out: str) -> None:
     """
     parser.add_argument("--benchmark", required=True, metavar="ROOT", help="folder of the benchmark's splits")
     parser.add_argument("--out", required=True, metavar="DIR", help=out)
+
+
+def cluster_parameters(pairs: Sequence[str]) -> dict[str, str | int]:
+    """``KEY=VALUE`` pairs of ``--cluster-option`` as a dict; decimal values become integers.
+
+    Raises:
+        InputError: a word has no ``=``.
+    """
+    split = [pair.partition("=") for pair in pairs]
+    wrong = [key for key, equals, _ in split if not equals]
+    if wrong:
+        raise InputError(f"--cluster-option takes KEY=VALUE, not '{wrong[0]}'.")
+    return {key: int(value) if value.isdecimal() else value for key, _, value in split}

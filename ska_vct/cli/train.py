@@ -3,10 +3,15 @@
 import argparse
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
-from ska_vct.cli._parser import command_parser, whole_number
+from ska_vct.cli._parser import cluster_parameters, command_parser, whole_number
+from ska_vct.data.flow.names import CLUSTERS
 from ska_vct.evaluation.names import CONVENTIONS
 from ska_vct.utils.cli import one_sentence_errors
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 _TRAIN = """Train or score SKA-VCT.
 
@@ -18,6 +23,8 @@ Examples:
     {program} --config configs/ms3/swin_b_384.yaml --eval-only --metric-convention tpavi \\
         MODEL.WEIGHTS model_best.pth TEST.SAVE_PREDICTIONS True
     torchrun --nproc-per-node 2 {module} --config configs/ms3/swin_b_384.yaml
+    {program} --config configs/ms3/swin_b_384.yaml --submit slurm \\
+        --cluster-option tasks_per_node=4 gpus_per_node=4 slurm_partition=gpu --log-folder output/jobs
 
 A training does not replace another: continue it with --resume, or choose another OUTPUT_DIR. SIGTERM, SIGUSR1,
 SIGHUP and Ctrl-C stop it after the current iteration with a checkpoint; the exit status is 75, of Ctrl-C 76.
@@ -50,6 +57,11 @@ def build_parser(description: str, *, scores_only: bool = False) -> argparse.Arg
     if not scores_only:
         add("--eval-only", action="store_true",
             help="score MODEL.WEIGHTS (or, with --resume, the last checkpoint) on DATASETS.TEST")
+        add("--submit", choices=CLUSTERS, help="submit to a cluster (needs submitit), queued again when preempted")
+        add("--cluster-option", nargs="+", default=[], metavar="KEY=VALUE",
+            help="options of submitit, such as nodes=2 tasks_per_node=4 gpus_per_node=4 slurm_partition=gpu")
+        add("--log-folder", default="output/jobs", metavar="DIR",
+            help="logs of submitted jobs (default: %(default)s)")
     add("--num-gpus", type=whole_number(0), default=None, metavar="N",
         help="processes, one GPU each; 0: one process on the CPU; default: 1 if there is a GPU, else 0")
     add("--num-machines", type=whole_number(1), default=1, metavar="N",
@@ -57,6 +69,8 @@ def build_parser(description: str, *, scores_only: bool = False) -> argparse.Arg
     add("--machine-rank", type=whole_number(0), default=0, metavar="N", help="number of this machine, from 0")
     add("--dist-url", default="auto", metavar="URL",
         help="where processes meet, e.g. tcp://host:port; default: auto")
+    add("--rank-timeout", type=whole_number(1), default=30, metavar="MINUTES",
+        help="how long a process waits for the others (default: %(default)s)")
     add("--check", action=argparse.BooleanOptionalAction, default=True,
         help="look at the datasets' files for some seconds first (default), so that none stops the run later")
     add("--metric-convention", choices=CONVENTIONS,
@@ -67,11 +81,17 @@ def build_parser(description: str, *, scores_only: bool = False) -> argparse.Arg
     return parser
 
 
+def _predict_memory(cfg: "CfgNode") -> float:
+    from ska_vct.profiling.costs import step_bytes
+
+    return step_bytes(cfg)
+
+
 def run(args: argparse.Namespace, *, eval_only: bool) -> None:
     """Train or score in as many processes as ``args`` says."""
     with one_sentence_errors():
         from ska_vct.engine.launch import launch
-        from ska_vct.engine.trainer import train_or_evaluate
+        from ska_vct.engine.run import train_or_evaluate
 
         launch(
             partial(
@@ -83,12 +103,14 @@ def run(args: argparse.Namespace, *, eval_only: bool) -> None:
                 num_gpus=args.num_gpus,
                 check=args.check,
                 convention=args.metric_convention,
+                predict_memory=_predict_memory,
             ),
             num_gpus=args.num_gpus,
             on_cpu=("MODEL.DEVICE", "cpu") in zip(args.opts, args.opts[1:], strict=False),
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
+            timeout=args.rank_timeout,
         )
 
 
@@ -97,7 +119,27 @@ def main(
 ) -> None:
     """``ska-vct-train``."""
     args = build_parser(_TRAIN.format(program=program, module=module)).parse_args(arguments)
-    run(args, eval_only=args.eval_only)
+    if args.submit:
+        _submit(args)
+    else:
+        run(args, eval_only=args.eval_only)
+
+
+def _submit(args: argparse.Namespace) -> None:
+    with one_sentence_errors():
+        from ska_vct.engine.cluster import submit_training
+
+        words = ["--config", args.config_file, "--rank-timeout", str(args.rank_timeout)]
+        words += ["--num-gpus", "0"] if args.num_gpus == 0 else []
+        words += ["--eval-only"] if args.eval_only else []
+        words += [] if args.check else ["--no-check"]
+        words += ["--metric-convention", args.metric_convention] if args.metric_convention else []
+        parameters = cluster_parameters(args.cluster_option)
+        job = submit_training(args.submit, args.log_folder, [*words, *args.opts], parameters=parameters)
+        print(f"Submitted job {job.job_id}; logs in {args.log_folder}")
+        if args.submit == "local":
+            # A local job ends with the program that started it.
+            job.result()
 
 
 def main_eval(arguments: Sequence[str] | None = None) -> None:

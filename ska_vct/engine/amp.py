@@ -9,6 +9,8 @@ from detectron2.config import CfgNode
 from detectron2.engine import AMPTrainer, SimpleTrainer
 from torch import nn
 
+from .health import RemembersBatch
+
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -23,7 +25,11 @@ def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-class MixedPrecisionTrainer(AMPTrainer):
+class PlainTrainer(RemembersBatch, SimpleTrainer):
+    """Detectron2's step in full precision."""
+
+
+class MixedPrecisionTrainer(RemembersBatch, AMPTrainer):
     """Runs the model under autocast; only fp16 scales the loss, since small gradients would underflow in it."""
 
     def __init__(
@@ -80,6 +86,6 @@ def build_step(
     dtype = amp_dtype(cfg)
     if dtype is None:
         # Otherwise the previous step's gradients would be held while activations are at their peak.
-        return SimpleTrainer(model, loader, optimizer, zero_grad_before_forward=True)
+        return PlainTrainer(model, loader, optimizer, zero_grad_before_forward=True)
     device_type = torch.device(cfg.MODEL.DEVICE).type
     return MixedPrecisionTrainer(model, loader, optimizer, device_type=device_type, dtype=dtype)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from functools import partial
 
 import detectron2.engine
@@ -19,6 +20,8 @@ from ska_vct.utils.errors import InputError
 
 from .resume.stopping import STOP_SIGNALS
 
+_ENVIRONMENT = ("RANK", "MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE")
+
 
 def launch(
     main: Callable[[], object],
@@ -28,6 +31,7 @@ def launch(
     num_machines: int = 1,
     machine_rank: int = 0,
     dist_url: str = "auto",
+    timeout: float = 30.0,
 ) -> None:
     """Call ``main()`` in every process of a run.
 
@@ -36,13 +40,14 @@ def launch(
         num_gpus: processes of this machine, one GPU each; 0: one process on the CPU; None: one process.
         on_cpu: the processes compute on the CPU, so that no GPU is needed for each.
         num_machines, machine_rank, dist_url: see ``detectron2.engine.launch``.
+        timeout: minutes that a process waits for the others.
 
     Raises:
         InputError: there are fewer GPUs than processes.
         SystemExit: one of several processes failed; it has said why.
     """
     if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        _join_torchrun(num_gpus)
+        _join_torchrun(num_gpus, timeout)
         main()
         comm.synchronize()
         dist.destroy_process_group()
@@ -64,6 +69,7 @@ def launch(
                 num_machines=num_machines,
                 machine_rank=machine_rank,
                 dist_url=dist_url,
+                timeout=timedelta(minutes=timeout),
             )
     except torch.multiprocessing.ProcessExitedException as error:
         # The process that failed has said why.
@@ -110,7 +116,14 @@ def _guarded(main: Callable[[], object]) -> None:
         main()
 
 
-def _join_torchrun(num_gpus: int | None) -> None:
+def _join_torchrun(num_gpus: int | None, timeout: float) -> None:
+    # Also what a scheduler's script sets (scripts/slurm_train.sh).
+    missing = [name for name in _ENVIRONMENT if name not in os.environ]
+    if missing:
+        raise InputError(
+            f"The environment has LOCAL_RANK and WORLD_SIZE but not {', '.join(missing)}; start the processes "
+            "with torchrun or scripts/slurm_train.sh, or unset them."
+        )
     local_rank = int(os.environ["LOCAL_RANK"])
     use_cuda = torch.cuda.is_available() and num_gpus != 0
     if use_cuda:
@@ -120,5 +133,12 @@ def _join_torchrun(num_gpus: int | None) -> None:
                 "devices; lower --nproc-per-node or add --num-gpus 0 for the CPU."
             )
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if use_cuda else "gloo")
+    try:
+        dist.init_process_group("nccl" if use_cuda else "gloo", timeout=timedelta(minutes=timeout))
+    except dist.DistError as error:
+        raise InputError(
+            f"Process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} could not meet the others at "
+            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} within {timeout:g} minutes "
+            f"({str(error).splitlines()[0][:200]}); check that address and that all processes were started."
+        ) from None
     comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))

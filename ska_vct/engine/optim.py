@@ -4,6 +4,7 @@ AdamW; no weight decay on norms, embeddings and position tables; a smaller learn
 gradient norm of the whole model clipped in every step.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from ska_vct.utils.errors import InputError
+
+from .health import SickStepError
 
 _NORMS = (
     nn.modules.batchnorm._BatchNorm,
@@ -34,7 +37,7 @@ class AdamW(torch.optim.AdamW):
     """AdamW that clips the gradient norm of all its parameters together before each step.
 
     Attributes:
-        grad_norm: gradient norm before clipping in the last step; None when clipping is off.
+        grad_norm: gradient norm before clipping in the last step.
     """
 
     def __init__(self, params, *, clip_norm: float, **kwargs):
@@ -83,15 +86,13 @@ class AdamW(torch.optim.AdamW):
         """One step.
 
         Raises:
-            FloatingPointError: a gradient is infinite or not a number.
+            SickStepError: a gradient is infinite or not a number; nothing has been changed.
         """
-        if self.clip_norm > 0:
-            params = [p for group in self.param_groups for p in group["params"]]
-            self.grad_norm = nn.utils.clip_grad_norm_(params, self.clip_norm)
-            if not torch.isfinite(self.grad_norm):
-                raise FloatingPointError(
-                    f"The gradient's norm is {self.grad_norm.item()}: lower SOLVER.BASE_LR or turn SOLVER.AMP off."
-                )
+        params = [p for group in self.param_groups for p in group["params"]]
+        self.grad_norm = nn.utils.clip_grad_norm_(params, self.clip_norm or math.inf)
+        # What is not finite must not reach weights and moments.
+        if not torch.isfinite(self.grad_norm):
+            raise SickStepError(f"the gradient's norm is {self.grad_norm.item()}")
         return super().step(closure)
 
 

@@ -34,6 +34,7 @@ from ska_vct.utils.imports import import_modules
 
 from .checks import check_cfg
 from .datasets import register_datasets, resolve_root
+from .failures import hide_tracebacks
 from .resume.start import CONFIG_FILE
 
 _LOGGER = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def prepare_run(cfg: CfgNode, *, eval_only: bool = False, write_config: bool = T
     folder = make_folder(cfg.OUTPUT_DIR) if comm.is_main_process() else Path(cfg.OUTPUT_DIR)
     comm.synchronize()
     for name in ("fvcore", "detectron2", "ska_vct"):
-        setup_logger(str(folder), distributed_rank=rank, name=name)
+        hide_tracebacks(setup_logger(str(folder), distributed_rank=rank, name=name))
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
     if comm.is_main_process():

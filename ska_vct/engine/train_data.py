@@ -55,7 +55,10 @@ class PlacedClips(Dataset):
 
     def __getitem__(self, number: int) -> dict:
         place, index = divmod(number, len(self._records))
-        return self._mapper(self._records[index], rng=np.random.default_rng((self._seed, place)))
+        draws = np.random.SeedSequence((self._seed, place))
+        clip = self._mapper(self._records[index], rng=np.random.default_rng(draws))
+        # For what the model draws; half of 64 bits, as PyTorch's seeds have a sign.
+        return clip | {"noise_seed": int(draws.generate_state(2, np.uint64)[1] >> np.uint64(1))}
 
 
 def build_stream(

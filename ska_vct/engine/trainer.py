@@ -23,25 +23,21 @@ from ska_vct.checkpoint.series import BEST_NAME, FINAL_NAME
 from ska_vct.config_files import portable_config
 from ska_vct.data.flow.online import build_mapper
 from ska_vct.evaluation import AVSEvaluator
-from ska_vct.utils.ranks import on_first_rank
+from ska_vct.utils.ranks import on_first_rank, share_buffers
 
 from .amp import build_step
-from .data_check import check_datasets
+from .health import HealthHook
 from .hooks import BestCheckpointer, EvaluationHook, ProgressPrinter, StepStatistics
 from .optim import apply_schedule, build_lr_scheduler, build_optimizer, freeze_parameters
-from .recipe import batch_note
 from .resume.changes import scored_by
 from .resume.continuing import ContinueHook, unfinished_hooks
 from .resume.folder import METRICS, check_room
 from .resume.keep_last import PeriodicCheckpointer
 from .resume.log_state import cut_metrics
 from .resume.run_state import RunState
-from .resume.start import Start, run_in_folder
 from .resume.stopping import StopHook
-from .setup import chosen_keys, load_cfg, prepare_run, setup_cfg, write_config_file
 from .tensorboard import TensorBoardWriter, ValidationImages, spread_records
 from .train_data import build_stream
-from .unused_keys import unused_keys
 from .weights import load_options, load_part_weights
 
 _LOGGER = logging.getLogger(__name__)
@@ -150,7 +146,9 @@ class Trainer(DefaultTrainer):
         keep = cfg.SOLVER.CHECKPOINTS_TO_KEEP or None
         checkpoints = PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=keep)
         stop = StopHook(checkpoints.save_now)
-        result = [hooks.IterationTimer(), hooks.LRScheduler(), StepStatistics()]
+        skips, every = cfg.SOLVER.SKIP_SICK_STEPS, cfg.SOLVER.CHECKPOINT_PERIOD
+        self._health = HealthHook(model=self.model, save=checkpoints.save_now, skips=skips, period=every)
+        result = [hooks.IterationTimer(), hooks.LRScheduler(), StepStatistics(), self._health]
         if cfg.DATASETS.VAL:
             period = cfg.TEST.EVAL_PERIOD
             evaluate = partial(self.test, cfg, self.model, cfg.DATASETS.VAL, draw=True)
@@ -180,6 +178,11 @@ class Trainer(DefaultTrainer):
                 folder, config=self.cfg.dump(), start=lambda: self._run.last_line(self.start_iter) + 1
             ),
         ]
+
+    def run_step(self) -> None:
+        """One iteration; it may be skipped, see :class:`ska_vct.engine.health.HealthHook`."""
+        self._trainer.iter = self.iter
+        self._health.take(self._trainer)
 
     def train(self) -> None:
         """Train to the last iteration, then log where the results are; nothing more is done in a finished run."""
@@ -310,7 +313,7 @@ class Trainer(DefaultTrainer):
             the evaluator's results, e.g. ``{"sem_seg": {"mIoU": ...}}``; a dict of those by dataset when there
             are several; empty on all ranks but the first.
         """
-        _share_buffers(model)
+        share_buffers(model)
         results = OrderedDict()
         for name in cfg.DATASETS.TEST if names is None else names:
             records = get_detection_dataset_dicts([name], filter_empty=False)
@@ -322,75 +325,3 @@ class Trainer(DefaultTrainer):
             loader = cls.build_test_loader(cfg, name, records=records)
             results[name] = inference_on_dataset(model, loader, evaluator)
         return next(iter(results.values())) if len(results) == 1 else results
-
-
-def _share_buffers(model: nn.Module) -> None:
-    # BatchNorm statistics differ between ranks; scores must not.
-    if comm.get_world_size() > 1:
-        for buffer in model.buffers():
-            torch.distributed.broadcast(buffer, 0)
-
-
-def train_or_evaluate(
-    config_file: str | os.PathLike,
-    overrides: Sequence[str] = (),
-    *,
-    eval_only: bool = False,
-    resume: bool = False,
-    num_gpus: int | None = None,
-    check: bool = True,
-    convention: str | None = None,
-) -> nn.Module:
-    """Train the model of a config, or score its weights; what each process of a run does.
-
-    Args:
-        config_file, overrides, eval_only, resume, num_gpus, convention: see
-            :func:`ska_vct.engine.setup.setup_cfg`.
-        check: look at the datasets' files first, see :func:`ska_vct.engine.data_check.check_datasets`.
-
-    Returns:
-        the model that was trained or scored.
-
-    Raises:
-        ConfigError, CheckError, CheckpointError, DatasetError, OSError: the input is wrong; see there.
-        ResumeError: the folder holds another run, or one that this config cannot continue.
-        SystemExit: the process was asked to stop, and has written a checkpoint (docs/reliability.md).
-    """
-    cfg = setup_cfg(
-        config_file, overrides, num_gpus=num_gpus, eval_only=eval_only, resume=resume, convention=convention
-    )
-    notes = unused_keys(cfg, chosen_keys(config_file, overrides))
-    if not eval_only:
-        notes = [*filter(None, [batch_note(cfg, load_cfg(config_file))]), *notes]
-        with run_in_folder(cfg, resume=resume) as start:
-            return _train(start, notes, check=check)
-    prepare_run(cfg, eval_only=True)
-    _warn(notes)
-    if check:
-        check_datasets(cfg, cfg.DATASETS.TEST)
-    model = Trainer.build_model(cfg)
-    options = load_options(cfg, inference=True)
-    StrictCheckpointer(model, cfg.OUTPUT_DIR, options=options).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    Trainer.test(cfg, model)
-    return model
-
-
-def _train(start: Start, notes: Sequence[str], *, check: bool) -> nn.Module:
-    cfg, resume = start.cfg, start.newest is not None
-    prepare_run(cfg, write_config=not resume)
-    _warn([*notes, *start.lines()])
-    if check:
-        check_datasets(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL))
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=start.resume)
-    if resume:
-        # Only now: a continuation that could not begin has changed nothing.
-        trainer.changes.extend(start.history())
-        write_config_file(cfg, trainer.changes)
-    trainer.train()
-    return trainer.model
-
-
-def _warn(notes: Sequence[str]) -> None:
-    for note in notes if comm.is_main_process() else ():
-        _LOGGER.warning(note)

@@ -29,6 +29,7 @@ class FrameBatch:
         image_rows: int64 (N,), which of the M images a frame shows; None where each has its own, M = N.
         audio_second: float32 (N, 1, 100, 64), NaN in unknown hops, or None.
         negative: bool (N,), frames whose audio nothing in view makes; None outside training.
+        noise_seeds: seeds of the clips' noise; None where a clip has none.
     """
 
     images: Tensor
@@ -41,6 +42,7 @@ class FrameBatch:
     image_rows: Tensor | None = None
     audio_second: Tensor | None = None
     negative: Tensor | None = None
+    noise_seeds: list[int] | None = None
 
     @property
     def padded_size(self) -> tuple[int, int]:
@@ -57,6 +59,11 @@ class FrameBatch:
             )
             parts.append(part[..., :height, :width])
         return parts
+
+    @property
+    def noise(self) -> list[tuple[int, int]] | None:
+        """Seed and number of frames of each clip; None where a clip has no seed."""
+        return None if self.noise_seeds is None else list(zip(self.noise_seeds, self.lengths, strict=True))
 
 
 def collate_clips(
@@ -141,10 +148,16 @@ def collate_clips(
         pre_masks=normalised("pre_masks") if with_pre_masks else None,
         labels=labels,
         negative=_negative(clips, chosen).to(device) if annotated_only else None,
+        noise_seeds=_noise_seeds(clips),
         lengths=[len(index) for index in chosen],
         image_sizes=sizes,
         image_rows=None if len(set(shown)) == len(clips) else _image_rows(shown, chosen).to(device),
     )
+
+
+def _noise_seeds(clips: Sequence[Mapping]) -> list[int] | None:
+    seeds = [clip.get("noise_seed") for clip in clips]
+    return None if None in seeds else seeds
 
 
 def _negative(clips: Sequence[Mapping], chosen: Sequence[Tensor]) -> Tensor:

@@ -208,7 +208,9 @@ class SKAVCT(PretrainedMixin, nn.Module):
         mask_features, scales = self.decode_pixels(features, batch)
         audio_grid = self.encode_audio(batch)
         prompt = self.motion_prompt(audio_grid, batch)
-        predictions = self.decode(audio_grid, mask_features, scales, prompt, all_layers=all_layers)
+        predictions = self.decode(
+            audio_grid, mask_features, scales, prompt, all_layers=all_layers, noise=batch.noise
+        )
         return FrameOutputs(
             features=features,
             audio_grid=audio_grid,
@@ -249,6 +251,7 @@ class SKAVCT(PretrainedMixin, nn.Module):
         prompt: MotionPrompt | None,
         *,
         all_layers: bool,
+        noise: Sequence[tuple[int, int]] | None = None,
     ) -> Predictions:
         """Make queries from features and prompt, and predict from them.
 
@@ -258,8 +261,9 @@ class SKAVCT(PretrainedMixin, nn.Module):
             scales: three of (N, C, ., .), coarse to fine.
             prompt: of the motion module, or None.
             all_layers: see :meth:`predict`.
+            noise: see ``MPQG.forward``.
         """
-        queries = self.mpqg(mask_features, prompt)
+        queries = self.mpqg(mask_features, prompt, noise)
         keys = None
         if self.map_features is not None:
             mask_features, keys = self.map_features(prompt, mask_features, scales)

@@ -30,6 +30,7 @@ height, width    int      scalar           size of the semantic result
 frame_index      int64    (T,)             index of each frame in the released clip, from 0
 condition        str      scalar           optional; how the clip was modified, see
                                            ``ska_vct/experiments/robustness``
+noise_seed       int      scalar           optional, training; seed of the noise that the model draws for the clip
 object_groups    uint8    (T, E, F)        optional, synthetic clips only: what the pixel's object does, 0 without
                                            an object; see below
 ===============  =======  ===============  ============================================================

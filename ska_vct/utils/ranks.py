@@ -1,9 +1,11 @@
-"""What only the first process of a run does, such as touching its folder."""
+"""What only the first process of a run does, such as touching its folder, or has and gives to the others."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
+import torch.distributed as dist
 from detectron2.utils import comm
+from torch import nn
 
 from ska_vct.utils.errors import SkaVctError
 
@@ -34,3 +36,10 @@ def on_first_rank(task: Callable[[], Result]) -> Result:
     if error is not None:
         raise error
     return result  # type: ignore[return-value]
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the buffers of the first: BatchNorm's statistics differ between them, scores must not."""
+    if comm.get_world_size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)

@@ -118,3 +118,26 @@ def test_converting_to_vct_needs_vct_names_and_a_file_vct_reads(tmp_path):
     with pytest.raises(CheckpointError, match="'.pth'"):
         convert_file(tmp_path / "m.pth", tmp_path / "v.safetensors", to="vct")
     assert not (tmp_path / "v.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        (torch.ones(1).expand(1 << 40), "too few bytes"),
+        (torch.empty(1 << 40, device="meta"), "without values"),
+        (torch.ones(2, 2).to_sparse(), "sparse"),
+    ],
+)
+@pytest.mark.parametrize("place", ["weights", "rest"])
+def test_shapes_that_the_file_does_not_justify_are_refused(tmp_path, tensor, words, place):
+    """A file of a kilobyte must not make a terabyte."""
+    content = {"model": {"a": torch.ones(2)}, "trainer": {"b": [1]}}
+    (content["model"] if place == "weights" else content["trainer"])["c"] = tensor
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=words):
+        load_file(tmp_path / "x.pth")
+
+
+def test_views_of_fewer_numbers_are_read(tmp_path):
+    torch.save({"a": torch.arange(4.0).expand(3, 4)}, tmp_path / "x.pth")
+    assert load_state_dict(tmp_path / "x.pth")["a"].shape == (3, 4)

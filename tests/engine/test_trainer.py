@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import ska_vct.engine.trainer as trainer_module
 from ska_vct.checkpoint.checkpointer import CheckpointError, StrictCheckpointer
 from ska_vct.engine.hooks import BestCheckpointer, waiting_share
-from ska_vct.engine.train_data import PlaceSampler
+from ska_vct.engine.train_data import PlacedClips, PlaceSampler
 from ska_vct.engine.trainer import METRIC, Trainer
 
 NAME = "random_clips"
@@ -237,3 +237,13 @@ def test_the_share_of_time_waiting_for_data():
             storage.put_scalar("time", step)
     assert waiting_share(storage) == pytest.approx(0.2)
     assert waiting_share(storage, window=1) == pytest.approx(0.3)
+
+
+def test_noise_of_a_clip_is_seeded_by_its_place():
+    clips = PlacedClips([{"n": 0}, {"n": 1}], lambda record, rng: {**record, "draw": rng.random()}, seed=3)
+    first, later = clips[1], clips[2 * 5 + 1]
+    assert first == clips[1] and first["n"] == later["n"] == 1
+    assert first["noise_seed"] != later["noise_seed"] and 0 <= first["noise_seed"] < 2**63
+    assert (
+        first["noise_seed"] != PlacedClips([{"n": 0}, {"n": 1}], lambda r, rng: dict(r), seed=4)[1]["noise_seed"]
+    )

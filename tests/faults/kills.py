@@ -149,7 +149,7 @@ def _train(words: list[str], resume: bool, log: str) -> None:
     multiprocessing.set_start_method("fork", force=True)
     import torch
 
-    from ska_vct.engine.trainer import train_or_evaluate
+    from ska_vct.engine.run import train_or_evaluate
     from ska_vct.utils.cli import one_sentence_errors
 
     torch.set_num_threads(1)

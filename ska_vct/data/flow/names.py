@@ -4,5 +4,5 @@
 MIN_SIDE = 24
 # What flow is computed from; auto: the raw video where it exists and is whole, else the frames.
 SOURCES = ("auto", "video", "frames")
-# Where ``datasets/compute_flow.py --submit`` sends its jobs.
+# Where ``--submit`` of datasets/compute_flow.py and ska-vct-train sends jobs.
 CLUSTERS = ("slurm", "local")

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
+from ska_vct.engine.run import train_or_evaluate
 from ska_vct.engine.setup import setup_cfg
-from ska_vct.engine.trainer import METRIC, train_or_evaluate
+from ska_vct.engine.trainer import METRIC
 from ska_vct.engine.weights import build_trained_model
 from ska_vct.utils.cli import one_sentence_errors
 from ska_vct.utils.errors import InputError

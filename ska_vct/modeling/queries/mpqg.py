@@ -6,6 +6,7 @@ Vision-Centric Transformer", CVPR 2025 (PPQG); Xu et al., "GroupViT", CVPR 2022 
 Shape legend: N frames, C width, p width before the last projection, Q queries, h x w mask-feature grid.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +24,21 @@ from .anchors import best_locations, sample_locations, seed_queries
 def sample_gumbel(shape: torch.Size, like: Tensor) -> Tensor:
     """Standard Gumbel noise of ``shape``, on the device of ``like``, in fp32."""
     return -torch.empty(shape, device=like.device, dtype=torch.float32).exponential_().log()
+
+
+def sample_gumbel_of_clips(shape: torch.Size, like: Tensor, clips: Sequence[tuple[int, int]]) -> Tensor:
+    """As :func:`sample_gumbel`, but what a clip gets depends on its seed alone, not on its batch or process.
+
+    Args:
+        shape: N first.
+        like: see there.
+        clips: seed and number of frames of each clip, N frames together.
+    """
+    noise = torch.empty(shape, device=like.device, dtype=torch.float32)
+    generator = torch.Generator(like.device)
+    for part, (seed, _) in zip(noise.split([frames for _, frames in clips]), clips, strict=True):
+        part.exponential_(generator=generator.manual_seed(seed))
+    return -noise.log()
 
 
 @dataclass(frozen=True)
@@ -89,14 +105,16 @@ class PixelGrouping(nn.Module):
         self.scale = dim**-0.5
         self.tau = tau
 
-    def assign(self, queries: Tensor, pixels: Pixels) -> Tensor:
+    def assign(self, queries: Tensor, pixels: Pixels, noise: Sequence[tuple[int, int]] | None = None) -> Tensor:
         """One-hot assignment of each pixel to a query, with a straight-through gradient: (N, Q, h*w)."""
         # q . (K x + k) = (K'q) . x + q . k: project the few queries instead of all pixels.
         projected = self.q_proj(queries) * self.scale
         logits = pixels.dot(projected @ self.k_proj.weight) + projected @ self.k_proj.bias[:, None]
         logits = at_least_float32(logits)
         if self.training:
-            logits = (logits + sample_gumbel(logits.shape, logits)) / self.tau
+            shape = logits.shape
+            drawn = sample_gumbel_of_clips(shape, logits, noise) if noise else sample_gumbel(shape, logits)
+            logits = (logits + drawn) / self.tau
         winner = logits.argmax(1, keepdim=True)
         hard = torch.zeros_like(logits).scatter_(1, winner, 1.0)
         if not torch.is_grad_enabled():
@@ -104,9 +122,9 @@ class PixelGrouping(nn.Module):
         soft = logits.softmax(1)
         return hard - soft.detach() + soft
 
-    def forward(self, queries: Tensor, pixels: Pixels) -> Tensor:
-        """(N, Q, C) -> (N, Q, C)."""
-        assignment = self.assign(queries, pixels).to(pixels.hidden.dtype)
+    def forward(self, queries: Tensor, pixels: Pixels, noise: Sequence[tuple[int, int]] | None = None) -> Tensor:
+        """(N, Q, C) -> (N, Q, C); ``noise``, see ``sample_gumbel_of_clips``."""
+        assignment = self.assign(queries, pixels, noise).to(pixels.hidden.dtype)
         count = assignment.sum(-1, keepdim=True)
         # The values V x + v of a query's pixels sum to V (sum of x) + v (number of pixels).
         values = F.linear(pixels.sum(assignment), self.v_proj.weight) + count * self.v_proj.bias
@@ -217,12 +235,18 @@ class MPQG(nn.Module):
             "retrieves": motion and SKA_REGISTRY.get(cfg.MODEL.SKA.NAME).retrieves,
         }
 
-    def forward(self, mask_features: Tensor, prompt: MotionPrompt | None = None) -> Tensor:
+    def forward(
+        self,
+        mask_features: Tensor,
+        prompt: MotionPrompt | None = None,
+        noise: Sequence[tuple[int, int]] | None = None,
+    ) -> Tensor:
         """Generate the queries.
 
         Args:
             mask_features: (N, mask_dim, h, w).
             prompt: result of SKA; None if motion is off.
+            noise: seed and number of frames of each clip, for the noise of training; None: PyTorch's own.
 
         Returns:
             (N, Q, C).
@@ -246,7 +270,7 @@ class MPQG(nn.Module):
         if self.prototypes is not None:
             memory = self.prototypes.weight.expand(queries.shape[0], -1, -1)
             queries = self.prototype_attention(queries, memory)
-        return self.grouping(queries, pixels) + self.query_feat.weight
+        return self.grouping(queries, pixels, noise) + self.query_feat.weight
 
     def _pixels(self, mask_features: Tensor, prompt: MotionPrompt | None) -> tuple[Pixels, Pixels]:
         """Pixels before and after the motion map reweights them."""

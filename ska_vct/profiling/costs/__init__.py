@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+
 from ska_vct.engine.setup import load_cfg
 from ska_vct.utils.files import write_json
 
@@ -9,7 +12,7 @@ from ..timing import BenchmarkError
 from ..timing.machine import machine_facts
 from ..timing.subject import short_name
 from .complexity import write_golden
-from .fit import fit_report, fit_text, measure_peaks
+from .fit import fit_report, fit_text, held_bytes, measure_peaks
 from .report import cost_report, cost_table, memory_report, memory_tables
 from .trace import Trace, trace
 
@@ -20,6 +23,7 @@ __all__ = [
     "fit_report",
     "measure_peaks",
     "memory_report",
+    "step_bytes",
     "trace",
     "write_golden",
 ]
@@ -89,6 +93,23 @@ def analyze(
     if json:
         write_json(json, {"machine": machine_facts(), "results": report})
     return text
+
+
+def step_bytes(cfg: CfgNode) -> float:
+    """Memory of a training step in each process, bytes, from shapes alone; workspaces come on top.
+
+    Args:
+        cfg: the config of the run.
+    """
+    found = trace(
+        cfg,
+        clips=max(1, cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()),
+        frames=cfg.INPUT.FRAMES_PER_CLIP,
+        train=True,
+        amp=cfg.SOLVER.AMP.ENABLED,
+        fused=cfg.MODEL.DEVICE != "cpu",
+    )
+    return held_bytes(found)
 
 
 def _variants(

@@ -1,12 +1,14 @@
 """MPQG: PPQG as its off state, any grid, straight-through grouping."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from ska_vct.modeling.motion.ska import MotionPrompt
 from ska_vct.modeling.queries.anchors import best_locations, sample_locations
-from ska_vct.modeling.queries.mpqg import MPQG, PixelGrouping, Pixels
+from ska_vct.modeling.queries.mpqg import MPQG, PixelGrouping, Pixels, sample_gumbel_of_clips
 
 
 def make_mpqg(motion=True, gate_init=1.0, grid=(8, 8), prototypes=0, **options):
@@ -142,3 +144,22 @@ def test_grouping_by_hand():
         queries, pixels = torch.tensor([[[1.0], [-1.0]]]), torch.tensor([[[[2.0, 4.0, -3.0]]]])
         # Pixels 2 and 4 agree in sign with query 1, pixel -3 with query 2: 1 + 6 / (2 + 1), -1 + (-3) / (1 + 1).
         assert grouping(queries, plain_pixels(pixels)).flatten().tolist() == [3.0, -2.5]
+
+
+def test_noise_of_a_clip_depends_on_its_seed_alone():
+    like = torch.zeros(1)
+    alone = [sample_gumbel_of_clips((n, 3, 4), like, [(seed, n)]) for seed, n in ((7, 2), (8, 1))]
+    together = sample_gumbel_of_clips((3, 3, 4), like, [(8, 1), (7, 2)])
+    assert torch.equal(together, torch.cat(alone[::-1]))
+    state = torch.get_rng_state()
+    many = sample_gumbel_of_clips((1, 100, 1000), like, [(9, 1)])
+    # The mean of standard Gumbel noise is Euler's constant, its variance pi^2 / 6.
+    assert many.mean() == pytest.approx(0.5772, abs=0.01) and many.var() == pytest.approx(math.pi**2 / 6, abs=0.03)
+    assert torch.equal(torch.get_rng_state(), state), "the training's own numbers are not used"
+
+
+def test_training_with_seeds_repeats_and_without_seeds_does_not():
+    mpqg, features = make_mpqg(motion=False).train(), torch.randn(1, 16, 8, 8)
+    first, second, other = (mpqg(features, noise=[(seed, 1)]) for seed in (5, 5, 6))
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    assert not torch.equal(mpqg(features), mpqg(features))
