@@ -4,8 +4,6 @@ import difflib
 import logging
 import os
 import re
-import shlex
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import torch
 import yaml
 from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
-from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
@@ -34,6 +31,7 @@ from ska_vct.utils.imports import import_modules
 
 from .checks import check_cfg
 from .datasets import register_datasets, resolve_root
+from .environment import code_version, command_line, environment_text
 from .failures import hide_tracebacks
 from .resume.start import CONFIG_FILE
 
@@ -79,6 +77,8 @@ def setup_cfg(
     cfg = load_cfg(config_file, overrides)
     if convention:
         cfg.TEST.CONVENTION = convention
+    if not cfg.MODEL.PRETRAINED:
+        _train_from_scratch(cfg)
     if cfg.OUTPUT_DIR == get_cfg().OUTPUT_DIR and config_file:
         path = Path(config_file)
         cfg.OUTPUT_DIR = os.path.join("output", path.parent.name, path.stem)
@@ -89,6 +89,11 @@ def setup_cfg(
     check_cfg(cfg, eval_only=eval_only, resume=resume and has_checkpoint(cfg.OUTPUT_DIR))
     cfg.freeze()
     return cfg
+
+
+def _train_from_scratch(cfg: CfgNode) -> None:
+    cfg.MODEL.BACKBONE_WEIGHTS = cfg.MODEL.PRE_MASK.WEIGHTS = cfg.MODEL.AUDIO.WEIGHTS = ""
+    cfg.MODEL.AUDIO.FREEZE = False
 
 
 def prepare_run(cfg: CfgNode, *, eval_only: bool = False, write_config: bool = True) -> None:
@@ -115,7 +120,8 @@ def prepare_run(cfg: CfgNode, *, eval_only: bool = False, write_config: bool = T
             write_config_file(cfg, eval_only=eval_only)
         where = folder / "inference" if eval_only else folder
         with atomic_write(where / "environment.txt", "w") as file:
-            file.write(f"{collect_env_info()}\n\n{shlex.join(sys.argv)}\n")
+            file.write(environment_text())
+        _LOGGER.info(f"{code_version()}; command: {command_line()}")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     if cfg.MODEL.DEVICE == "cpu":
         compute_on_cpu()
@@ -133,8 +139,9 @@ def write_config_file(cfg: CfgNode, changes: Sequence[str] = (), *, eval_only: b
     """
     if comm.is_main_process():
         folder = Path(cfg.OUTPUT_DIR, "inference") if eval_only else Path(cfg.OUTPUT_DIR)
+        head = f"# {code_version()}\n# {ascii(command_line())[1:-1]}\n"
         with atomic_write(folder / CONFIG_FILE, "w") as file:
-            file.write("".join(f"# Resumed: {change}\n" for change in changes) + cfg.dump())
+            file.write(head + "".join(f"# Resumed: {change}\n" for change in changes) + cfg.dump())
 
 
 def load_cfg(
