@@ -15,6 +15,8 @@ from ska_vct.utils.array_pickle import UnsafePickleError, load_arrays
 from ska_vct.utils.errors import MissingFileError, SkaVctError
 from ska_vct.utils.pickle_walk import check_names
 
+from .tensor_bundle import is_bundle, read_bundle
+
 _PREFIX = "module."
 _STATE_KEYS = ("model", "state_dict", "model_state_dict", "module")
 # First bytes of what torch.save wrote before it wrote zip files.
@@ -31,7 +33,8 @@ def load_file(path: str | os.PathLike) -> dict[str, Any]:
     """Read a file of weights onto the CPU: tensors, numbers, strings and containers of them.
 
     Args:
-        path: a file of ``torch.save``, a pickle of arrays (Detectron2's ``.pkl``), or safetensors.
+        path: a file of ``torch.save``, a pickle of arrays (Detectron2's ``.pkl``), safetensors, or the index of a
+            TensorFlow checkpoint (``variables.index`` of a SavedModel), whose data lie beside it.
 
     Returns:
         its content; of safetensors ``{"model": weights, "__metadata__": {name: text}}``.
@@ -46,6 +49,8 @@ def load_file(path: str | os.PathLike) -> dict[str, Any]:
         head = file.read(512)
     _check_head(head, path)
     try:
+        if is_bundle(path):
+            return {"model": read_bundle(path)}
         # safetensors: the length of a JSON header, then the header.
         if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < os.path.getsize(path):
             return _load_safetensors(path)

@@ -4,7 +4,7 @@ import timm
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
-from torch import Tensor
+from torch import Tensor, nn
 
 from ska_vct.utils.errors import InputError
 
@@ -21,6 +21,7 @@ class TimmBackbone(NamedBackbone):
         in_channels: int = 3,
         drop_path_rate: float = 0.0,
         checkpoint: bool = False,
+        freeze_norms: bool = False,
         **kwargs,
     ):
         """
@@ -29,6 +30,7 @@ class TimmBackbone(NamedBackbone):
             in_channels: channels of the image.
             drop_path_rate: stochastic depth.
             checkpoint: in training store only the inputs of blocks and recompute the rest.
+            freeze_norms: batch norms keep their statistics, scale and shift, as fits small or unlike batches.
             kwargs: further keyword arguments of the timm model.
 
         Raises:
@@ -55,6 +57,18 @@ class TimmBackbone(NamedBackbone):
         # Convolutions run a fifth faster with channels last; results are the same.
         network = network.to(memory_format=torch.channels_last)
         super().__init__(network, network.feature_info.channels(), checkpoint=checkpoint)
+        self._frozen_norms = []
+        if freeze_norms:
+            self._frozen_norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+            for norm in self._frozen_norms:
+                norm.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "TimmBackbone":
+        """Frozen norms stay in inference mode."""
+        super().train(mode)
+        for norm in self._frozen_norms:
+            norm.eval()
+        return self
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> {res2..res5: (N, channels, ceil(H / stride), ceil(W / stride))}."""
@@ -70,5 +84,6 @@ def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
         in_channels=input_shape.channels,
         drop_path_rate=node.DROP_PATH_RATE,
         checkpoint=cfg.MODEL.BACKBONE.CHECKPOINT,
+        freeze_norms=cfg.MODEL.BACKBONE.FREEZE_NORMS,
         **{key.lower(): value for key, value in node.KWARGS.items()},
     )
