@@ -15,12 +15,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from scipy.stats import rankdata
 from tabulate import tabulate
 from tqdm import tqdm
 
 from ska_vct.engine.clip_inputs import read_arrays
 from ska_vct.engine.predictor import ClipArrays, Predictor
+from ska_vct.engine.segment.result import class_probabilities
 from ska_vct.utils.errors import InputError
 from ska_vct.utils.files import atomic_write, write_json
 
@@ -31,7 +33,8 @@ HALVES = (CHOOSE, REPORT)
 OWN, MUTED, SWAPPED, LATE, STILL = "own", "muted", "swapped sound", "sound 0.5 s late", "no flow"
 CONDITIONS = (OWN, MUTED, SWAPPED, LATE, STILL)
 _LATE_SECONDS = 0.5
-_THRESHOLDS = np.concatenate([np.linspace(0.01, 0.1, 10), np.linspace(0.12, 0.9, 40)])
+# Softmax of two scores that hardly exceed 1 lies between 0.27 and 0.73.
+_THRESHOLDS = np.linspace(0.26, 0.74, 97)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +152,9 @@ def _read(path: Path, predictor: Predictor) -> ClipArrays:
 
 
 def _foreground(predictor: Predictor, clip: ClipArrays, outlined: Outlined) -> dict[int, np.ndarray]:
-    """Share of the foreground in the class scores of the frames with outlines, float32 (h, w)."""
-    sem_seg = predictor.predict([clip])[0].sem_seg
-    share = sem_seg[:, 1:].sum(1) / np.maximum(sem_seg.sum(1), 1e-9)
+    """Probability of the foreground in the frames with outlines, float32 (h, w)."""
+    sem_seg = torch.from_numpy(predictor.predict([clip])[0].sem_seg)
+    share = 1 - class_probabilities(sem_seg)[:, 0].numpy()
     return {k: cv2.resize(share[k].astype(np.float32), (SIDE, SIDE)) for k in outlined.masks if k < len(share)}
 
 
@@ -238,7 +241,7 @@ def _row(clip: ClipArrays, outlined: Outlined, maps: dict[int, np.ndarray]) -> n
     tiles = []
     for k, score in maps.items():
         frame = cv2.resize(clip.frames[k], (SIDE, SIDE)).astype(np.float32)
-        frame = frame + 0.6 * score[..., None] * (np.array([255, 40, 40]) - frame)
+        frame = frame + 0.6 * np.clip(2 * score[..., None] - 0.5, 0, 1) * (np.array([255, 40, 40]) - frame)
         tile = np.ascontiguousarray(frame.clip(0, 255).astype(np.uint8))
         contours, _ = cv2.findContours(
             outlined.masks[k].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
@@ -256,8 +259,8 @@ def to_markdown(data: dict) -> str:
         rows.append([name, *("" if value is None else f"{value:.1f}" for value in shown)])
     heads = ["", "J at argmax", f"J at {data['threshold']:.2f}", "pixel AUC", "area, % of own"]
     note = (
-        "Mean over frames of the half `report`, percent. The model's threshold (foreground's share of the class "
-        f"scores) and that of the flow ({data['speed_threshold']:.4f} of the diagonal per second) were chosen on "
+        "Mean over frames of the half `report`, percent. The model's threshold (of the softmax that is evaluated; 0.5 "
+        f"is argmax) and that of the flow ({data['speed_threshold']:.4f} of the diagonal per second) were chosen on "
         "the other half.\n"
     )
     return f"{tabulate(rows, heads, tablefmt='pipe', disable_numparse=True)}\n\n{note}"

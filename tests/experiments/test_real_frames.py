@@ -59,7 +59,7 @@ def test_scores_of_perfect_empty_and_random_maps(tmp_path):
     clips = read_outlines(path)
     perfect = [{0: clip.masks[0].astype(np.float32)} for clip in clips]
     empty = [{0: np.zeros((SIDE, SIDE), np.float32)} for _ in clips]
-    faint = [{0: 0.2 * maps[0]} for maps in perfect]
+    faint = [{0: 0.3 + 0.1 * maps[0]} for maps in perfect]
     scores = dict.fromkeys(CONDITIONS, faint) | {"muted": empty}
     data = real_frames._summarise(clips, scores, perfect)
     own, muted = data["conditions"]["own"]["report"], data["conditions"]["muted"]["report"]
