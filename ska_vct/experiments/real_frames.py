@@ -259,8 +259,8 @@ def to_markdown(data: dict) -> str:
         rows.append([name, *("" if value is None else f"{value:.1f}" for value in shown)])
     heads = ["", "J at argmax", f"J at {data['threshold']:.2f}", "pixel AUC", "area, % of own"]
     note = (
-        "Mean over frames of the half `report`, percent. The model's threshold (of the softmax that is evaluated; 0.5 "
-        f"is argmax) and that of the flow ({data['speed_threshold']:.4f} of the diagonal per second) were chosen on "
-        "the other half.\n"
+        "Mean over frames of the half `report`, percent. The model's threshold (of the softmax that is evaluated; "
+        f"0.5 is argmax) and that of the flow ({data['speed_threshold']:.4f} of the diagonal per second) were chosen "
+        "on the other half.\n"
     )
     return f"{tabulate(rows, heads, tablefmt='pipe', disable_numparse=True)}\n\n{note}"
