@@ -258,9 +258,9 @@ def to_markdown(data: dict) -> str:
         shown = [found.get(key) for key in ("J_argmax", "J_threshold", "AUC", "area_of_own")]
         rows.append([name, *("" if value is None else f"{value:.1f}" for value in shown)])
     heads = ["", "J at argmax", f"J at {data['threshold']:.2f}", "pixel AUC", "area, % of own"]
+    speed = f"{data['speed_threshold']:.4f} of the diagonal per second"
     note = (
         "Mean over frames of the half `report`, percent. The model's threshold (of the softmax that is evaluated; "
-        f"0.5 is argmax) and that of the flow ({data['speed_threshold']:.4f} of the diagonal per second) were chosen "
-        "on the other half.\n"
+        f"0.5 is argmax) and that of the flow ({speed}) were chosen on the other half.\n"
     )
     return f"{tabulate(rows, heads, tablefmt='pipe', disable_numparse=True)}\n\n{note}"
