@@ -17,6 +17,8 @@ from ska_vct.utils.files import atomic_path
 from .download import DownloadError, cache_folder
 
 _MAX_BYTES = 256 << 20
+# Weights that releases of this package bring along.
+DEMO = "demo"
 SHIPPED = Path(__file__).resolve().parents[2] / "weights"
 
 
@@ -120,10 +122,21 @@ def resolve_packaged(name: str, *, key: str) -> Path:
     return stored[0]
 
 
-def shipped(name: str) -> Path | None:
-    """The file of weights that come with this package under ``ska_vct://name``; None if there are none."""
+def shipped(name: str, *, key: str) -> Path | None:
+    """The file of weights that come with this package under ``ska_vct://name``; None if there are none of that name.
+
+    Raises:
+        MissingFileError: there should be, but this copy of the package lacks them.
+    """
     path = SHIPPED / f"{name}.safetensors"
-    return path if path.is_file() else None
+    if path.is_file():
+        return path
+    if name == DEMO:
+        raise MissingFileError(
+            f"{key}: this copy of the package brings no weights '{DEMO}'; train them with scripts/train_demo.sh "
+            f"(docs/composites.md) and put them at {path}, or name a checkpoint."
+        )
+    return None
 
 
 def _installed(weights: PackagedWeights) -> list[Path]:

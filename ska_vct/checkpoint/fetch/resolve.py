@@ -68,7 +68,7 @@ def _file_or_timm(text: str, key: str) -> Path:
 
 
 def _from_zoo(name: str, key: str) -> Path:
-    own = shipped(name)
+    own = shipped(name, key=key)
     if own is not None:
         return own
     if name in PACKAGES:

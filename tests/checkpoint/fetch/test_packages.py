@@ -56,6 +56,14 @@ def test_other_content_is_refused(cache):
     assert not (cache / "pypi" / "odd-package-1.2" / "a.data").exists()
 
 
+def test_weights_that_come_with_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(packages, "SHIPPED", tmp_path)
+    with pytest.raises(MissingFileError, match="--weights: .*train_demo.sh"):
+        resolve("ska_vct://demo", key="--weights")
+    (tmp_path / "demo.safetensors").write_bytes(b"x")
+    assert resolve("ska_vct://demo") == tmp_path / "demo.safetensors"
+
+
 def test_packages_are_documented_and_pinned():
     documented = (Path(__file__).resolve().parents[3] / "docs" / "weights.md").read_text(encoding="utf-8")
     for name, weights in PACKAGES.items():
