@@ -123,7 +123,7 @@ def resolve_packaged(name: str, *, key: str) -> Path:
 
 
 def shipped(name: str, *, key: str) -> Path | None:
-    """The file of weights that come with this package under ``ska_vct://name``; None if there are none of that name.
+    """The file of weights that come with this package under ``ska_vct://name``; None if none has that name.
 
     Raises:
         MissingFileError: there should be, but this copy of the package lacks them.
