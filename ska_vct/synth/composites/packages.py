@@ -180,7 +180,8 @@ class Licences:
         """The licence of a file: of the last pattern that fits its path, or its name in any folder."""
         found = "see the copyright file"
         for pattern, licence in self._rules:
-            names = (pattern, f"*/{pattern}", f"*/{PurePosixPath(pattern).name}")
-            if any(fnmatch.fnmatch(path, name) for name in names):
+            # Patterns are of the source's folders; installed files keep their names.
+            same = "*" not in pattern and PurePosixPath(pattern).name == PurePosixPath(path).name
+            if same or pattern == "*" or fnmatch.fnmatch(path, f"*/{pattern}"):
                 found = licence
         return found

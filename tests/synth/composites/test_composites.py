@@ -101,6 +101,10 @@ Files: nature/Dune.jpg
 Copyright: 2007 B
 License: CC-BY-4.0
  Text of the licence.
+
+Files: debian/*
+Copyright: 2020 C
+License: Expat
 """
 
 
