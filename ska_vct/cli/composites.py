@@ -73,3 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main_docstring() -> str | None:
     return sys.modules["__main__"].__doc__
+
+
+if __name__ == "__main__":
+    sys.exit(main())
