@@ -158,6 +158,8 @@ def _add_model_config(cfg: CN) -> None:
     # Visual backbone: build_swin_backbone (MODEL.SWIN) or build_timm_backbone (MODEL.TIMM).
     cfg.MODEL.BACKBONE.NAME = "build_swin_backbone"
     cfg.MODEL.BACKBONE.FREEZE_AT = -1
+    # build_timm_backbone: batch norms keep their pretrained statistics, scale and shift.
+    cfg.MODEL.BACKBONE.FREEZE_NORMS = False
     # Activation checkpointing: less memory for about a third more time. Blocks store only their inputs and are
     # recomputed in the backward pass, including those of the pre-mask encoder; MODEL.PIXEL_DECODER and
     # MODEL.DECODER have the same key.
@@ -187,12 +189,15 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.PRE_MASK.WEIGHTS = ""
 
     cfg.MODEL.AUDIO = CN()
-    # Class in AUDIO_ENCODER_REGISTRY. WEIGHTS and FREEZE apply to any encoder, the other keys to VGGishEncoder.
+    # Class in AUDIO_ENCODER_REGISTRY: VGGishEncoder or YAMNetEncoder. WEIGHTS and FREEZE apply to any encoder,
+    # YAMNET_MLP_DIM to YAMNetEncoder, the other keys to VGGishEncoder.
     cfg.MODEL.AUDIO.NAME = "VGGishEncoder"
     # Output channels of VGGish's six convolutions.
     cfg.MODEL.AUDIO.CHANNELS = [64, 128, 256, 256, 512, 512]
     # Hidden widths of the per-cell MLP.
     cfg.MODEL.AUDIO.MLP_DIMS = [4096, 4096]
+    # Hidden width of the per-cell MLP behind YAMNet.
+    cfg.MODEL.AUDIO.YAMNET_MLP_DIM = 256
     # True needs MODEL.AUDIO.WEIGHTS; without them, False trains from scratch.
     cfg.MODEL.AUDIO.FREEZE = True
     cfg.MODEL.AUDIO.WEIGHTS = ""
@@ -315,6 +320,8 @@ def _add_solver_config(cfg: CN) -> None:
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0
     # Learning rate factor of all backbones: visual, pre-mask, audio.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
+    # The audio encoder's own, e.g. 1.0 for one learnt from scratch beside a pretrained visual one; -1: as above.
+    cfg.SOLVER.AUDIO_MULTIPLIER = -1.0
     # WarmupPolyLR as published, or WarmupCosineLR.
     cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupPolyLR"
     cfg.SOLVER.POLY_LR_POWER = 0.9

@@ -200,6 +200,7 @@ RULES: Mapping[str, Rule] = {
     "MODEL.BACKBONE.NAME": REGISTERED,
     "MODEL.BACKBONE.FREEZE_AT": integer(-1, 5),
     "MODEL.BACKBONE.CHECKPOINT": BOOLEAN,
+    "MODEL.BACKBONE.FREEZE_NORMS": BOOLEAN,
     "MODEL.SWIN.EMBED_DIM": COUNT,
     "MODEL.SWIN.DEPTHS": list_of(COUNT, length=4),
     "MODEL.SWIN.NUM_HEADS": list_of(COUNT, length=4),
@@ -221,6 +222,7 @@ RULES: Mapping[str, Rule] = {
     "MODEL.AUDIO.MLP_DIMS": list_of(COUNT, empty=True),
     "MODEL.AUDIO.FREEZE": BOOLEAN,
     "MODEL.AUDIO.WEIGHTS": PATH,
+    "MODEL.AUDIO.YAMNET_MLP_DIM": COUNT,
     "MODEL.PIXEL_DECODER.IN_FEATURES": list_of(NAME, length=4, repeats=False),
     "MODEL.PIXEL_DECODER.ENC_LAYERS": COUNT,
     "MODEL.PIXEL_DECODER.NUM_HEADS": COUNT,
@@ -287,6 +289,7 @@ RULES: Mapping[str, Rule] = {
     "SOLVER.WEIGHT_DECAY_NORM": WEIGHT,
     "SOLVER.WEIGHT_DECAY_EMBED": WEIGHT,
     "SOLVER.BACKBONE_MULTIPLIER": WEIGHT,
+    "SOLVER.AUDIO_MULTIPLIER": number(-1, meaning="-1: as SOLVER.BACKBONE_MULTIPLIER"),
     "SOLVER.LR_SCHEDULER_NAME": one_of(
         "WarmupPolyLR", "WarmupCosineLR", "WarmupMultiStepLR", "WarmupStepWithFixedGammaLR"
     ),

@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--to", choices=FORMATS, required=True, help="output format")
     parser.add_argument("--out", required=True, metavar="FILE", help=".safetensors, .onnx or .pt2")
     parser.add_argument("--dynamic-size", action="store_true", help="accept any image size, not only INPUT.SIZE")
+    parser.add_argument("--half", action="store_true", help="safetensors in float16, except norms")
     add_overrides(parser)
     args = parser.parse_args()
     with one_sentence_errors():
@@ -44,6 +45,7 @@ def main() -> None:
             config_file=args.config_file,
             overrides=args.opts,
             dynamic_size=args.dynamic_size,
+            half=args.half,
         )
         print("\n".join(lines))
 

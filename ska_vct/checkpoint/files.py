@@ -16,6 +16,7 @@ from ska_vct.utils.errors import MissingFileError, SkaVctError
 from ska_vct.utils.pickle_walk import check_names
 
 from .seal import SEALED, is_sound
+from .tensor_bundle import is_bundle, read_bundle
 
 _PREFIX = "module."
 _STATE_KEYS = ("model", "state_dict", "model_state_dict", "module")
@@ -36,7 +37,8 @@ def load_file(path: str | os.PathLike, *, lazily: bool = False) -> dict[str, Any
     """Read a file of weights onto the CPU: tensors, numbers, strings and containers of them.
 
     Args:
-        path: a file of ``torch.save``, a pickle of arrays (Detectron2's ``.pkl``), or safetensors.
+        path: a file of ``torch.save``, a pickle of arrays (Detectron2's ``.pkl``), safetensors, or the index of a
+            TensorFlow checkpoint (``variables.index`` of a SavedModel), whose data lie beside it.
         lazily: leave the tensors of a file of ``torch.save`` in the file until they are used.
 
     Returns:
@@ -56,6 +58,8 @@ def load_file(path: str | os.PathLike, *, lazily: bool = False) -> dict[str, Any
     if sound is False:
         raise _damaged(path)
     try:
+        if is_bundle(path):
+            return {"model": read_bundle(path)}
         # safetensors: the length of a JSON header, then the header.
         if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < os.path.getsize(path):
             return _load_safetensors(path)

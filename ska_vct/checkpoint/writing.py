@@ -51,13 +51,16 @@ def save_weights(path: str | os.PathLike, state: Mapping[str, Tensor], metadata:
         file.write(safetensors.save(own, metadata=dict(metadata)))
 
 
-def save_slim(path: str | os.PathLike, state: Mapping[str, Tensor], *, config: str, **metadata: str) -> int:
+def save_slim(
+    path: str | os.PathLike, state: Mapping[str, Tensor], *, config: str, half: bool = False, **metadata: str
+) -> int:
     """Write what inference needs, without what only losses read, as safetensors with the config inside.
 
     Args:
         path: ends in ``.safetensors``.
         state: of the model.
         config: YAML.
+        half: store kernels and matrices in float16; norms, whose statistics it cannot hold, stay as they are.
         metadata: further text.
 
     Returns:
@@ -69,8 +72,14 @@ def save_slim(path: str | os.PathLike, state: Mapping[str, Tensor], *, config: s
     if Path(path).suffix != ".safetensors":
         raise CheckpointError(f"'{path}' must end in '.safetensors'.")
     kept = {name: value for name, value in state.items() if not name.startswith(TRAINING_ONLY)}
+    if half:
+        kept = {name: value.half() if _is_matrix(value) else value for name, value in kept.items()}
     save_weights(path, kept, {"format": "ska_vct", "version": __version__, CONFIG: config, **metadata})
     return len(kept)
+
+
+def _is_matrix(value: Tensor) -> bool:
+    return value.is_floating_point() and value.dim() > 1
 
 
 def read_config(path: str | os.PathLike) -> str | None:

@@ -38,6 +38,7 @@ def export(
     config_file: str | os.PathLike = "",
     overrides: Sequence[str] = (),
     dynamic_size: bool = False,
+    half: bool = False,
 ) -> list[str]:
     """Write a trained model for other programs, and compare the result with the model.
 
@@ -48,6 +49,7 @@ def export(
         config_file: the checkpoint's config; empty for the one inside it.
         overrides: KEY, VALUE, ...
         dynamic_size: an ONNX or torch graph for any image size, not only ``INPUT.SIZE``.
+        half: safetensors at half the size, see :func:`ska_vct.checkpoint.writing.save_slim`.
 
     Returns:
         lines for the user: what was written, and the largest difference from the model's result.
@@ -56,6 +58,8 @@ def export(
         ExportError: the model cannot be exported, or a file's ending does not fit.
         ConfigError, CheckpointError, OSError: the input is wrong; see there.
     """
+    if half and to != "safetensors":
+        raise ExportError("--half is for --to safetensors; leave it out.")
     ending, out, weights = _ENDINGS[to], os.fspath(out), os.fspath(weights)
     if Path(out).suffix != ending:
         raise ExportError(f"--out must end in '{ending}' for --to {to}, found '{out}'.")
@@ -63,7 +67,7 @@ def export(
     cfg.MODEL.COMPILE = False
     model = build_trained_model(cfg)
     if to == "safetensors":
-        entries = save_slim(out, model.state_dict(), config=portable_config(cfg))
+        entries = save_slim(out, model.state_dict(), config=portable_config(cfg), half=half)
         return [f"{out}: {entries} entries and the config, {os.path.getsize(out) / 2**20:.1f} MiB"]
     network = InferenceNetwork(model=model, output_size=cfg.INPUT.EVAL_SIZE).eval()
     program = make_program(cfg, network, dynamic_size=dynamic_size)

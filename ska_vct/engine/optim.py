@@ -30,7 +30,7 @@ _NORMS = (
 )
 # Position tables of backbones never decay, by the last part of their name.
 _POSITION_TABLES = ("relative_position_bias_table", "absolute_pos_embed", "pos_embed")
-_BACKBONE = "backbone"
+_BACKBONE, _AUDIO = "backbone", "audio_encoder"
 
 
 class AdamW(torch.optim.AdamW):
@@ -139,7 +139,7 @@ def get_parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]
     solver = cfg.SOLVER
     groups = defaultdict(list)
     for name, module, parameter in _training_parameters(model):
-        lr = solver.BASE_LR * (solver.BACKBONE_MULTIPLIER if _BACKBONE in name.split(".") else 1.0)
+        lr = solver.BASE_LR * _multiplier(solver, name.split("."))
         decay = solver.WEIGHT_DECAY
         if isinstance(module, _NORMS):
             decay = solver.WEIGHT_DECAY_NORM
@@ -157,6 +157,14 @@ def get_parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]
         }
         for (lr, decay), named in groups.items()
     ]
+
+
+def _multiplier(solver: CfgNode, parts: list[str]) -> float:
+    """Learning rate factor of the parameter whose name has these parts."""
+    if _BACKBONE not in parts:
+        return 1.0
+    own = solver.AUDIO_MULTIPLIER if parts[0] == _AUDIO else -1
+    return own if own >= 0 else solver.BACKBONE_MULTIPLIER
 
 
 def _training_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:

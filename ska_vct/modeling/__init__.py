@@ -2,6 +2,7 @@
 
 from .audio.registry import AUDIO_ENCODER_REGISTRY
 from .audio.vggish import VGGishEncoder
+from .audio.yamnet import YAMNetEncoder
 from .backbones import build_swin_backbone, build_timm_backbone
 from .losses.auxiliary import LOSS_REGISTRY, LossInputs
 from .losses.map_losses import ContrastLoss, MapLoss
@@ -25,6 +26,7 @@ __all__ = [
     "SKA_REGISTRY",
     "TemporalSKA",
     "VGGishEncoder",
+    "YAMNetEncoder",
     "build_swin_backbone",
     "build_timm_backbone",
 ]

@@ -35,7 +35,7 @@ def draw_envelope(rng: np.random.Generator, events: str, active: np.ndarray) -> 
     shape = EVENTS[events]
     time = np.arange(len(active) * CONTROL_RATE) / CONTROL_RATE
     values, onsets = np.zeros(len(time)), []
-    for start, stop in _runs(active):
+    for start, stop in active_runs(active):
         onset, run = start + rng.uniform(0.0, 0.2), np.zeros(len(time))
         while onset < stop - 0.1:
             gap = rng.uniform(*_ONSET_GAP)
@@ -69,7 +69,8 @@ def correlate(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def _runs(active: np.ndarray) -> list[tuple[int, int]]:
+def active_runs(active: np.ndarray) -> list[tuple[int, int]]:
+    """First and last second (exclusive) of each run of active seconds."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(active, dtype=int), [0]])))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 

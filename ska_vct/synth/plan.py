@@ -1,5 +1,6 @@
 """Plans each clip of a synthetic release from settings, split and index, independently of the others."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from ska_vct.synth.kinds import SCENE_KINDS
 from ska_vct.synth.scene import Scene, draw_scene
 from ska_vct.synth.settings import SynthSettings
 
-_GOLDEN = (5**0.5 - 1) / 2
+GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ def plan_clip(settings: SynthSettings, split: str, index: int) -> ClipPlan:
     rng = np.random.default_rng([*key, 1 + index])
     starts = np.random.default_rng([*key, 0]).random(2)
     # Steps of the golden ratio cover [0, 1) evenly for any number of clips, so shares are met closely.
-    kind = _by_share(settings.scenes, (starts[0] + index * _GOLDEN) % 1)
+    kind = by_share(settings.scenes, SCENE_KINDS, (starts[0] + index * GOLDEN) % 1)
     label = None
     if subset.label_frames:
         labels = [name for name in subset.label_frames if settings.seconds in (0, subset.clip_frames(name))]
@@ -93,8 +94,8 @@ def plan_clip(settings: SynthSettings, split: str, index: int) -> ClipPlan:
     )
 
 
-def _by_share(shares: dict[str, float], position: float) -> str:
-    """The kind at ``position`` (0..1) if kinds lie side by side in a fixed order, as wide as their shares."""
-    kinds = [kind for kind in SCENE_KINDS if shares.get(kind, 0) > 0]
+def by_share(shares: Mapping[str, float], order: Iterable[str], position: float) -> str:
+    """The kind at ``position`` (0..1) if kinds lie side by side in ``order``, as wide as their shares."""
+    kinds = [kind for kind in order if shares.get(kind, 0) > 0]
     ends = np.cumsum([shares[kind] for kind in kinds])
     return kinds[min(int(np.searchsorted(ends / ends[-1], position, side="right")), len(kinds) - 1)]

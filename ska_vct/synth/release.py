@@ -16,7 +16,7 @@ masks           bool (T, K, H, W)    visible part of each object in the sampled 
 layout          float32 (K, 4)       rest position x and y, area (pixels), rotation (radians)
 speed           float32 (T, S, K)    mean speed of an object's pixels, pixels per second, without camera
 loudness        float32 (T, S, K)    mean envelope of a sounding object, 0..1
-flow            float16 (T, 2, H, W) true flow at the sampled frames, pixels per second
+flow            float16 (T, 2, H, W) true flow at the sampled frames, pixels per second; not of composites
 ==============  ===================  ============================================================
 """
 
@@ -35,7 +35,7 @@ from ska_vct.synth.plan import ClipPlan
 from ska_vct.synth.render import Renderer, Truth, draw_soundtrack
 from ska_vct.synth.settings import SynthSettings
 from ska_vct.synth.truth import truth_path
-from ska_vct.synth.video import write_video
+from ska_vct.synth.video import CRF, write_video
 from ska_vct.utils.files import atomic_write
 from ska_vct.utils.palette import voc_palette
 
@@ -61,19 +61,53 @@ def write_clip(root: Path, plan: ClipPlan, settings: SynthSettings) -> None:
     """Draw a clip and write all its files below ``root``, as in a complete release."""
     renderer = Renderer(plan.scene, fps=settings.fps, flicker=settings.flicker)
     frames, truth = renderer.frames(), renderer.truth(steps=settings.series)
-    sampled = renderer.sampled()
     audio = draw_soundtrack(plan.scene, rate=settings.audio_rate, channels=settings.channels, hiss=settings.hiss)
-    facts = get_facts(plan.subset)
-    base, values = root / facts.folder, _values(plan)
-    _write_images(base, facts, plan, frames[sampled], truth)
+    write_sound_and_video(root, plan, frames, audio, rate=settings.audio_rate, fps=settings.fps)
+    write_seen(root, plan, frames, truth, settings, sampled=renderer.sampled(), source="rendered frames")
+
+
+def write_sound_and_video(
+    root: Path, plan: ClipPlan, frames: np.ndarray, audio: np.ndarray, *, rate: int, fps: int, crf: int = CRF
+) -> Path:
+    """Write a clip's audio and its raw video.
+
+    Args:
+        root: of the release.
+        plan: of the clip.
+        frames: uint8 (N, H, W, 3), RGB.
+        audio: int16 (samples, channels) at ``rate``.
+        fps: images per second.
+        crf: quality of the video's compression.
+
+    Returns:
+        the video's path.
+    """
+    facts, values = get_facts(plan.subset), _values(plan)
+    base = root / facts.folder
     wav = base / expand(facts.wav, values)
     # AVSS is released without videos; ours is stored next to the audio, where the reader looks for one.
     video = base / expand(facts.video, values).replace("*", "video")
     for path in (wav, video):
         path.parent.mkdir(parents=True, exist_ok=True)
-    _write_wav(wav, audio, settings.audio_rate)
-    write_video(video, frames, fps=settings.fps, audio=audio, rate=settings.audio_rate)
-    _write_flow(root, plan, frames, settings)
+    write_wav(wav, audio, rate)
+    write_video(video, frames, fps=fps, audio=audio, rate=rate, crf=crf)
+    return video
+
+
+def write_seen(
+    root: Path, plan: ClipPlan, frames: np.ndarray, truth: Truth, settings, *, sampled: np.ndarray, source: str
+) -> None:
+    """Write a clip's images, masks, flow and, last, its truth.
+
+    Args:
+        frames: uint8 (N, H, W, 3), RGB, all images of the video.
+        settings: ``fps``, ``series`` and ``flow_size`` are read.
+        sampled: int64 (T,), images that are sampled.
+        source: what the flow is computed from, for its record.
+    """
+    facts = get_facts(plan.subset)
+    _write_images(root / facts.folder, facts, plan, frames[sampled], truth)
+    _write_flow(root, plan, frames, settings, source)
     _write_truth(root, plan, truth, sampled / settings.fps)
 
 
@@ -130,7 +164,8 @@ def _write_mask(path: Path, mask: np.ndarray, *, palette: np.ndarray | None = No
     image.save(path)
 
 
-def _write_wav(path: Path, audio: np.ndarray, rate: int) -> None:
+def write_wav(path: Path, audio: np.ndarray, rate: int) -> None:
+    """Write int16 samples (n, channels)."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(audio.shape[1])
         file.setsampwidth(2)
@@ -138,7 +173,7 @@ def _write_wav(path: Path, audio: np.ndarray, rate: int) -> None:
         file.writeframes(audio.astype("<i2").tobytes())
 
 
-def _write_flow(root: Path, plan: ClipPlan, frames: np.ndarray, settings: SynthSettings) -> None:
+def _write_flow(root: Path, plan: ClipPlan, frames: np.ndarray, settings, source: str) -> None:
     flow = flow_series(
         frames,
         fps=settings.fps,
@@ -148,7 +183,7 @@ def _write_flow(root: Path, plan: ClipPlan, frames: np.ndarray, settings: SynthS
     )
     meta = {
         "method": "dis", "weights": "", "fps": float(settings.fps), "time_step": 1 / settings.fps,
-        "height": frames.shape[1], "width": frames.shape[2], "clip_id": plan.clip_id, "source": "rendered frames",
+        "height": frames.shape[1], "width": frames.shape[2], "clip_id": plan.clip_id, "source": source,
     }  # fmt: skip
     path = flow_path(root / "flow", plan.subset, plan.split, plan.name, plan.category, plan.label)
     write_flow(path, FlowRecord(flow=flow.astype(np.float16), meta=meta))
@@ -170,7 +205,8 @@ def _write_truth(root: Path, plan: ClipPlan, truth: Truth, sample_times: np.ndar
         "layout": layout,
         "speed": truth.speed,
         "loudness": truth.loudness,
-        "flow": truth.flow.astype(np.float16),
     }
+    if truth.flow is not None:
+        arrays["flow"] = truth.flow.astype(np.float16)
     with atomic_write(truth_path(root, plan.subset, plan.split, plan.name)) as file:
         np.savez_compressed(file, **arrays)

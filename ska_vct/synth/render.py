@@ -33,14 +33,15 @@ class Truth:
         speed: float32 (T, S, K), mean speed of an object's pixels without camera motion, pixels per second, over
             each step.
         loudness: float32 (T, S, K), mean envelope of sounding objects; zero for silent ones.
-        flow: float32 (T, 2, H, W), true flow at the sampled frames, camera included, pixels per second.
+        flow: float32 (T, 2, H, W), true flow at the sampled frames, camera included, pixels per second; None where
+            it is not known.
     """
 
     masks: np.ndarray
     sounding: np.ndarray
     speed: np.ndarray
     loudness: np.ndarray
-    flow: np.ndarray
+    flow: np.ndarray | None
 
 
 class Renderer:
@@ -76,7 +77,7 @@ class Renderer:
         for n in range(len(self.times)):
             canvas = self._shifted_background(shifts[n])
             for sprite, transforms in zip(self._sprites, positions, strict=True):
-                _paste(canvas, sprite.rgba, transforms[n])
+                paste(canvas, sprite.rgba, transforms[n])
             frames[n] = np.clip(np.rint(canvas * self._gain[n]), 0, 255)
         return frames
 
@@ -101,7 +102,7 @@ class Renderer:
             masks=masks,
             sounding=np.stack([_sounding(item, scene.seconds) for item in scene.objects], axis=1),
             speed=self._speed(steps),
-            loudness=np.stack([_loudness(item, scene.seconds, steps) for item in scene.objects], axis=2),
+            loudness=np.stack([mean_loudness(item, scene.seconds, steps) for item in scene.objects], axis=2),
             flow=flow.astype(np.float32),
         )
 
@@ -130,7 +131,7 @@ class Renderer:
     def _visible(self, k: int, transform: np.ndarray) -> np.ndarray:
         """Where sprite ``k`` would be visible without occlusion, bool (H, W)."""
         alpha = np.zeros((self.scene.height, self.scene.width, 4), np.float32)
-        _paste(alpha, self._sprites[k].rgba, transform)
+        paste(alpha, self._sprites[k].rgba, transform)
         return alpha[..., 3] > 0.5
 
     def _speed(self, steps: int) -> np.ndarray:
@@ -140,7 +141,7 @@ class Renderer:
         for item, sprite in zip(self.scene.objects, self._sprites, strict=True):
             half = 0.35 * sprite.rgba.shape[0]
             corners = np.array([[-half, half, -half, half], [-half, -half, half, half], [1, 1, 1, 1]])
-            points = _pose_matrices(item, item.motion.pose(borders)) @ corners
+            points = pose_matrices(item, item.motion.pose(borders)) @ corners
             path = np.linalg.norm(np.diff(points, axis=0), axis=1).mean(axis=1)
             speeds.append(path.reshape(self.scene.seconds, steps, 4).sum(axis=2) * steps)
         return np.stack(speeds, axis=2).astype(np.float32)
@@ -152,7 +153,7 @@ class Renderer:
     def _transforms(self, k: int, times: np.ndarray) -> np.ndarray:
         """From sprite pixels to image pixels, float64 (n, 2, 3)."""
         item, sprite = self.scene.objects[k], self._sprites[k]
-        matrices = _pose_matrices(item, item.motion.pose(times))
+        matrices = pose_matrices(item, item.motion.pose(times))
         centre = (sprite.rgba.shape[0] - 1) / 2
         matrices[:, :, 2] += self._shifts(times) - matrices[:, :, :2].sum(axis=2) * centre
         return matrices
@@ -185,7 +186,7 @@ def draw_soundtrack(scene: Scene, *, rate: int, channels: int, hiss: float) -> n
     return np.rint(np.clip(mix, -1, 1) * 32767).astype(np.int16)
 
 
-def _pose_matrices(item: SceneObject, pose: np.ndarray) -> np.ndarray:
+def pose_matrices(item: SceneObject, pose: np.ndarray) -> np.ndarray:
     """From coordinates around the object's centre to image pixels, without camera, float64 (n, 2, 3)."""
     angle, grow = item.angle + pose[:, 2], pose[:, 3]
     cos, sin = grow * np.cos(angle), grow * np.sin(angle)
@@ -199,8 +200,8 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
     return np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
 
 
-def _paste(canvas: np.ndarray, rgba: np.ndarray, matrix: np.ndarray) -> None:
-    """Blend a sprite over ``canvas`` (H, W, 3), or another sprite (H, W, 4), in place and only near the sprite."""
+def paste(canvas: np.ndarray, rgba: np.ndarray, matrix: np.ndarray) -> None:
+    """Blend a square sprite over ``canvas`` (H, W, 3) or (H, W, 4), in place and only near the sprite."""
     height, width = canvas.shape[:2]
     side = rgba.shape[0]
     corners = matrix @ np.array([[0, side, 0, side], [0, 0, side, side], [1, 1, 1, 1]])
@@ -219,7 +220,7 @@ def _sounding(item: SceneObject, seconds: int) -> np.ndarray:
     return item.envelope.active if item.role == "sounding" else np.zeros(seconds, dtype=bool)
 
 
-def _loudness(item: SceneObject, seconds: int, steps: int) -> np.ndarray:
+def mean_loudness(item, seconds: int, steps: int) -> np.ndarray:
     """Mean envelope over each step, (T, S); zero for silent objects."""
     if item.role != "sounding":
         return np.zeros((seconds, steps), np.float32)

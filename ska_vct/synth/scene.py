@@ -109,14 +109,14 @@ def draw_scene(
     for number, (role, object_class) in enumerate(zip(roles, classes, strict=False)):
         envelope = None
         if role == "sounding":
-            envelope = draw_envelope(rng, object_class.events, _draw_active(rng, seconds, options.rest))
+            envelope = draw_envelope(rng, object_class.events, draw_active(rng, seconds, options.rest))
             source = Source(
                 object_class=object_class, timbre_variant=int(timbre_variant), envelope=envelope, visible=True
             )
             sources.append(source)
         elif role == "mover":
             # It rests as often as sounding objects; otherwise standing still for a second would reveal it.
-            active = _draw_active(rng, seconds, options.rest)
+            active = draw_active(rng, seconds, options.rest)
             envelope = draw_unrelated_envelope(rng, object_class.events, active, sources[0].envelope)
         # Objects of one class in one clip share their look, so only their activity distinguishes them.
         if object_class not in looks:
@@ -184,7 +184,7 @@ def _draw_layout(rng: np.random.Generator, count: int, height: int, width: int, 
     ]
 
 
-def _draw_active(rng: np.random.Generator, seconds: int, rest: float) -> np.ndarray:
+def draw_active(rng: np.random.Generator, seconds: int, rest: float) -> np.ndarray:
     """Seconds in which an object is active, bool (seconds,); at most two consecutive ones are not."""
     active = np.ones(seconds, dtype=bool)
     length, start = int(rng.integers(1, 3)), int(rng.integers(0, seconds))

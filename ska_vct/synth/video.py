@@ -9,10 +9,13 @@ from av.codec.context import Flags
 
 # x264's look-ahead reads uninitialised memory: at 96 x 96 pixels, one clip in three differed between runs. So
 # every option that depends on it is off.
-_H264 = {"preset": "veryfast", "crf": "18", "tune": "zerolatency", "x264-params": "mbtree=0:weightp=0:scenecut=0"}
+CRF = 18
+_H264 = {"preset": "veryfast", "tune": "zerolatency", "x264-params": "mbtree=0:weightp=0:scenecut=0"}
 
 
-def write_video(path: str | os.PathLike, frames: np.ndarray, *, fps: int, audio: np.ndarray, rate: int) -> None:
+def write_video(
+    path: str | os.PathLike, frames: np.ndarray, *, fps: int, audio: np.ndarray, rate: int, crf: int = CRF
+) -> None:
     """Write an MP4 with H.264 video and AAC audio; one thread and no date, so equal input gives equal bytes.
 
     Args:
@@ -20,9 +23,10 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, *, fps: int, audio:
         fps: images per second.
         audio: int16 (samples, channels), 1 or 2 channels.
         rate: samples per second.
+        crf: x264's constant rate factor; larger is smaller and worse.
     """
     with av.open(str(path), "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
-        video_stream = container.add_stream("libx264", rate=fps, options=_H264)
+        video_stream = container.add_stream("libx264", rate=fps, options={**_H264, "crf": str(crf)})
         video_stream.height, video_stream.width = frames.shape[1:3]
         video_stream.pix_fmt = "yuv420p"
         audio_stream = container.add_stream(

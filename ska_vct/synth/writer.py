@@ -4,11 +4,12 @@ import csv
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import cv2
 from tqdm import tqdm
@@ -25,7 +26,42 @@ from ska_vct.utils.files import atomic_write, write_json
 _CLIPS_PER_PROCESS = 40
 
 
-def generate(root: str | os.PathLike, settings: SynthSettings, *, jobs: int = 0, progress: bool = True) -> bool:
+class ReleaseSettings(Protocol):
+    """What the writer asks of settings."""
+
+    @property
+    def subset(self) -> str:
+        """Whose layout is written."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Clips per split."""
+
+    def to_json(self) -> dict:
+        """Everything that the clips depend on."""
+
+
+# Makes one clip, (root, settings, (split, index)), unless it exists; returns its rows in both tables.
+MakeClip = Callable[[Path, Any, tuple[str, int]], tuple[dict, dict]]
+
+
+def make_drawn_clip(root: Path, settings: SynthSettings, number: tuple[str, int]) -> tuple[dict, dict]:
+    """Draw one clip unless it exists; returns its rows in our table and in the release's."""
+    plan = plan_clip(settings, *number)
+    if not truth_path(root, plan.subset, plan.split, plan.name).is_file():
+        # The truth is written last and atomically: if it exists, the clip is complete.
+        write_clip(root, plan, settings)
+    return plan.row(), table_row(plan)
+
+
+def generate(
+    root: str | os.PathLike,
+    settings: ReleaseSettings,
+    *,
+    jobs: int = 0,
+    progress: bool = True,
+    make: MakeClip = make_drawn_clip,
+) -> bool:
     """Write the subset that ``settings`` describe below ``root``, or complete an interrupted one.
 
     Args:
@@ -33,6 +69,7 @@ def generate(root: str | os.PathLike, settings: SynthSettings, *, jobs: int = 0,
         settings: of the subset.
         jobs: processes; 0 for one per core if there are enough clips. The files do not depend on it.
         progress: show a progress bar.
+        make: makes one clip; a function of a module, so that processes can run it.
 
     Returns:
         True if clips were written, False if the release was already complete.
@@ -52,7 +89,7 @@ def generate(root: str | os.PathLike, settings: SynthSettings, *, jobs: int = 0,
     jobs = jobs or max(1, min(os.cpu_count() or 1, len(numbers) // _CLIPS_PER_PROCESS))
     rows = []
     with tqdm(total=len(numbers), desc=f"Making {settings.subset}", unit="clip", disable=not progress) as bar:
-        for row in _run(partial(_make_clip, root, settings), numbers, jobs):
+        for row in _run(partial(make, root, settings), numbers, jobs):
             rows.append(row)
             bar.update()
     _write_table(root / TRUTH_FOLDER / f"{settings.subset}_clips.csv", [clip for clip, _ in rows])
@@ -132,15 +169,6 @@ def _run(task: partial, numbers: list[tuple[str, int]], jobs: int) -> Iterator[t
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _make_clip(root: Path, settings: SynthSettings, number: tuple[str, int]) -> tuple[dict, dict]:
-    """Make one clip unless it exists; returns its rows in our table and in the release's."""
-    plan = plan_clip(settings, *number)
-    if not truth_path(root, plan.subset, plan.split, plan.name).is_file():
-        # The truth is written last and atomically: if it exists, the clip is complete.
-        write_clip(root, plan, settings)
-    return plan.row(), table_row(plan)
 
 
 def _write_table(path: Path, rows: list[dict[str, str]]) -> None:

@@ -8,6 +8,7 @@ from ska_vct.checkpoint.files import load_file
 from ska_vct.config_files import portable_config
 from ska_vct.deploy.export import ExportError, export
 from ska_vct.deploy.network import InferenceNetwork, example_inputs
+from ska_vct.engine.pretrained import find_cfg
 from ska_vct.engine.setup import load_cfg
 from ska_vct.engine.weights import build_trained_model
 from ska_vct.utils.errors import ConfigError
@@ -28,9 +29,12 @@ def save(cfg, folder):
     return model
 
 
-def run_export(folder, to: str, name: str, *, dynamic_size: bool = False, weights="m.pth", config=True):
+def run_export(
+    folder, to: str, name: str, *, dynamic_size: bool = False, weights="m.pth", config=True, half=False
+):
     config_file = folder / "config.yaml" if config else ""
-    return export(folder / weights, folder / name, to=to, config_file=config_file, dynamic_size=dynamic_size)
+    options = {"config_file": config_file, "dynamic_size": dynamic_size, "half": half}
+    return export(folder / weights, folder / name, to=to, **options)
 
 
 @pytest.mark.parametrize("keys", [(), ("MODEL.MPQG.ANCHORS", 3, "MODEL.BRM.FUSION", 1.0)])
@@ -99,6 +103,19 @@ def test_slim_safetensors_need_no_config_to_be_exported_again(cfg, tmp_path):
     assert first["__metadata__"] == second["__metadata__"]
     assert all(torch.equal(first["model"][name], value) for name, value in second["model"].items())
     assert len(model.state_dict()) == int(lines[0].split(": ")[1].split()[0])
+
+
+def test_half_precision_halves_matrices_and_keeps_norms(cfg, tmp_path):
+    save(cfg, tmp_path)
+    run_export(tmp_path, "safetensors", "out.safetensors")
+    run_export(tmp_path, "safetensors", "half.safetensors", weights="out.safetensors", config=False, half=True)
+    whole, half = (load_file(tmp_path / f"{name}.safetensors")["model"] for name in ("out", "half"))
+    for name, value in whole.items():
+        halved = value.is_floating_point() and value.dim() > 1
+        assert half[name].dtype == (torch.float16 if halved else value.dtype)
+        assert torch.allclose(half[name].to(value.dtype), value, atol=2e-3)
+    loaded = build_trained_model(find_cfg(tmp_path / "half.safetensors", device="cpu"))
+    assert all(p.dtype == torch.float32 for p in loaded.parameters())
 
 
 def test_the_config_inside_knows_nothing_of_this_machine(cfg, tmp_path):

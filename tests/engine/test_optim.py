@@ -84,6 +84,15 @@ def test_groups(paper_cfg):
     assert len(groups) == len(set(EXPECTED.values()))
 
 
+def test_the_audio_encoder_may_have_its_own_rate(paper_cfg):
+    """A new one beside a pretrained visual backbone."""
+    paper_cfg.SOLVER.AUDIO_MULTIPLIER = 1.0
+    model = Fake()
+    rates = {id(p): group["lr"] for group in get_parameter_groups(paper_cfg, model) for p in group["params"]}
+    assert rates[id(model.audio_encoder.backbone[0].weight)] == paper_cfg.SOLVER.BASE_LR
+    assert rates[id(model.backbone.network[0].weight)] == pytest.approx(0.1 * paper_cfg.SOLVER.BASE_LR)
+
+
 def test_the_whole_model_is_grouped_once(paper_cfg):
     from detectron2.modeling import build_model
 

@@ -85,6 +85,17 @@ _D2_RESNET = NameTable(
 )
 
 
+# Blocks of each stage of EfficientNet-Lite0, which are those of EfficientNet-B0; efficientnet_pytorch numbers them
+# through. Blocks of the first stage do not expand.
+_LITE0_STAGES = (1, 2, 2, 3, 3, 4, 1)
+_EFFICIENTNET_BLOCK = {
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+    "_project_conv": "conv_pwl", "_bn2": "bn3",
+}  # fmt: skip
+_EFFICIENTNET_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_EFFICIENTNET_UNUSED = {r"_(conv_head|bn1|fc)\.": "it comes after the last feature map that is used"}
+
+
 def is_swin(names: set[str]) -> bool:
     """Whether ``names`` are a Swin Transformer's, in Microsoft's, Detectron2's or timm's form."""
     return "layers.0.blocks.0.attn.relative_position_bias_table" in names
@@ -115,6 +126,33 @@ def is_resnet(names: set[str]) -> bool:
 def is_d2_resnet(names: set[str]) -> bool:
     """Whether ``names`` are those of Detectron2's ResNet."""
     return "res2.0.conv1.weight" in names
+
+
+def is_efficientnet(names: set[str]) -> bool:
+    """Whether ``names`` are those of efficientnet_pytorch."""
+    return {"_conv_stem.weight", "_blocks.0._depthwise_conv.weight"} <= names
+
+
+def from_efficientnet(state: Mapping[str, Tensor]) -> Converted:
+    """Convert EfficientNet-Lite0 as efficientnet_pytorch names it to timm's ``tf_efficientnet_lite0``.
+
+    Raises:
+        KeyError: listing the entries whose names are unknown, which those of other sizes are.
+    """
+    places = [(stage, block) for stage, count in enumerate(_LITE0_STAGES) for block in range(count)]
+
+    def rename(name: str) -> str | None:
+        match = re.fullmatch(r"_(conv_stem|bn0)\.(\w+)", name)
+        if match:
+            return f"{match[1].replace('bn0', 'bn1')}.{match[2]}"
+        match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
+        if not match or int(match[1]) >= len(places):
+            return None
+        stage, block = places[int(match[1])]
+        part = (_EFFICIENTNET_BLOCK if stage else _EFFICIENTNET_FIRST).get(match[2])
+        return part and f"blocks.{stage}.{block}.{part}.{match[3]}"
+
+    return convert(state, rename, _EFFICIENTNET_UNUSED, what="EfficientNet-Lite0")
 
 
 def from_swin(state: Mapping[str, Tensor]) -> Converted:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..files import CheckpointError
-from . import backbones, vct
+from . import backbones, vct, yamnet
 from .names import Converted, above, convert
 
 # Prefixes of the model's parts in its state dict.
@@ -216,6 +216,20 @@ FORMATS = (
         backbones.is_d2_resnet,
         _network(backbones.from_d2_resnet),
         _all_but_backbone(),
+    ),
+    Format(
+        "efficientnet",
+        "EfficientNet of efficientnet_pytorch",
+        backbones.is_efficientnet,
+        _network(backbones.from_efficientnet),
+        _all_but_backbone(),
+    ),
+    Format(
+        "yamnet",
+        "YAMNet of TensorFlow",
+        yamnet.is_yamnet,
+        lambda state: yamnet.from_yamnet(state, prefix=AUDIO),
+        tuple(p for p in OUR_PARTS if p != "audio_encoder.") + ("audio_encoder.mlp.",),
     ),
     Format(
         "vggish",

@@ -2,7 +2,9 @@
 
 =================================  =======================================================================
 ``path/to/file``                   a file
-``ska_vct://vct_s4``               a name in :mod:`ska_vct.checkpoint.fetch.zoo`
+``ska_vct://vct_s4``               a name in :mod:`ska_vct.checkpoint.fetch.zoo` or
+                                   :mod:`ska_vct.checkpoint.fetch.packages`
+``ska_vct://demo``                 weights that come with this package
 ``https://host/file``              any address; an appended ``#sha256=<hex>`` is verified
 ``hf://org/repo/file``             a file on Hugging Face; ``org/repo@revision`` for a revision other than ``main``
 ``timm://name`` or just ``name``   pretrained weights of a timm model, e.g. ``pvt_v2_b5.in1k``
@@ -17,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from ska_vct.utils.errors import InputError, MissingFileError
 
 from .download import cache_folder, download
+from .packages import PACKAGES, resolve_packaged, shipped
 from .zoo import SCHEME, ZOO
 
 _HUB = "https://huggingface.co"
@@ -65,8 +68,13 @@ def _file_or_timm(text: str, key: str) -> Path:
 
 
 def _from_zoo(name: str, key: str) -> Path:
+    own = shipped(name, key=key)
+    if own is not None:
+        return own
+    if name in PACKAGES:
+        return resolve_packaged(name, key=key)
     if name not in ZOO:
-        raise InputError(f"{key}: '{SCHEME}{name}' is unknown; choose one of {', '.join(ZOO)}.")
+        raise InputError(f"{key}: '{SCHEME}{name}' is unknown; choose one of {', '.join([*ZOO, *PACKAGES])}.")
     weights = ZOO[name]
     return download(weights.url, cache_folder() / weights.file, sha256=weights.sha256, key=key)
 

@@ -1,6 +1,7 @@
 """Scores of trivial predictions: a frequent location, every object, everything that moves."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ _SHARES = np.linspace(0.05, 1.0, 20)
 
 
 def score_pixel_baselines(
-    root: str | os.PathLike, *, progress: bool = True
+    root: str | os.PathLike, splits: Sequence[str] = TEST_SPLITS, *, progress: bool = True
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Score fixed predictions on the benchmark's test splits.
 
@@ -30,13 +31,14 @@ def score_pixel_baselines(
 
     Args:
         root: folder of the benchmark's splits.
+        splits: names of the test splits.
 
     Returns:
         split -> prediction -> ``M_J`` and ``M_F``, percent, convention ``combo``, at 224 x 224.
     """
     root = Path(root)
     location = _usual_location(root / "train", progress)
-    return {name: _score(root / name, location, progress) for name in TEST_SPLITS}
+    return {name: _score(root / name, location, progress) for name in splits}
 
 
 def _usual_location(root: Path, progress: bool) -> np.ndarray:

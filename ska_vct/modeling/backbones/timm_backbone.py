@@ -8,7 +8,7 @@ import timm
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
-from torch import Tensor
+from torch import Tensor, nn
 
 from ska_vct.utils.errors import InputError
 
@@ -29,6 +29,7 @@ class TimmBackbone(NamedBackbone):
         size: tuple[int, int] | None = None,
         drop_path_rate: float = 0.0,
         checkpoint: bool = False,
+        freeze_norms: bool = False,
         **kwargs,
     ):
         """
@@ -38,6 +39,7 @@ class TimmBackbone(NamedBackbone):
             size: (H, W) of the image, which networks of a fixed input size are built for; None for their own size.
             drop_path_rate: stochastic depth.
             checkpoint: in training store only the inputs of blocks and recompute the rest.
+            freeze_norms: batch norms keep their statistics, scale and shift, as fits small or unlike batches.
             kwargs: further keyword arguments of the timm model; those that it does not have, such as another
                 network's in a base config, are dropped with a warning.
 
@@ -62,6 +64,18 @@ class TimmBackbone(NamedBackbone):
         channels_are_last = str(getattr(network, "output_fmt", "")).endswith("NHWC")
         super().__init__(network, network.feature_info.channels(), checkpoint=checkpoint)
         self._channels_are_last = channels_are_last
+        self._frozen_norms = []
+        if freeze_norms:
+            self._frozen_norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+            for norm in self._frozen_norms:
+                norm.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "TimmBackbone":
+        """Frozen norms stay in inference mode."""
+        super().train(mode)
+        for norm in self._frozen_norms:
+            norm.eval()
+        return self
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> {res2..res5: (N, channels, ceil(H / stride), ceil(W / stride))}."""
@@ -120,5 +134,6 @@ def build_timm_backbone(cfg, input_shape: ShapeSpec) -> TimmBackbone:
         size=tuple(cfg.INPUT.SIZE),
         drop_path_rate=node.DROP_PATH_RATE,
         checkpoint=cfg.MODEL.BACKBONE.CHECKPOINT,
+        freeze_norms=cfg.MODEL.BACKBONE.FREEZE_NORMS,
         **{key.lower(): value for key, value in node.KWARGS.items()},
     )
