@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from ska_vct.cli._parser import command_parser
 from ska_vct.data.avsbench.folders import DatasetError
-from ska_vct.data.avsbench.locate import find_release, find_releases
+from ska_vct.data.avsbench.locate import find_release, find_releases, skipped_note
 from ska_vct.data.avsbench.subsets import SUBSETS
 from ska_vct.data.facts import DatasetFacts
 from ska_vct.data.registry import ReadOptions, get_facts
@@ -54,7 +54,8 @@ def main() -> int:
         options, needs, found = find_datasets(args)
         if not found:
             wanted = ", ".join(args.subset)
-            print(f"No release of {wanted} below {options.root}; see datasets/README.md for the layout.")
+            skipped = skipped_note(options.root)
+            print(f"No release of {wanted} below {options.root}{skipped}; see datasets/README.md for the layout.")
             return 2
         from ska_vct.data.validation.check import check_release
         from ska_vct.data.validation.findings import write_fix_list

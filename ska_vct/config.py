@@ -144,6 +144,9 @@ def _add_model_config(cfg: CN) -> None:
     # Apply torch.compile to backbones, pixel decoder and decoder on first use (takes minutes; on the CPU it needs
     # a C++ compiler).
     cfg.MODEL.COMPILE = False
+    # False: train from scratch, without downloads: the weights of the parts (MODEL.BACKBONE_WEIGHTS,
+    # MODEL.PRE_MASK.WEIGHTS, MODEL.AUDIO.WEIGHTS) are not loaded, and the audio encoder is trained.
+    cfg.MODEL.PRETRAINED = True
     # Checkpoint of the visual backbone only; MODEL.WEIGHTS is for complete models.
     cfg.MODEL.BACKBONE_WEIGHTS = ""
     # Resize Swin's position tables and the query mixer's grid when a checkpoint was trained at another size.

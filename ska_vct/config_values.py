@@ -192,6 +192,7 @@ RULES: Mapping[str, Rule] = {
     "MODEL.PIXEL_MEAN": list_of(number(), length=3),
     "MODEL.PIXEL_STD": list_of(above_zero(), length=3),
     "MODEL.COMPILE": BOOLEAN,
+    "MODEL.PRETRAINED": BOOLEAN,
     "MODEL.WEIGHTS": PATH,
     "MODEL.BACKBONE_WEIGHTS": PATH,
     "MODEL.RESIZE_ON_LOAD": BOOLEAN,

@@ -98,7 +98,7 @@ def test_command_names_what_exists(command):
     program, *arguments = command.words
     if program not in ("python", "bash"):
         assert (
-            program in ("pip", "git", "export", "cd", "tensorboard")
+            program in ("pip", "git", "export", "cd", "source", "tensorboard", "torchrun")
             or (ROOT / program).is_file()
             or program.startswith(".venv/")
         )

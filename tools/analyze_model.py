@@ -6,6 +6,7 @@ Examples:
         --json costs.json
     python tools/analyze_model.py --config-file configs/ms3/swin_b_384.yaml --memory --batch 8 \\
         --vary MODEL.BACKBONE.CHECKPOINT False True
+    python tools/analyze_model.py --config-file configs/ms3/r50.yaml configs/s4/r50.yaml --memory --batch 1 2 4 8
     python tools/analyze_model.py --config-file configs/s4/r50.yaml --fit-memory --fit-frames 1 2 3 --held-out 6
     python tools/analyze_model.py --update-golden
 
@@ -37,7 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--frames", type=int, default=0, metavar="N", help="frames per clip; default: 1, for memory the subset's")
     add("--json", default="", metavar="FILE", help="write the results to this file")
     add("--memory", action="store_true", help="memory of a training step, by part of the model")
-    add("--batch", type=int, default=8, metavar="N", help="clips per step, for memory (default: %(default)s)")
+    add("--batch", type=int, nargs="+", default=[8], metavar="N",
+        help="clips per step, for memory (default: 8); several give one table of totals")
     add("--plain-attention", action="store_true",
         help="memory with PyTorch's CPU attention instead of fused kernels")
     add("--fit-memory", action="store_true", help="measure training steps, fit a line and extrapolate")

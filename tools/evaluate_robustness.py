@@ -2,7 +2,7 @@
 
 Examples:
     python tools/evaluate_robustness.py --config configs/synth/quickstart.yaml \\
-        --weights output/synth/quickstart/model_best.pth --benchmark datasets/synth_benchmark --out output/robust
+        --weights output/quickstart/train/model_best.pth --benchmark datasets/synth_benchmark --out output/robust
     python tools/evaluate_robustness.py --config configs/s4/swin_b_384.yaml --weights model_best.pth \\
         --data s4=datasets --out output/robustness_s4
     python tools/evaluate_robustness.py --config configs/synth/quickstart.yaml --weights model_best.pth \\

@@ -1,19 +1,31 @@
 """The parser of every command, and options that several commands share."""
 
 import argparse
+import textwrap
 from collections.abc import Callable
+from itertools import groupby
 
 
 def command_parser(description: str | None, *, epilog: str | None = None) -> argparse.ArgumentParser:
-    """A parser whose ``--help`` shows the description (usually the module's docstring) with its line breaks.
+    """A parser whose ``--help`` shows the description (usually the module's docstring) with its paragraphs.
 
     Args:
         description: text above the options.
         epilog: text below them.
     """
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=epilog
-    )
+    return argparse.ArgumentParser(description=description, formatter_class=_Formatter, epilog=epilog)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Fits paragraphs to the terminal's width; indented lines, such as examples, stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        filled = []
+        for as_it_is, group in groupby(text.splitlines(), lambda line: not line.strip() or line[0].isspace()):
+            lines = list(group)
+            block = lines if as_it_is else textwrap.wrap(" ".join(lines), width, break_on_hyphens=False)
+            filled += [f"{indent}{line}".rstrip() for line in block]
+        return "\n".join(filled)
 
 
 def whole_number(least: int) -> Callable[[str], int]:

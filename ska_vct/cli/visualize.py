@@ -11,7 +11,7 @@ _DESCRIPTION = """Draw inputs and predictions of a model: contact sheets, videos
 
 Examples:
     {program} --config configs/synth/quickstart.yaml \\
-        --weights output/synth/quickstart/model_best.pth --dataset avsbench_ms3_test --num 8 --out output/images
+        --weights output/quickstart/train/model_best.pth --dataset avsbench_ms3_test --num 8 --out output/images
     {program} --config configs/s4/swin_b_384.yaml --weights model_best.pth \\
         --dataset avsbench_s4_test --clips test/dog_barking/abc --out output/images
     {program} --config configs/ms3/swin_b_384.yaml --dataset avsbench_ms3_test \\

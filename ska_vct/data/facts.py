@@ -9,11 +9,15 @@ the table, ``{images}`` (the last part of the folder of the frames), and in file
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
 
 SPLITS = ("train", "val", "test")
 # A frame represents the second at whose end it lies: AVSBench samples image 15 of 16 (docs/data.md).
 SAMPLE_TIME = 15 / 16
 ORIGINAL = "original"
+Seconds = TypeVar("Seconds", float, np.ndarray)
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -157,9 +161,14 @@ class DatasetFacts:
 
     def number(self, second: int) -> dict[str, str]:
         """Values of ``{second}`` and ``{frame}`` in the file names of a second, which is counted from 0."""
-        frame = int(self.frame_rate * (second + SAMPLE_TIME))
+        frame = int(self.frame_rate * sample_time(second))
         numbers = {"second": second + self.first_number, "frame": frame + self.first_number}
         return {key: str(value).zfill(self.digits) for key, value in numbers.items()}
+
+
+def sample_time(second: Seconds) -> Seconds:
+    """When the frame of a second, counted from 0, is shown: 15/16 into it, seconds (docs/time_line.svg)."""
+    return second + SAMPLE_TIME
 
 
 def expand(template: str, values: Mapping[str, str | None]) -> str:

@@ -4,8 +4,6 @@ import difflib
 import logging
 import os
 import re
-import shlex
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import torch
 import yaml
 from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
-from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
@@ -33,6 +30,7 @@ from ska_vct.utils.imports import import_modules
 
 from .checks import check_cfg
 from .datasets import register_datasets, resolve_root
+from .environment import code_version, command_line, environment_text
 
 _LOGGER = logging.getLogger(__name__)
 BASE_KEY = "_BASE_"
@@ -76,6 +74,8 @@ def setup_cfg(
     cfg = load_cfg(config_file, overrides)
     if convention:
         cfg.TEST.CONVENTION = convention
+    if not cfg.MODEL.PRETRAINED:
+        _train_from_scratch(cfg)
     if cfg.OUTPUT_DIR == get_cfg().OUTPUT_DIR and config_file:
         path = Path(config_file)
         cfg.OUTPUT_DIR = os.path.join("output", path.parent.name, path.stem)
@@ -87,6 +87,11 @@ def setup_cfg(
     check_cfg(cfg, eval_only=eval_only, resume=resume and has_checkpoint)
     cfg.freeze()
     return cfg
+
+
+def _train_from_scratch(cfg: CfgNode) -> None:
+    cfg.MODEL.BACKBONE_WEIGHTS = cfg.MODEL.PRE_MASK.WEIGHTS = cfg.MODEL.AUDIO.WEIGHTS = ""
+    cfg.MODEL.AUDIO.FREEZE = False
 
 
 def prepare_run(cfg: CfgNode, *, eval_only: bool = False) -> None:
@@ -108,9 +113,10 @@ def prepare_run(cfg: CfgNode, *, eval_only: bool = False) -> None:
         logging.getLogger(name).setLevel(level)
     if comm.is_main_process():
         with atomic_write(folder / "config.yaml", "w") as file:
-            file.write(cfg.dump())
+            file.write(f"# {code_version()}\n# {ascii(command_line())[1:-1]}\n{cfg.dump()}")
         with atomic_write(folder / "environment.txt", "w") as file:
-            file.write(f"{collect_env_info()}\n\n{shlex.join(sys.argv)}\n")
+            file.write(environment_text())
+        _LOGGER.info(f"{code_version()}; command: {command_line()}")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     if cfg.MODEL.DEVICE == "cpu":
         compute_on_cpu()

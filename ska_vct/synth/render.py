@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ska_vct.data.facts import SAMPLE_TIME
+from ska_vct.data.facts import sample_time
 from ska_vct.synth.envelopes import CONTROL_RATE
 from ska_vct.synth.looks import draw_sprite
 from ska_vct.synth.scene import Scene, SceneObject
@@ -64,7 +64,7 @@ class Renderer:
 
     def sampled(self) -> np.ndarray:
         """Index of the image that is sampled in each second, int64 (T,)."""
-        return np.arange(self.scene.seconds) * self.fps + int(SAMPLE_TIME * self.fps)
+        return (sample_time(np.arange(self.scene.seconds)) * self.fps).astype(int)
 
     def frames(self) -> np.ndarray:
         """All images, uint8 (N, H, W, 3), RGB."""

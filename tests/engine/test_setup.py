@@ -151,5 +151,16 @@ def test_prepare_run_writes_a_config_that_builds_the_same_run(tmp_path):
     prepare_run(cfg)
     # Through YAML, which knows no tuples: Detectron2's own keys have some inside others.
     assert yaml.safe_load(load_cfg(tmp_path / "out" / "config.yaml").dump()) == yaml.safe_load(cfg.dump())
-    assert "PyTorch" in (tmp_path / "out" / "environment.txt").read_text()
+    text = (tmp_path / "out" / "environment.txt").read_text()
+    assert "PyTorch" in text and text.startswith("Command: ") and "Code:    SKA-VCT" in text
+    assert "not built" not in text
+    assert (tmp_path / "out" / "config.yaml").read_text().startswith("# SKA-VCT ")
+    assert "command: " in (tmp_path / "out" / "log.txt").read_text()
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_one_key_trains_without_pretrained_weights():
+    overrides = ["MODEL.PRETRAINED", "False", "DATASETS.ROOT", "nowhere"]
+    cfg = setup_cfg(ROOT / "configs" / "s4" / "swin_b_384.yaml", overrides, num_gpus=0)
+    weights = (cfg.MODEL.BACKBONE_WEIGHTS, cfg.MODEL.PRE_MASK.WEIGHTS, cfg.MODEL.AUDIO.WEIGHTS)
+    assert weights == ("", "", "") and not cfg.MODEL.AUDIO.FREEZE

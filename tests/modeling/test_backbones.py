@@ -1,11 +1,13 @@
 """Backbones: names, strides, and the fused attention."""
 
 import pytest
+import timm
 import torch
 from detectron2.modeling.backbone.swin import SwinTransformer, WindowAttention
 
 from ska_vct.modeling.backbones import SwinBackbone, TimmBackbone
 from ska_vct.modeling.backbones.swin import FusedWindowAttention
+from ska_vct.utils.errors import InputError
 
 SWIN = {
     "embed_dim": 16,
@@ -78,6 +80,47 @@ def test_timm_outputs_have_the_four_strides(name):
     assert [shape.stride for shape in shapes.values()] == [4, 8, 16, 32]
 
 
-def test_unknown_timm_name_lists_similar_ones():
-    with pytest.raises(ValueError, match="resnet50"):
-        TimmBackbone(name="resnet5")
+@pytest.mark.parametrize(
+    "name", ["convnext_atto", "swin_tiny_patch4_window7_224", "mambaout_femto", "hiera_tiny_224"]
+)
+def test_networks_of_a_fixed_size_or_with_channels_last(name):
+    with torch.device("meta"):
+        backbone = TimmBackbone(name=name, size=(64, 96))
+        features = backbone(torch.empty(1, 3, 64, 96))
+    for feature, shape in backbone.output_shape().items():
+        assert features[feature].shape == (1, shape.channels, 64 // shape.stride, 96 // shape.stride)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["resnet*", "convnext*", "swin*"])
+def test_every_network_of_three_families(family):
+    names = timm.list_models(family)
+    assert len(names) > 25
+    for name in names:
+        with torch.device("meta"):
+            backbone = TimmBackbone(name=name, size=(64, 96))
+            features = backbone(torch.empty(1, 3, 64, 96))
+        for feature, shape in backbone.output_shape().items():
+            wanted = (1, shape.channels, 64 // shape.stride, 96 // shape.stride)
+            assert features[feature].shape == wanted, name
+
+
+@pytest.mark.parametrize(
+    ("name", "similar"),
+    [("resnet5", "resnet50"), ("convnext_atoo", "convnext_atto"), ("swin_tiny", "swin_tiny_patch4_window7_224")],
+)
+def test_unknown_timm_name_lists_similar_ones(name, similar):
+    with pytest.raises(ValueError, match=similar):
+        TimmBackbone(name=name)
+
+
+def test_arguments_of_another_family_are_dropped_and_named(caplog):
+    backbone = TimmBackbone(name="pvt_v2_b0", channels=[32, 48, 64, 96], embed_dims=[16, 32, 40, 64])
+    assert "timm's 'pvt_v2_b0' has no argument 'channels'; [32, 48, 64, 96] is ignored" in caplog.text
+    assert [shape.channels for shape in backbone.output_shape().values()] == [16, 32, 40, 64]
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "mvitv2_tiny", "resnet50.no_such_weights"])
+def test_what_cannot_serve_is_refused_with_a_sentence(name):
+    with pytest.raises(InputError, match="MODEL.TIMM.NAME"), torch.device("meta"):
+        TimmBackbone(name=name, size=(64, 96))

@@ -17,7 +17,7 @@ from ska_vct.profiling.costs.fit import LinearModel, fit_report, fit_text, held_
 from ska_vct.profiling.costs.flops import FlopCounter
 from ska_vct.profiling.costs.kernels import ATTENTION, DEFORM, fused_kernels
 from ska_vct.profiling.costs.parts import PARTS, PartTracker, part_of
-from ska_vct.profiling.costs.report import cost_report, cost_table, memory_report, memory_tables
+from ska_vct.profiling.costs.report import batch_table, cost_report, cost_table, memory_report, memory_tables
 from ska_vct.profiling.costs.saved import SavedTensors
 from ska_vct.profiling.costs.trace import parameter_counts, trace
 from ska_vct.profiling.timing import BenchmarkError
@@ -196,6 +196,16 @@ def test_memory_reports_what_checkpointing_saves(tiny_cfg):
     # Half the bytes for most saved tensors, more where cast weights are saved.
     assert report["a"]["total_amp"] < report["a"]["total"]
     assert "No GPU was measured" in memory_tables(report)
+
+
+def test_the_table_of_batches_is_what_larger_batches_hold(tiny_cfg):
+    one = memory_report({"tiny": tiny_cfg}, batch=1, frames=1, fused=True)
+    four = memory_report({"tiny": tiny_cfg}, batch=4, frames=1, fused=True)["tiny"]
+    rows = [line.split("|") for line in batch_table(one, [1, 4]).splitlines() if line.startswith("| tiny")]
+    assert len(rows) == 1 and "predicted from shapes" in batch_table(one, [1])
+    total, total_amp = (float(cell) for cell in rows[0][4].split("/"))
+    assert total == pytest.approx(four["total"] / 2**30, abs=0.06)
+    assert total_amp == pytest.approx(four["total_amp"] / 2**30, abs=0.06)
 
 
 def test_frozen_parts_hold_no_gradients(tiny_cfg):

@@ -4,6 +4,7 @@ import traceback
 
 import pytest
 
+from ska_vct.cli._parser import command_parser
 from ska_vct.utils.cli import one_sentence_errors
 from ska_vct.utils.errors import FileSystemError, InputError, MissingFileError, SkaVctError, UnknownNameError
 
@@ -55,3 +56,14 @@ def test_the_sentence_of_a_data_loaders_worker_is_found():
     with pytest.raises(SystemExit) as caught, one_sentence_errors():
         raise InputError(message + "ska_vct.structures.clip.ClipError: Clip 'a': no audio; unpack it.\n")
     assert str(caught.value).startswith("error: Clip 'a': no audio; unpack it.")
+
+
+def test_help_fits_the_terminal_and_keeps_examples(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    example = "    python tools/x.py --option value --another-option another-value --third"
+    text = (
+        f"Does something.\n\nExamples:\n{example}\n\n" + "Many words in one long paragraph. " * 5 + "\nAnd more."
+    )
+    lines = command_parser(text).format_help().splitlines()
+    assert example in lines and "Examples:" in lines
+    assert max(len(line) for line in lines if line != example) <= 60

@@ -56,6 +56,16 @@ def find_releases(root: str | os.PathLike) -> dict[str, list[str]]:
     return found
 
 
+def skipped_note(root: str | os.PathLike) -> str:
+    """Folders in ``root`` that ``find_releases`` passes over although they look like releases; may be empty."""
+    root = os.fspath(root)
+    synthetic = [name for name in sorted(_entries(root)[1]) if SYNTHETIC in _entries(f"{root}/{name}")[1]]
+    if not synthetic:
+        return ""
+    names = ", ".join(f"{root}/{name}" for name in synthetic[:3])
+    return f" (synthetic clips, in {names}, are read only if DATASETS.ROOT is their own folder)"
+
+
 def find_release(facts: DatasetFacts, root: str | os.PathLike) -> str:
     """Find the folder of a dataset: the usual one below ``root``, else the location of its release.
 
@@ -63,6 +73,11 @@ def find_release(facts: DatasetFacts, root: str | os.PathLike) -> str:
         DatasetError: there is no release, or more than one.
     """
     root = os.fspath(root)
+    if not os.path.isdir(root):
+        raise DatasetError(
+            f"There is no folder '{root}', where {facts.title} is looked for; set DATASETS.ROOT (or the "
+            "environment variable DETECTRON2_DATASETS) to the folder that holds it."
+        )
     usual = f"{root}/{facts.folder}" if facts.folder else root
     exists = os.path.isdir(usual)
     if exists and _is_release(facts, set().union(*_entries(usual))):
@@ -77,6 +92,7 @@ def find_release(facts: DatasetFacts, root: str | os.PathLike) -> str:
         # A folder at the usual location without signs of the release: missing files are reported later.
         return locations[0] if locations else usual
     other = f", and there is no other release of {facts.title} below {root}" if facts.signs else ""
+    other += skipped_note(root)
     raise DatasetError(
         f"Folder {usual} does not exist{other}; unpack it there, or set DATASETS.ROOT (or the environment "
         "variable DETECTRON2_DATASETS) to a folder that contains it (datasets/README.md shows the tree)."

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ska_vct.data.facts import SAMPLE_TIME
+from ska_vct.data.facts import sample_time
 from ska_vct.utils.media.errors import VideoError
 from ska_vct.utils.media.video import frame_size, open_media, upright_image, video_stream
 
@@ -24,8 +24,8 @@ _WHOLE = 0.9
 
 
 def frame_of_video(path: str, second: int) -> str:
-    """Path of the frame that stands for a second, counted from 0: the one shown ``SAMPLE_TIME`` into it."""
-    return f"{path}#t={second + SAMPLE_TIME}"
+    """Path of the frame that stands for a second, counted from 0: see ``sample_time``."""
+    return f"{path}#t={sample_time(float(second))}"
 
 
 def split_fragment(path: str | os.PathLike) -> tuple[str, float | None]:

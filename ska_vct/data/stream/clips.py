@@ -22,7 +22,7 @@ from ska_vct.data.audio.files import ClipAudio, usable_16k
 from ska_vct.data.audio.log_mel import LOG_OFFSET, NUM_BANDS, PATCH_FRAMES, log_mel_spectrogram, to_mono
 from ska_vct.data.audio.time_line import HOPS_PER_SECOND
 from ska_vct.data.augmentation import ClipGeometry
-from ska_vct.data.facts import SAMPLE_TIME
+from ska_vct.data.facts import SAMPLE_TIME, sample_time
 from ska_vct.data.flow.extract.clip import FlowRequest, compute_clip
 from ska_vct.data.flow.frame_pairs import limited_size, pairs_of_video
 from ska_vct.data.flow.methods.base import FlowMethod, ImagePairs, frame_pairs
@@ -74,7 +74,7 @@ class StreamPlan:
 
     def moment(self, row: int) -> float:
         """When frame ``row`` is shown, seconds."""
-        return (row + SAMPLE_TIME) / self.fps
+        return sample_time(float(row)) / self.fps
 
     def second(self, row: int) -> float:
         """Where the second of frame ``row`` begins."""

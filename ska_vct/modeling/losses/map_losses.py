@@ -89,7 +89,8 @@ def contrast_loss(
     area = region.sum(1)
     use = (area >= _MOVING * target.sum((1, 2, 3))) & (area > 0) & ~negative
     match = prompt.region_match(region / area.clamp(min=1e-6)[:, None]) * _CONTRAST_SCALE
-    clip = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(match.device)
+    # Built from Python's numbers: its size must be known where models are traced without data.
+    clip = torch.tensor([k for k, length in enumerate(lengths) for _ in range(length)], device=match.device)
     others = clip[:, None] != clip[None]
     own = torch.eye(len(clip), dtype=torch.bool, device=match.device)
     match = match.masked_fill(~(others | own), float("-inf"))

@@ -10,7 +10,7 @@ from ..timing.machine import machine_facts
 from ..timing.subject import short_name
 from .complexity import write_golden
 from .fit import fit_report, fit_text, measure_peaks
-from .report import cost_report, cost_table, memory_report, memory_tables
+from .report import batch_table, cost_report, cost_table, memory_report, memory_tables
 from .trace import Trace, trace
 
 __all__ = [
@@ -33,7 +33,7 @@ def analyze(
     size: tuple[int, int] | None = None,
     frames: int = 0,
     memory: bool = False,
-    batch: int = 8,
+    batch: int | Sequence[int] = 8,
     fused: bool = True,
     fit_memory: bool = False,
     fit_frames: Sequence[int] = (1, 2, 3),
@@ -50,7 +50,7 @@ def analyze(
         size: (H, W), replaces ``INPUT.SIZE``.
         frames: number of frames per clip; 0 for 1 or, for memory, the subset's.
         memory: report the memory of a training step of ``batch`` clips instead of FLOPs; with ``fused`` attention
-            kernels, else with the attention that PyTorch selects on a CPU.
+            kernels, else with the attention that PyTorch selects on a CPU. Several batches give a table of totals.
         fit_memory: measure training steps of ``fit_frames`` and ``held_out`` frames with ``threads`` threads (0:
             the default), fit a line and extrapolate to ``batch`` clips.
         json: output file for the figures; empty for none.
@@ -76,19 +76,28 @@ def analyze(
             peaks = measure_peaks(
                 file, [*changes, "INPUT.SIZE", str(tuple(cfg.INPUT.SIZE))], counts, threads=threads
             )
-            report[name] = fit_report(cfg, peaks, held_out=held_out, batch=batch, frames=frames)
+            report[name] = fit_report(cfg, peaks, held_out=held_out, batch=_one(batch), frames=frames)
             texts.append(f"{name}\n\n{fit_text(report[name])}")
         text = "\n\n".join(texts)
     elif memory:
         configs = {name: cfg for name, (_, _, cfg) in variants.items()}
-        report = memory_report(configs, batch=batch, frames=frames, fused=fused)
-        text = memory_tables(report)
+        several = not isinstance(batch, int) and len(batch) > 1
+        report = memory_report(configs, batch=1 if several else _one(batch), frames=frames, fused=fused)
+        text = batch_table(report, batch) if several else memory_tables(report)
     else:
         report = {name: cost_report(cfg, frames or 1) for name, (_, _, cfg) in variants.items()}
         text = "\n\n".join(f"{name}\n\n{cost_table(found)}" for name, found in report.items())
     if json:
         write_json(json, {"machine": machine_facts(), "results": report})
     return text
+
+
+def _one(batch: int | Sequence[int]) -> int:
+    if isinstance(batch, int):
+        return batch
+    if len(batch) != 1:
+        raise BenchmarkError("Several sizes of the batch are for --memory; give --batch one number.")
+    return batch[0]
 
 
 def _variants(

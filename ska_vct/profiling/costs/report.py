@@ -1,6 +1,6 @@
 """Tables of parameters, FLOPs and memory by part."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from .trace import PART_NAMES, Trace, trace
 
-MIB = 2**20
+MIB, GIB = 2**20, 2**30
 _STATES = 2  # AdamW: two moments per trained parameter
 
 
@@ -141,6 +141,29 @@ def memory_tables(report: Mapping[str, Any]) -> str:
         "recomputed blocks and allocator overhead are not included. No GPU was measured."
     )
     return "\n\n".join(tables)
+
+
+def batch_table(report: Mapping[str, Any], batches: Sequence[int]) -> str:
+    """``memory_report`` of a batch of one clip as a Markdown table of predictions for larger batches, GiB.
+
+    Activations grow with the batch, everything else does not.
+    """
+    rows = []
+    for name, variant in report.items():
+        kinds = ("activations", "activations_amp")
+        whole, half = (sum(row[kind] for row in variant["parts"].values()) for kind in kinds)
+        fixed = variant["total"] - whole
+        cells = {
+            f"batch {batch}": f"{(fixed + batch * whole) / GIB:.1f} / {(fixed + batch * half) / GIB:.1f}"
+            for batch in batches
+        }
+        rows.append({"": name, "annotated frames per clip": variant["frames"], **cells})
+    note = (
+        "GiB per GPU in fp32 / under bf16 autocast, predicted from shapes: what a training step of so many clips "
+        "per GPU holds when its backward pass begins. Workspaces and the allocator's overhead come on top; no GPU "
+        "was measured."
+    )
+    return f"{tabulate(rows, headers='keys', tablefmt='pipe', disable_numparse=True)}\n\n{note}"
 
 
 def _compared(report: Mapping[str, Any]) -> str:

@@ -144,6 +144,11 @@ def test_missing_root_and_table(release):
         DatasetError, match="Folder .*Multi-sources does not exist, .*DATASETS.ROOT .*DETECTRON2_DATASETS"
     ):
         load_records("ms3", "train", release.root)
+    with pytest.raises(DatasetError, match="There is no folder '.*nowhere', where .*DETECTRON2_DATASETS"):
+        load_records("ms3", "train", release.root / "nowhere")
+    (release.root / "synth" / "synth_truth").mkdir(parents=True)
+    with pytest.raises(DatasetError, match=r"\(synthetic clips, in .*/synth, are read only if DATASETS.ROOT is"):
+        load_records("ms3", "train", release.root)
     release.ms3.mkdir(parents=True)
     with pytest.raises(DatasetError, match="ms3_meta_data.csv cannot be read .No such file"):
         load_records("ms3", "train", release.root)
@@ -190,7 +195,7 @@ def test_listing_reads_each_folder_once_and_stats_no_file(release, monkeypatch):
 def test_registration_is_lazy_and_can_be_repeated(release, tmp_path):
     names = register_splits("avss", "/nowhere")
     assert names == ["avsbench_avss_train", "avsbench_avss_val", "avsbench_avss_test"]
-    with pytest.raises(DatasetError, match="/nowhere/AVSBench_semantic"):
+    with pytest.raises(DatasetError, match="There is no folder ./nowhere."):
         DatasetCatalog.get(names[0])
     release.write_avss()
     register_splits("avss", release.root, flow_root="/flow")

@@ -146,7 +146,7 @@ def test_files_of_other_settings_are_not_mixed_in(root, tmp_path):
     run(root, tmp_path, limit=2)
     before = contents(tmp_path)
     other = FlowRequest(series=2, size=12)
-    with pytest.raises(FlowError, match=r"2 of 6 flow files were made with other settings.*series 4.*--overwrite"):
+    with pytest.raises(FlowError, match=r"2 of 6 .*made with other settings.*series 4 instead of 2.*--overwrite"):
         run(root, tmp_path, request=other)
     assert contents(tmp_path) == before
     assert run(root, tmp_path, request=other, overwrite=True, splits=["train"]).written == 2

@@ -213,7 +213,11 @@ def _missing(
     if others and not overwrite:
         path, found = others[0]
         made = found.get("request") or {"method": found["method"]}
-        shown = ", ".join(f"{key} {value}" for key, value in made.items())
+        asked = request.to_meta() if "request" in found else {"method": request.method}
+        other = [f"{key} {made.get(key)} instead of {asked[key]}" for key in asked if made.get(key) != asked[key]]
+        if found["weights"] != weights:
+            other.append(f"weights {found['weights'] or 'none'} instead of {weights or 'none'}")
+        shown = ", ".join(other) or f"of clip {found['clip_id']}"
         raise FlowError(
             f"{len(others)} of {len(records)} flow files were made with other settings, such as {path} ({shown}); "
             "choose another --out, or replace them with --overwrite."

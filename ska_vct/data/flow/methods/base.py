@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ska_vct.data.facts import SAMPLE_TIME
+from ska_vct.data.facts import sample_time
 from ska_vct.data.flow.names import MIN_SIDE
 from ska_vct.data.flow.store import FlowError
 
@@ -134,7 +134,7 @@ def flow_series(
 ) -> np.ndarray:
     """Flow of a video: ``series`` fields spread over each second, each from the two images about its time.
 
-    A single field per second is taken about the sampled frame (``SAMPLE_TIME``), several about the middles of
+    A single field per second is taken about the sampled frame (``sample_time``), several about the middles of
     their shares of the second. Where the video has no image before or after, the nearest pair is used.
 
     Args:
@@ -160,9 +160,11 @@ def flow_series(
 
 
 def field_times(num_seconds: int, series: int) -> np.ndarray:
-    """Middle of every field's share of its second, float64 (T * S,) seconds; one field lies at ``SAMPLE_TIME``."""
-    within = [SAMPLE_TIME] if series == 1 else (np.arange(series) + 0.5) / series
-    return (np.arange(num_seconds)[:, None] + within).ravel()
+    """Middle of every field's share of its second, float64 (T * S,) seconds; a single field lies at its frame."""
+    seconds = np.arange(num_seconds, dtype=np.float64)
+    if series == 1:
+        return sample_time(seconds)
+    return (seconds[:, None] + (np.arange(series) + 0.5) / series).ravel()
 
 
 def field_pairs(num_frames: int, *, fps: float, num_seconds: int, series: int) -> np.ndarray:
@@ -187,7 +189,7 @@ def frame_pairs(frames: np.ndarray, *, clip_id: str = "") -> ImagePairs:
         raise FlowError(f"Flow needs at least two images; the clip has {len(frames)}.")
     now = np.arange(len(frames))
     return ImagePairs(
-        clip_id=clip_id, images=frames, times=now + SAMPLE_TIME, first=now, second=np.where(now, now - 1, 1),
+        clip_id=clip_id, images=frames, times=sample_time(now), first=now, second=np.where(now, now - 1, 1),
         shape=(len(frames), 1), size=frames.shape[1:3], fps=1.0, source="frames",
     )  # fmt: skip
 
