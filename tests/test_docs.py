@@ -93,15 +93,17 @@ def test_the_checks_can_fail():
     assert list(code_blocks("1. a\n\n   ```bash\n   ls\n   ```\n")) == [("bash", "ls\n")]
 
 
+_PROGRAMS = {
+    "pip", "git", "export", "cd", "source", "tensorboard", "torchrun", "apt-get", "sbatch",
+    *re.findall(r"^(ska-vct-[a-z]+) =", (ROOT / "pyproject.toml").read_text(), re.MULTILINE),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_command_names_what_exists(command):
     program, *arguments = command.words
     if program not in ("python", "bash"):
-        assert (
-            program in ("pip", "git", "export", "cd", "source", "tensorboard", "torchrun")
-            or (ROOT / program).is_file()
-            or program.startswith(".venv/")
-        )
+        assert program in _PROGRAMS or (ROOT / program).is_file() or program.startswith(".venv/")
         return
     script, *arguments = arguments
     assert (ROOT / script).is_file(), script

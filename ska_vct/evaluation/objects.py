@@ -89,27 +89,29 @@ def object_scores(
         ``silent_frames``, the number of frames to which ``right`` and ``wrong`` refer; and with ``frames``
         ``by_frame``: second -> the same scores of these frames alone.
     """
-    scores = _scores(clips, maps)
+    means = _joined(maps)
+    counts = torch.cat(list(clips)) if clips else torch.zeros(0, len(GROUPS), 2, dtype=torch.int64)
+    scores: dict[str, float | int | None | dict] = {**_scores(counts, means)}
     if frames is not None and clips:
         index = torch.cat(list(frames))
-        counts, means = torch.cat(list(clips)), None if _lacks(maps) else torch.cat(list(maps))
         scores["by_frame"] = {
-            str(second): _scores([counts[index == second]], None if means is None else [means[index == second]])
+            str(second): _scores(counts[index == second], None if means is None else means[index == second])
             for second in sorted(set(index.tolist()))
         }
     return scores
 
 
-def _lacks(maps: Sequence[Tensor | None] | None) -> bool:
-    return not maps or any(values is None for values in maps)
+def _joined(maps: Sequence[Tensor | None] | None) -> Tensor | None:
+    """All rows; None if a clip has none."""
+    known = [values for values in maps or () if values is not None]
+    return torch.cat(known) if known and len(known) == len(maps or ()) else None
 
 
-def _scores(clips: Sequence[Tensor], maps: Sequence[Tensor | None] | None) -> dict[str, float | int | None]:
-    counts = torch.cat(list(clips)) if clips else torch.zeros(0, len(GROUPS), 2, dtype=torch.int64)
+def _scores(counts: Tensor, means: Tensor | None) -> dict[str, float | int | None]:
     (sounding, heard), (still, still_found), (moving, moving_found) = counts.sum(0).tolist()
     judged = judge_frames(counts)
     right, wrong, both = (int(frames.sum()) for frames in judged)
-    first = None if _lacks(maps) else map_is_first(torch.cat(list(maps))) & judged[2]
+    first = None if means is None else map_is_first(means) & judged[2]
     scores = {
         "silent_still": _share(still_found, still),
         "silent_moving": _share(moving_found, moving),

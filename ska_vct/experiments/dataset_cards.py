@@ -19,7 +19,7 @@ from ska_vct.synth.writer import read_settings
 from ska_vct.utils.files import atomic_write
 from ska_vct.visualization import flow_to_image, overlay_labels, write_overlay_video
 from ska_vct.visualization.canvas import Row, draw_grid
-from ska_vct.visualization.contact_sheet import SILENCE
+from ska_vct.visualization.clip_rows import SILENCE
 from ska_vct.visualization.images import log_mel_image, resize_image, strongest_field
 
 CELL = 112

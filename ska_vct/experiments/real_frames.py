@@ -20,7 +20,11 @@ from scipy.stats import rankdata
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ska_vct.engine.clip_inputs import read_arrays
+from ska_vct.data.audio.files import read_video_audio
+from ska_vct.data.flow.extract.clip import FlowRequest, compute_clip, read_clip
+from ska_vct.data.flow.methods.registry import CLASSICAL
+from ska_vct.data.images.io import read_image
+from ska_vct.data.images.video_frames import count_seconds, frame_of_video
 from ska_vct.engine.predictor import ClipArrays, Predictor
 from ska_vct.engine.segment.result import class_probabilities
 from ska_vct.utils.errors import InputError
@@ -146,9 +150,15 @@ def change(clip: ClipArrays, condition: str, other: ClipArrays) -> ClipArrays:
 
 
 def _read(path: Path, predictor: Predictor) -> ClipArrays:
-    return read_arrays(
-        path, method=predictor.cfg.INPUT.FLOW.METHOD, series=max(2, predictor.cfg.INPUT.FLOW.SERIES)
-    )
+    """The clip of a video in memory, so that its audio and flow can be changed."""
+    method, series = predictor.cfg.INPUT.FLOW.METHOD, max(2, predictor.cfg.INPUT.FLOW.SERIES)
+    names = [frame_of_video(str(path), second) for second in range(count_seconds(path))]
+    record = {"clip_id": path.stem, "image_paths": names, "video_path": str(path)}
+    request = FlowRequest(method=method, source="video", series=series)
+    pairs, _ = read_clip(record, request)
+    flow = compute_clip(record, request, CLASSICAL[method](), pairs)
+    frames = np.stack([read_image(name) for name in names])
+    return ClipArrays(frames=frames, audio=read_video_audio(path), flow=flow.flow, name=path.stem)
 
 
 def _foreground(predictor: Predictor, clip: ClipArrays, outlined: Outlined) -> dict[int, np.ndarray]:

@@ -164,7 +164,7 @@ def test_the_program_ends_with_a_sentence(tmp_path):
     command = [sys.executable, str(SCRIPTS / "compare_vct.py"), "--vct", str(tmp_path / "nowhere")]
     command += ["--json", str(tmp_path / "a.json"), "--markdown", str(tmp_path / "a.md")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("error: --vct: there is no folder") and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -15,7 +15,8 @@ from ska_vct.checkpoint.checkpointer import load_file
 from ska_vct.engine.resume.changes import ResumeError
 from ska_vct.engine.resume.start import run_in_folder
 from ska_vct.engine.resume.stopping import REQUEUE, STOPPED
-from ska_vct.engine.trainer import METRIC, Trainer, _train
+from ska_vct.engine.run import _train
+from ska_vct.engine.trainer import METRIC, Trainer
 from ska_vct.utils.errors import FileSystemError, InputError
 
 NAME = "random_clips"

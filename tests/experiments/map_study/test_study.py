@@ -41,7 +41,7 @@ def benchmark(tmp_path_factory):
 
 
 def small_cfg(*overrides):
-    return load_cfg(CONFIG, ["MODEL.DEVICE", "cpu", "MODEL.HIDDEN_DIM", 16, *overrides])
+    return load_cfg(CONFIG, ["MODEL.DEVICE", "cpu", "MODEL.HIDDEN_DIM", 32, *overrides])
 
 
 def test_loss_by_hand():
@@ -134,7 +134,7 @@ def study(path, out, *, steps=2, **options):
 @pytest.fixture
 def listed(benchmark, tmp_path):
     path = tmp_path / "list.yaml"
-    small = ["MODEL.HIDDEN_DIM", 16]
+    small = ["MODEL.HIDDEN_DIM", 32]
     rows = [
         {"name": "temporal", "label": "in time", "config": CONFIG, "overrides": small},
         {"name": "magnitude", "label": "naive", "config": CONFIG,
