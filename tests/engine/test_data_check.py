@@ -31,13 +31,13 @@ def train_net(data: Path, out: Path, *options: str) -> subprocess.CompletedProce
 
 
 def script(path: str, *words, capsys, monkeypatch) -> tuple[object, str]:
-    """Run a script in this process: what its main returns or exits with, and what it prints."""
+    """Run a script in this process: what its main returns or exits with, and what it prints, errors last."""
     monkeypatch.setattr(sys, "argv", [path, *map(str, words)])
     try:
         result = runpy.run_path(str(ROOT / path))["main"]()
     except SystemExit as error:
         result = error.code
-    return result, capsys.readouterr().out
+    return result, "".join(capsys.readouterr())
 
 
 def test_checked_trained_and_scored(tmp_path, capsys, monkeypatch):
@@ -63,8 +63,8 @@ def test_checked_trained_and_scored(tmp_path, capsys, monkeypatch):
 
     picture = next((folder / "predictions").rglob("*.png"))
     picture.unlink()
-    code, _ = script("tools/score.py", *common, "--predictions", folder / "predictions", **how)
-    assert str(picture) in code and code.startswith("error: No prediction for clip")
+    code, text = script("tools/score.py", *common, "--predictions", folder / "predictions", **how)
+    assert code == 2 and str(picture) in text and "error: No prediction for clip" in text
 
 
 def test_training_on_a_damaged_release_is_refused_before_it_starts(tmp_path, capsys, monkeypatch):
@@ -93,8 +93,8 @@ def test_prepare_as_a_program(tmp_path, capsys, monkeypatch):
     assert len(list((data / "prepared").rglob("*.npy"))) == 5
     code, text = script("datasets/prepare.py", *words, **how)
     assert code == 0 and "log-mel: 0 clips written, 5 existed" in text
-    code, _ = script("datasets/prepare.py", "--root", data, "--subset", "ms3", "--what", "frames", **how)
-    assert "there is no other release of AVSBench AVSS" in code
+    code, text = script("datasets/prepare.py", "--root", data, "--subset", "ms3", "--what", "frames", **how)
+    assert code == 2 and "there is no other release of AVSBench AVSS" in text
     code, text = script("datasets/prepare.py", *words, "--into-release", **how)
     released = data / "AVSBench_object/Multi-sources/ms3_data/audio_log_mel"
     # What is prepared already need not be made again.
