@@ -10,6 +10,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import ska_vct.checkpoint.checkpointer as checkpointer_module
+import ska_vct.engine.setup as setup_module
 import ska_vct.engine.trainer as trainer_module
 from ska_vct.checkpoint.checkpointer import load_file
 from ska_vct.engine.resume.changes import ResumeError
@@ -54,6 +55,9 @@ def cfg(tiny_cfg, make_clip, tmp_path, monkeypatch, calls):
             return make_clip(seed=seed, frames=frames, side=32, eval_side=self.eval_side)
 
     monkeypatch.setattr(trainer_module, "build_mapper", Mapper)
+    # Detectron2's set-up takes loggers away from pytest.
+    monkeypatch.setattr(setup_module, "setup_logger", lambda *args, **options: None)
+    monkeypatch.setattr(logging.getLogger("ska_vct"), "propagate", True)
     DatasetCatalog.register(NAME, lambda: [{"seed": seed, "clip_id": f"test/clip{seed}"} for seed in range(5)])
     tiny_cfg.DATASETS.TRAIN = tiny_cfg.DATASETS.VAL = tiny_cfg.DATASETS.TEST = (NAME,)
     tiny_cfg.OUTPUT_DIR = str(tmp_path / "run")
