@@ -38,10 +38,12 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
 
     def step(self, iteration: int, **kwargs) -> None:
         """As Detectron2's; a checkpoint that is written again, after an interruption, counts once."""
+        is_due = (iteration + 1) % self.period == 0
         path = self._path(iteration)
-        self.recent_checkpoints = [name for name in self.recent_checkpoints if name != path]
+        if is_due and path in self.recent_checkpoints:
+            self.recent_checkpoints.remove(path)
         super().step(iteration, **kwargs)
-        if (iteration + 1) % self.period == 0:
+        if is_due:
             self._saved = iteration
 
     def save_now(self, iteration: int) -> str:

@@ -8,16 +8,20 @@ import signal
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.events import JSONWriter, get_event_storage
 
 import ska_vct.checkpoint.checkpointer as checkpointer_module
 import ska_vct.engine.setup as setup_module
 import ska_vct.engine.trainer as trainer_module
+from ska_vct.checkpoint import seal
 from ska_vct.checkpoint.checkpointer import load_file
+from ska_vct.engine.hooks import EvaluationHook
 from ska_vct.engine.resume.changes import ResumeError
 from ska_vct.engine.resume.start import run_in_folder
 from ska_vct.engine.resume.stopping import REQUEUE, STOPPED
 from ska_vct.engine.trainer import METRIC, Trainer, _train
 from ska_vct.utils.errors import FileSystemError, InputError
+from tests.faults import kills
 
 NAME = "random_clips"
 
@@ -323,3 +327,53 @@ def test_a_full_disk_ends_the_training_with_the_sentence(cfg, scores, monkeypatc
     monkeypatch.setattr(checkpointer_module, "save_sealed", full)
     with pytest.raises(FileSystemError, match="model_best.pth' cannot be written"):
         train(cfg)
+
+
+def nth(number: int, action):
+    """Calls ``action`` in its call of that number, from 1."""
+    count = []
+
+    def call(*args, **options):
+        count.append(1)
+        if len(count) == number:
+            action()
+
+    return call
+
+
+@pytest.mark.parametrize("moment", ["training", "writing", "renamed", "validating", "reporting"])
+def test_a_killed_process_is_continued_as_if_nothing_had_happened(cfg, tmp_path, calls, monkeypatch, moment):
+    """SIGKILL in a process of its own; the short form of tests/faults/kills.py."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    # By iteration; evaluations follow the second, the fourth and the last.
+    scores = {1: 3.0, 3: 5.0, 5: 4.0}
+    test = classmethod(lambda *_, **__: {"sem_seg": {"mIoU": scores[get_event_storage().iter]}})
+    monkeypatch.setattr(Trainer, "test", test)
+    kill = stopped("SIGKILL")
+    child = os.fork()
+    if child == 0:
+        try:
+            if moment == "training":
+                calls += at(4, kill)
+            elif moment == "writing":
+                # The best of iteration 2, the checkpoint of iteration 2, the best of iteration 4.
+                monkeypatch.setattr(seal._SealingWriter, "finish", nth(3, kill))
+            elif moment == "renamed":
+                monkeypatch.setattr(checkpointer_module.StrictCheckpointer, "tag_last_checkpoint", nth(2, kill))
+            elif moment == "validating":
+                monkeypatch.setattr(EvaluationHook, "_do_eval", nth(1, kill))
+            else:
+                monkeypatch.setattr(JSONWriter, "write", nth(1, kill))
+            train(cfg)
+        finally:
+            os._exit(1)
+    try:
+        status = os.waitpid(child, 0)[1]
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        train(cfg)
+        cfg.OUTPUT_DIR = str(tmp_path / "whole")
+        train(cfg)
+    finally:
+        torch.set_num_threads(threads)
+    assert kills.compare(tmp_path / "whole", tmp_path / "run") == []
