@@ -14,7 +14,7 @@ import ska_vct.checkpoint.checkpointer as checkpointer_module
 import ska_vct.engine.setup as setup_module
 import ska_vct.engine.trainer as trainer_module
 from ska_vct.checkpoint import seal
-from ska_vct.checkpoint.checkpointer import load_file
+from ska_vct.checkpoint.checkpointer import StrictCheckpointer, load_file
 from ska_vct.engine.hooks import EvaluationHook
 from ska_vct.engine.resume.changes import ResumeError
 from ska_vct.engine.resume.start import run_in_folder
@@ -329,16 +329,17 @@ def test_a_full_disk_ends_the_training_with_the_sentence(cfg, scores, monkeypatc
         train(cfg)
 
 
-def nth(number: int, action):
-    """Calls ``action`` in its call of that number, from 1."""
-    count = []
+def kill_in_call(monkeypatch, owner: type, name: str, number: int) -> None:
+    """Kills this process when a method is called for that time, counted from 1."""
+    original, calls = getattr(owner, name), []
 
     def call(*args, **options):
-        count.append(1)
-        if len(count) == number:
-            action()
+        calls.append(1)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **options)
 
-    return call
+    monkeypatch.setattr(owner, name, call)
 
 
 @pytest.mark.parametrize("moment", ["training", "writing", "renamed", "validating", "reporting"])
@@ -350,21 +351,20 @@ def test_a_killed_process_is_continued_as_if_nothing_had_happened(cfg, tmp_path,
     scores = {1: 3.0, 3: 5.0, 5: 4.0}
     test = classmethod(lambda *_, **__: {"sem_seg": {"mIoU": scores[get_event_storage().iter]}})
     monkeypatch.setattr(Trainer, "test", test)
-    kill = stopped("SIGKILL")
     child = os.fork()
     if child == 0:
         try:
             if moment == "training":
-                calls += at(4, kill)
+                calls += at(4, stopped("SIGKILL"))
             elif moment == "writing":
-                # The best of iteration 2, the checkpoint of iteration 2, the best of iteration 4.
-                monkeypatch.setattr(seal._SealingWriter, "finish", nth(3, kill))
+                # The best of iteration 2, its checkpoint, the best of iteration 4.
+                kill_in_call(monkeypatch, seal._SealingWriter, "finish", 3)
             elif moment == "renamed":
-                monkeypatch.setattr(checkpointer_module.StrictCheckpointer, "tag_last_checkpoint", nth(2, kill))
+                kill_in_call(monkeypatch, StrictCheckpointer, "tag_last_checkpoint", 2)
             elif moment == "validating":
-                monkeypatch.setattr(EvaluationHook, "_do_eval", nth(1, kill))
+                kill_in_call(monkeypatch, EvaluationHook, "_do_eval", 2)
             else:
-                monkeypatch.setattr(JSONWriter, "write", nth(1, kill))
+                kill_in_call(monkeypatch, JSONWriter, "write", 1)
             train(cfg)
         finally:
             os._exit(1)
