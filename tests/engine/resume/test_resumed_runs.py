@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.events import JSONWriter, get_event_storage
 
 import ska_vct.checkpoint.checkpointer as checkpointer_module
-import ska_vct.engine.setup as setup_module
+import ska_vct.engine.setup as engine_setup
 import ska_vct.engine.trainer as trainer_module
 from ska_vct.checkpoint import seal
 from ska_vct.checkpoint.checkpointer import StrictCheckpointer, load_file
@@ -60,7 +60,7 @@ def cfg(tiny_cfg, make_clip, tmp_path, monkeypatch, calls):
 
     monkeypatch.setattr(trainer_module, "build_mapper", Mapper)
     # Detectron2's set-up takes loggers away from pytest.
-    monkeypatch.setattr(setup_module, "setup_logger", lambda *args, **options: None)
+    monkeypatch.setattr(engine_setup, "setup_logger", lambda *args, **options: None)
     monkeypatch.setattr(logging.getLogger("ska_vct"), "propagate", True)
     DatasetCatalog.register(NAME, lambda: [{"seed": seed, "clip_id": f"test/clip{seed}"} for seed in range(5)])
     tiny_cfg.DATASETS.TRAIN = tiny_cfg.DATASETS.VAL = tiny_cfg.DATASETS.TEST = (NAME,)
