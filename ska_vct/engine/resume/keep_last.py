@@ -1,6 +1,7 @@
 """Periodic checkpoints of which the newest are kept, over all continuations of a run."""
 
 import os
+from pathlib import Path
 
 from detectron2.engine import hooks
 from detectron2.utils import comm
@@ -27,8 +28,8 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
         super().before_train()
         folder = self.checkpointer.save_dir
         self.recent_checkpoints = [
-            str(path)
-            for number, path in numbered_checkpoints(folder).items()
+            self._path(number)
+            for number in numbered_checkpoints(folder)
             if number < self.trainer.start_iter and self.max_to_keep is not None
         ]
         # More than are kept, if the run was stopped between two or kept more before.
@@ -36,9 +37,13 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
             os.remove(self.recent_checkpoints.pop(0))
 
     def step(self, iteration: int, **kwargs) -> None:
-        """As Detectron2's."""
+        """As Detectron2's; a checkpoint that is written again, after an interruption, counts once."""
+        is_due = (iteration + 1) % self.period == 0
+        path = self._path(iteration)
+        if is_due and path in self.recent_checkpoints:
+            self.recent_checkpoints.remove(path)
         super().step(iteration, **kwargs)
-        if (iteration + 1) % self.period == 0:
+        if is_due:
             self._saved = iteration
 
     def save_now(self, iteration: int) -> str:
@@ -47,9 +52,10 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
         Returns:
             its path.
         """
-        name = f"{self.file_prefix}_{iteration:07d}"
-        path = os.path.join(self.checkpointer.save_dir, f"{name}.pth")
         if self._saved != iteration:
-            self.checkpointer.save(name, iteration=iteration)
+            self.checkpointer.save(Path(self._path(iteration)).stem, iteration=iteration)
             self._saved = iteration
-        return path
+        return self._path(iteration)
+
+    def _path(self, iteration: int) -> str:
+        return os.path.join(self.checkpointer.save_dir, f"{self.file_prefix}_{iteration:07d}.pth")

@@ -8,16 +8,21 @@ import signal
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.events import JSONWriter, get_event_storage
 
 import ska_vct.checkpoint.checkpointer as checkpointer_module
+import ska_vct.engine.setup as engine_setup
 import ska_vct.engine.trainer as trainer_module
-from ska_vct.checkpoint.checkpointer import load_file
+from ska_vct.checkpoint import seal
+from ska_vct.checkpoint.checkpointer import StrictCheckpointer, load_file
+from ska_vct.engine.hooks import EvaluationHook
 from ska_vct.engine.resume.changes import ResumeError
 from ska_vct.engine.resume.start import run_in_folder
 from ska_vct.engine.resume.stopping import REQUEUE, STOPPED
 from ska_vct.engine.run import _train
 from ska_vct.engine.trainer import METRIC, Trainer
 from ska_vct.utils.errors import FileSystemError, InputError
+from tests.faults import kills
 
 NAME = "random_clips"
 
@@ -55,6 +60,9 @@ def cfg(tiny_cfg, make_clip, tmp_path, monkeypatch, calls):
             return make_clip(seed=seed, frames=frames, side=32, eval_side=self.eval_side)
 
     monkeypatch.setattr(trainer_module, "build_mapper", Mapper)
+    # Detectron2's set-up takes loggers away from pytest.
+    monkeypatch.setattr(engine_setup, "setup_logger", lambda *args, **options: None)
+    monkeypatch.setattr(logging.getLogger("ska_vct"), "propagate", True)
     DatasetCatalog.register(NAME, lambda: [{"seed": seed, "clip_id": f"test/clip{seed}"} for seed in range(5)])
     tiny_cfg.DATASETS.TRAIN = tiny_cfg.DATASETS.VAL = tiny_cfg.DATASETS.TEST = (NAME,)
     tiny_cfg.OUTPUT_DIR = str(tmp_path / "run")
@@ -320,3 +328,53 @@ def test_a_full_disk_ends_the_training_with_the_sentence(cfg, scores, monkeypatc
     monkeypatch.setattr(checkpointer_module, "save_sealed", full)
     with pytest.raises(FileSystemError, match="model_best.pth' cannot be written"):
         train(cfg)
+
+
+def kill_in_call(monkeypatch, owner: type, name: str, number: int) -> None:
+    """Kills this process when a method is called for that time, counted from 1."""
+    original, calls = getattr(owner, name), []
+
+    def call(*args, **options):
+        calls.append(1)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **options)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+@pytest.mark.parametrize("moment", ["training", "writing", "renamed", "validating", "reporting"])
+def test_a_killed_process_is_continued_as_if_nothing_had_happened(cfg, tmp_path, calls, monkeypatch, moment):
+    """SIGKILL in a process of its own; the short form of tests/faults/kills.py."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    # By iteration; evaluations follow the second, the fourth and the last.
+    scores = {1: 3.0, 3: 5.0, 5: 4.0}
+    test = classmethod(lambda *_, **__: {"sem_seg": {"mIoU": scores[get_event_storage().iter]}})
+    monkeypatch.setattr(Trainer, "test", test)
+    child = os.fork()
+    if child == 0:
+        try:
+            if moment == "training":
+                calls += at(4, stopped("SIGKILL"))
+            elif moment == "writing":
+                # The best of iteration 2, its checkpoint, the best of iteration 4.
+                kill_in_call(monkeypatch, seal._SealingWriter, "finish", 3)
+            elif moment == "renamed":
+                kill_in_call(monkeypatch, StrictCheckpointer, "tag_last_checkpoint", 2)
+            elif moment == "validating":
+                kill_in_call(monkeypatch, EvaluationHook, "_do_eval", 2)
+            else:
+                kill_in_call(monkeypatch, JSONWriter, "write", 1)
+            train(cfg)
+        finally:
+            os._exit(1)
+    try:
+        status = os.waitpid(child, 0)[1]
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        train(cfg)
+        cfg.OUTPUT_DIR = str(tmp_path / "whole")
+        train(cfg)
+    finally:
+        torch.set_num_threads(threads)
+    assert kills.compare(tmp_path / "whole", tmp_path / "run") == []
