@@ -209,7 +209,7 @@ def test_a_run_of_another_config_is_refused_or_moved_aside(write_list, stub, tmp
     trace, out = stub(), tmp_path / "out"
     ablation.run_ablation(write_list(), out, rows=["a"], seeds=[1], threads=1, say=[].append)
     changed = {"seeds": [1], "overrides": ["SOLVER.MAX_ITER", "7"], "threads": 1, "say": [].append}
-    with pytest.raises(AblationError, match=r"out/a/seed1 with SOLVER\.MAX_ITER 620, now 7; .*--redo"):
+    with pytest.raises(AblationError, match=r"out/a/seed1 with SOLVER\.MAX_ITER 900, now 7; .*--redo"):
         ablation.run_ablation(write_list(), out, **changed)
     assert not (out / "b").exists()
     ablation.run_ablation(write_list(), out, redo=True, **changed)
