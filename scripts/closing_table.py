@@ -1,4 +1,4 @@
-"""Print the results of a quickstart run.
+"""Print the results of a quickstart run, and what to do next.
 
 Example: python scripts/closing_table.py output/quickstart
 """
@@ -8,7 +8,41 @@ import json
 import sys
 from pathlib import Path
 
-TEST_SET = "avsbench_ms3_test"
+# Splits of the benchmark that the table shows, and conditions of their clips.
+PLAIN, TWIN, MOVER = "plain", "silent-twin", "silent-mover"
+CONDITIONS = {"true": "own sound", "silence": "silence", "off_screen": "another clip's sound"}
+NOTE = """\
+    Right: most of the sounding object and little of the silent one is segmented; wrong: the reverse.
+    FPR: share of the pixels that are segmented although nothing in view sounds. M_J in convention '{convention}'.
+"""
+NEXT = """
+    What to do next:
+        {activate}look at the test clips, with errors and motion maps:
+            {images}
+        segment a video of yours (this model has seen nothing but drawings):
+            python tools/predict.py --weights {weights} --out output/masks my_video.mp4
+        train on AVSBench, or on videos of your own:
+            README.md, "Train on AVSBench"; python datasets/from_videos.py --help"""
+ACTIVATE = """activate the environment, in every new shell:
+            source {folder}/bin/activate
+        """
+
+
+def table(splits: dict) -> list[tuple[str, ...]]:
+    """Rows of the scores under each condition, the header first."""
+
+    def cell(split: str, condition: str, *keys: str) -> str:
+        found = splits[split]["conditions"].get(condition, {})
+        values = [found.get(key) for key in keys]
+        return "" if None in values else " / ".join(f"{value:.1f}" for value in values)
+
+    rows = [("percent", *CONDITIONS.values())]
+    rows.append(("plain clips, M_J", cell(PLAIN, "true", "M_J"), "", ""))
+    for split, title in ((TWIN, "silent twins"), (MOVER, "silent movers")):
+        cells = [cell(split, condition, "right", "wrong") for condition in CONDITIONS]
+        rows.append((f"{title}, right / wrong object", *cells))
+    rows.append(("plain clips, FPR", "", *(cell(PLAIN, name, "FPR") for name in list(CONDITIONS)[1:])))
+    return rows
 
 
 def main() -> int:
@@ -16,28 +50,27 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="output folder of scripts/quickstart.sh")
     folder = parser.parse_args().folder
     try:
-        results = json.loads((folder / "test" / "inference" / TEST_SET / "results.json").read_text())
+        results = json.loads((folder / "scores" / "robustness.json").read_text())
         measured = json.loads((folder / "training.json").read_text())
     except FileNotFoundError as error:
         print(f"error: {error.filename} is missing; let scripts/quickstart.sh finish first.", file=sys.stderr)
         return 1
-    scores, convention = results["sem_seg"], results["convention"]
-    # Results of version 0.1.0 do not name it.
-    threshold = results.get("m_f_threshold", {}).get(convention)
-    named = f"convention '{convention}'" + (f", threshold: {threshold}" if threshold else "")
-    rows = [
-        ("test clips", f"{results['num_clips']} of {results['dataset']}"),
-        ("M_J", f"{scores['M_J']:.2f} % (convention '{convention}')"),
-        ("M_F", f"{scores['M_F']:.2f} % ({named})"),
-        ("training", f"{measured['seconds']:.0f} s"),
-        ("peak memory", f"{measured['peak_bytes'] / 2**30:.2f} GiB (training, all processes)"),
-        ("images", str(folder / "images")),
-        ("weights", str(folder / "train" / "model_best.pth")),
-    ]
-    width = max(len(name) for name, _ in rows)
+    rows = table(results["splits"])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     print()
-    for name, value in rows:
-        print(f"    {name:<{width}}  {value}")
+    for first, *others in rows:
+        cells = [f"{text:>{width}}" for text, width in zip(others, widths[1:], strict=True)]
+        print("    " + "   ".join([f"{first:<{widths[0]}}", *cells]))
+    print(f"\n{NOTE.format(convention=results['convention'])}")
+    weights = folder / "train" / "model_best.pth"
+    print(f"    training   {measured['seconds']:.0f} s, {measured['peak_bytes'] / 2**30:.2f} GiB at most")
+    print(f"    weights    {weights}")
+    activate = ""
+    if sys.prefix != sys.base_prefix:
+        environment = Path(sys.prefix)
+        near = environment.parent == Path.cwd()
+        activate = ACTIVATE.format(folder=environment.name if near else environment)
+    print(NEXT.format(activate=activate, images=folder / "images", weights=weights))
     return 0
 
 

@@ -199,10 +199,10 @@ def test_memory_reports_what_checkpointing_saves(tiny_cfg):
 
 
 def test_the_table_of_batches_is_what_larger_batches_hold(tiny_cfg):
-    one = memory_report({"tiny": tiny_cfg}, batch=1, frames=1, fused=True)
-    four = memory_report({"tiny": tiny_cfg}, batch=4, frames=1, fused=True)["tiny"]
-    rows = [line.split("|") for line in batch_table(one, [1, 4]).splitlines() if line.startswith("| tiny")]
-    assert len(rows) == 1 and "predicted from shapes" in batch_table(one, [1])
+    one, two, found = (memory_report({"tiny": tiny_cfg}, batch=k, frames=1, fused=True) for k in (1, 2, 4))
+    four, text = found["tiny"], batch_table(one, two, [1, 4])
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| tiny")]
+    assert len(rows) == 1 and "predicted from shapes" in text
     total, total_amp = (float(cell) for cell in rows[0][4].split("/"))
     assert total == pytest.approx(four["total"] / 2**30, abs=0.06)
     assert total_amp == pytest.approx(four["total_amp"] / 2**30, abs=0.06)

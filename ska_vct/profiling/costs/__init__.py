@@ -85,9 +85,12 @@ def analyze(
         text = "\n\n".join(texts)
     elif memory:
         configs = {name: cfg for name, (_, _, cfg) in variants.items()}
-        several = not isinstance(batch, int) and len(batch) > 1
-        report = memory_report(configs, batch=1 if several else _one(batch), frames=frames, fused=fused)
-        text = batch_table(report, batch) if several else memory_tables(report)
+        if isinstance(batch, int) or len(batch) == 1:
+            report = memory_report(configs, batch=_one(batch), frames=frames, fused=fused)
+            text = memory_tables(report)
+        else:
+            report, more = (memory_report(configs, batch=k, frames=frames, fused=fused) for k in (1, 2))
+            text = batch_table(report, more, batch)
     else:
         report = {name: cost_report(cfg, frames or 1) for name, (_, _, cfg) in variants.items()}
         text = "\n\n".join(f"{name}\n\n{cost_table(found)}" for name, found in report.items())

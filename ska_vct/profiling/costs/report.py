@@ -143,21 +143,23 @@ def memory_tables(report: Mapping[str, Any]) -> str:
     return "\n\n".join(tables)
 
 
-def batch_table(report: Mapping[str, Any], batches: Sequence[int]) -> str:
-    """``memory_report`` of a batch of one clip as a Markdown table of predictions for larger batches, GiB.
+def batch_table(one: Mapping[str, Any], two: Mapping[str, Any], batches: Sequence[int]) -> str:
+    """Memory by config and batch as a Markdown table of predictions, GiB.
 
-    Activations grow with the batch, everything else does not.
+    Every clip adds the same amount; what does not grow with the batch, such as parameters and their copies in
+    bfloat16, is in both reports.
+
+    Args:
+        one, two: ``memory_report`` of batches of one and of two clips.
+        batches: sizes to predict.
     """
     rows = []
-    for name, variant in report.items():
-        kinds = ("activations", "activations_amp")
-        whole, half = (sum(row[kind] for row in variant["parts"].values()) for kind in kinds)
-        fixed = variant["total"] - whole
-        cells = {
-            f"batch {batch}": f"{(fixed + batch * whole) / GIB:.1f} / {(fixed + batch * half) / GIB:.1f}"
-            for batch in batches
-        }
-        rows.append({"": name, "annotated frames per clip": variant["frames"], **cells})
+    for name, first in one.items():
+        cells = {}
+        for batch in batches:
+            totals = [first[key] + (batch - 1) * (two[name][key] - first[key]) for key in ("total", "total_amp")]
+            cells[f"batch {batch}"] = " / ".join(f"{total / GIB:.1f}" for total in totals)
+        rows.append({"": name, "annotated frames per clip": str(first["frames"]), **cells})
     note = (
         "GiB per GPU in fp32 / under bf16 autocast, predicted from shapes: what a training step of so many clips "
         "per GPU holds when its backward pass begins. Workspaces and the allocator's overhead come on top; no GPU "

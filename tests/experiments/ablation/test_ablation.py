@@ -189,7 +189,7 @@ def test_runs_execute_once_and_are_tabulated(write_list, stub, tmp_path, capsys)
     summary = json.loads((tmp_path / "docs" / "few_summary.json").read_text())
     assert summary["rows"][1]["runs"][0]["keys"] == {"TEST.BATCH_SIZE": 2}
     assert summary["rows"][1]["runs"][0]["scores"] == {"plain/true/M_J": 76.0, "plain/true/M_F": 90.0}
-    assert summary["common_keys"]["SOLVER.MAX_ITER"] == 620 and "SEED" not in summary["common_keys"]
+    assert summary["common_keys"]["SOLVER.MAX_ITER"] == 900 and "SEED" not in summary["common_keys"]
     assert (tmp_path / "docs" / "few.png").stat().st_size > 1000
 
 
@@ -209,7 +209,7 @@ def test_a_run_of_another_config_is_refused_or_moved_aside(write_list, stub, tmp
     trace, out = stub(), tmp_path / "out"
     ablation.run_ablation(write_list(), out, rows=["a"], seeds=[1], threads=1, say=[].append)
     changed = {"seeds": [1], "overrides": ["SOLVER.MAX_ITER", "7"], "threads": 1, "say": [].append}
-    with pytest.raises(AblationError, match=r"out/a/seed1 with SOLVER\.MAX_ITER 620, now 7; .*--redo"):
+    with pytest.raises(AblationError, match=r"out/a/seed1 with SOLVER\.MAX_ITER 900, now 7; .*--redo"):
         ablation.run_ablation(write_list(), out, **changed)
     assert not (out / "b").exists()
     ablation.run_ablation(write_list(), out, redo=True, **changed)
