@@ -308,10 +308,16 @@ def compare(whole: Path, other: Path) -> list[str]:
     tags = [(folder / "last_checkpoint").read_text() for folder in (whole, other)]
     if tags[0] != tags[1]:
         problems.append(f"last_checkpoint: {tags[1]}, not {tags[0]}")
-    configs = [(folder / "config.yaml").read_text().replace(str(folder), "") for folder in (whole, other)]
+    configs = [_config(folder) for folder in (whole, other)]
     if configs[0] != configs[1]:
         problems.append("config.yaml differs")
     return problems
+
+
+def _config(folder: Path) -> list[str]:
+    # The head has the command, which is another when a run is resumed.
+    lines = (folder / "config.yaml").read_text().replace(str(folder), "").splitlines()
+    return [line for line in lines if not line.startswith("#") or line.startswith("# Resumed: ")]
 
 
 def _metrics(folder: Path) -> list[dict]:

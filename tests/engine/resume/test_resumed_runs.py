@@ -61,7 +61,7 @@ def cfg(tiny_cfg, make_clip, tmp_path, monkeypatch, calls):
 
     monkeypatch.setattr(trainer_module, "build_mapper", Mapper)
     # Detectron2's set-up takes loggers away from pytest.
-    monkeypatch.setattr(engine_setup, "setup_logger", lambda *args, **options: None)
+    monkeypatch.setattr(engine_setup, "setup_logger", lambda *args, **options: logging.getLogger("ska_vct"))
     monkeypatch.setattr(logging.getLogger("ska_vct"), "propagate", True)
     DatasetCatalog.register(NAME, lambda: [{"seed": seed, "clip_id": f"test/clip{seed}"} for seed in range(5)])
     tiny_cfg.DATASETS.TRAIN = tiny_cfg.DATASETS.VAL = tiny_cfg.DATASETS.TEST = (NAME,)
