@@ -175,10 +175,7 @@ def test_changed_keys_take_effect_and_config_yaml_says_so(cfg, scores, tmp_path,
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.json").read_text().splitlines()]
     assert lines[-1]["lr"] == pytest.approx(0.001 * (1 - 7 / 8) ** 0.9)
     text = (tmp_path / "run" / "config.yaml").read_text()
-    assert (
-        text.startswith("# ")
-        and "# Resumed: SOLVER.BASE_LR 0.0001 -> 0.001 from iteration 7 on\n" in text
-    )
+    assert text.startswith("# ") and "# Resumed: SOLVER.BASE_LR 0.0001 -> 0.001 from iteration 7 on\n" in text
     assert "\nSEED: 8434882\n" in text and "BASE_LR: 0.001\n" in text
     # Moments of parameters that still train were kept, though they are in other groups.
     steps = load_file(tmp_path / "run" / "model_final.pth")["trainer"]["_trainer"]["optimizer"]["state"]
