@@ -1,5 +1,6 @@
 """Shared fixtures; data that takes long to make is made once per session."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,20 @@ def goldens() -> Path:
     if not GOLDENS.is_dir():
         pytest.skip("the goldens are not on this machine")
     return GOLDENS
+
+
+@pytest.fixture
+def browser():
+    """A headless Chromium; the test is skipped where it or Playwright is not installed."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no browser is installed; on Debian: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        # Containers run as root, where Chromium's sandbox does not start.
+        found = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield found
+        found.close()
 
 
 @pytest.fixture

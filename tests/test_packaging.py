@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = {"ska-vct-train", "ska-vct-eval", "ska-vct-predict", "ska-vct-visualize"}
+COMMANDS = {"ska-vct-train", "ska-vct-eval", "ska-vct-predict", "ska-vct-visualize", "ska-vct-demo"}
 
 
 @pytest.fixture(scope="module")
