@@ -353,3 +353,7 @@ def _add_solver_config(cfg: CN) -> None:
     cfg.TEST.IMAGES = 4
     # Write predictions as images in AVSBench's layout and as COCO's run lengths; tools/score.py scores both.
     cfg.TEST.SAVE_PREDICTIONS = False
+
+    cfg.LOG = CN()
+    # Project of Weights & Biases that also receives what TensorBoard shows (extra wandb); empty: none.
+    cfg.LOG.WANDB = ""

@@ -317,6 +317,7 @@ RULES: Mapping[str, Rule] = {
     "TEST.CONVENTION": one_of("combo", "tpavi", "dataset", "pooled"),
     "TEST.IMAGES": integer(0),
     "TEST.SAVE_PREDICTIONS": BOOLEAN,
+    "LOG.WANDB": text(),
 }
 
 # Whatever a user's own parts, or timm's network, take.

@@ -38,6 +38,7 @@ from .resume.run_state import RunState
 from .resume.stopping import StopHook
 from .tensorboard import TensorBoardWriter, ValidationImages, spread_records
 from .train_data import build_stream
+from .wandb_run import start_wandb
 from .weights import load_options, load_part_weights
 
 _LOGGER = logging.getLogger(__name__)
@@ -170,6 +171,7 @@ class Trainer(DefaultTrainer):
     def build_writers(self) -> list:
         """Progress line, ``metrics.json`` (one JSON object per line) and TensorBoard events."""
         folder = self.cfg.OUTPUT_DIR
+        start_wandb(self.cfg)
         self._metrics_writer = JSONWriter(os.path.join(folder, METRICS))
         return [
             ProgressPrinter(max_iter=self.max_iter),

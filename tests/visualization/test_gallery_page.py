@@ -53,7 +53,7 @@ def test_the_gallery_sorts_and_its_pages_play(browser, tmp_path):
     page.wait_for_function("document.querySelector('article:not([hidden]) audio').currentTime > 0.2")
 
     page.locator("article:visible h2 a").click()
-    page.locator("audio").evaluate("audio => { audio.currentTime = 1.2; return audio.play(); }")
+    page.locator("audio").evaluate("audio => { audio.currentTime = 1.2; }")
     page.wait_for_function("document.querySelectorAll('th.now').length > 0")
     assert set(page.locator("th.now").all_inner_texts()) == {"second 1"}
     page.locator("td img").first.click()
