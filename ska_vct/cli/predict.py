@@ -11,9 +11,12 @@ from ska_vct.utils.cli import one_sentence_errors
 if TYPE_CHECKING:
     from ska_vct.engine.predictor import Predictor
 
+# ska_vct.checkpoint.fetch.packages.DEFAULT_WEIGHTS, whose module is not imported for --help.
+_DEMO = "ska_vct://demo"
 _DESCRIPTION = """Segment what sounds in videos: masks, an overlay video with the audio, scores per second, a page.
 
 Examples:
+    {program} --out output/predict video.mp4
     {program} --weights model_best.pth --out output/predict video.mp4
     {program} --weights model_best.pth --out output/predict my_videos --threshold 0.3 --save overlay
     {program} --weights vct_s4.pth --config s4/swin_b_384 --out output/predict clips/dog
@@ -34,8 +37,9 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     # fmt: off
     add("videos", nargs="*", metavar="VIDEO_OR_FOLDER",
         help="videos, folders of videos, folders of frames with audio")
-    add("--weights", required=True, metavar="FILE",
-        help="checkpoint, folder of save_pretrained, name on Hugging Face's hub, or an address")
+    add("--weights", default=_DEMO, metavar="FILE",
+        help="checkpoint, folder of save_pretrained, name on Hugging Face's hub, or an address; default: the "
+        "small model that comes with the package (%(default)s)")
     add("--config-file", "--config", default=None, metavar="FILE",
         help="its config, or the config's name; default: the one stored with the weights")
     add("--out", required=True, metavar="DIR", help="folder for the results")

@@ -14,6 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch import nn
 
+from ska_vct.checkpoint.fetch.packages import DEFAULT_WEIGHTS
 from ska_vct.data.audio.files import ClipAudio, samples_to_audio
 from ska_vct.data.augmentation import ClipGeometry
 from ska_vct.data.clip_mapper import ClipMapper, prepare_flow
@@ -107,13 +108,13 @@ class Predictor:
     @classmethod
     def from_pretrained(
         cls,
-        weights: str | os.PathLike,
+        weights: str | os.PathLike = DEFAULT_WEIGHTS,
         config: str | os.PathLike | None = None,
         device: str | torch.device | None = None,
         *,
         overrides: Sequence[str] = (),
     ) -> "Predictor":
-        """A predictor of trained weights.
+        """A predictor of trained weights, by default those that come with the package.
 
         Args, Raises: see :func:`ska_vct.engine.pretrained.load_model`.
         """

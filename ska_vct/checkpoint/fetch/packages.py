@@ -19,6 +19,8 @@ from .download import DownloadError, cache_folder
 _MAX_BYTES = 256 << 20
 # Weights that releases of this package bring along.
 DEMO = "demo"
+# What is used where no weights are named.
+DEFAULT_WEIGHTS = f"ska_vct://{DEMO}"
 SHIPPED = Path(__file__).resolve().parents[2] / "weights"
 
 
