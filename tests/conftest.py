@@ -1,5 +1,6 @@
 """Shared fixtures; data that takes long to make is made once per session."""
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,14 @@ SIDE = 64
 def _seed():
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _loggers():
+    """A run that sets up its own logging hides later messages from the tests that read them."""
+    yield
+    for name in ("fvcore", "detectron2", "ska_vct"):
+        logging.getLogger(name).propagate = True
 
 
 @pytest.fixture(scope="session")
