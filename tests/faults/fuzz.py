@@ -13,6 +13,7 @@ found, 1 something.
 
 import argparse
 import contextlib
+import ctypes
 import gc
 import mmap
 import os
@@ -140,6 +141,7 @@ def _child(name, reader, seeds, cases, seed, shared, send) -> None:
     status = 1
     try:
         _quiet()
+        _return_freed_memory()
         used = _memory("VmSize")
         resource.setrlimit(resource.RLIMIT_AS, (used + _ADDRESS_SPACE, used + _ADDRESS_SPACE))
         counts = Counter()
@@ -186,6 +188,14 @@ def _quiet() -> None:
     warnings.simplefilter("ignore")
     av.logging.set_level(av.logging.PANIC)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _return_freed_memory() -> None:
+    """Malloc as it starts: a parent that trained on the CPU keeps freed memory, which hides what a case takes."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(-4, 65536)  # M_MMAP_MAX
+        mallopt(-1, 128 << 10)  # M_TRIM_THRESHOLD
 
 
 def _send(pipe: int, line: str) -> None:

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from ska_vct.utils.cpu import compute_on_cpu
 from tests.faults import fuzz
 from tests.faults.readers import READERS, Reader
 
@@ -62,6 +63,11 @@ FAULTY = {
     "CRASH": crash,
     "MEMORY": hoard,
 }
+
+
+def test_growth_is_seen_after_a_training_in_the_same_process(monkeypatch):
+    compute_on_cpu()
+    test_every_kind_of_fault_is_found("MEMORY", monkeypatch)
 
 
 @pytest.mark.parametrize("kind", FAULTY)
