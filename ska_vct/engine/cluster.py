@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from ska_vct.utils.errors import InputError
+from ska_vct.utils.submission import submitting
 
 from .resume.stopping import REQUEUE
 
@@ -74,13 +75,6 @@ def submit_training(
     Raises:
         InputError: submitit is not installed, or it refuses cluster or parameters.
     """
-    try:
-        import submitit
-    except ImportError:
-        raise InputError(
-            "--submit needs the package submitit; run 'pip install submitit', or use scripts/slurm_train.sh, "
-            "which does not."
-        ) from None
     defaults: dict = {"name": "ska_vct_train", "timeout_min": 12 * 60}
     if cluster != _LOCAL:
         defaults |= {
@@ -89,12 +83,10 @@ def submit_training(
             "slurm_srun_args": ["--kill-on-bad-exit=0", "--wait=300"],
             "slurm_additional_parameters": {"requeue": True, "open-mode": "append"},
         }
-    try:
-        executor = submitit.AutoExecutor(folder=os.fspath(folder), cluster=cluster)
-        executor.update_parameters(**{**defaults, **(parameters or {})})
+    instead = "use scripts/slurm_train.sh, which does not"
+    wanted = {**defaults, **(parameters or {})}
+    with submitting(cluster, folder, wanted, error=InputError, instead=instead) as executor:
         return executor.submit(TrainingJob(words))
-    except (RuntimeError, NameError, TypeError, ValueError) as error:
-        raise InputError(f"submitit cannot submit to '{cluster}': {error}") from None
 
 
 def _environment(place) -> dict[str, str]:

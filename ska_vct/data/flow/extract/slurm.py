@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from ska_vct.data.flow.extract.run import FlowSummary, compute_flow
 from ska_vct.data.flow.store import FlowError
+from ska_vct.utils.submission import submitting
 
 
 def submit_flow(
@@ -30,22 +31,12 @@ def submit_flow(
     Raises:
         FlowError: submitit is not installed, or it refuses cluster or parameters.
     """
-    try:
-        import submitit
-    except ImportError:
-        raise FlowError(
-            "--submit needs the package submitit; run 'pip install submitit', or start the shards yourself with "
-            "--shard i/n."
-        ) from None
     if shards < 1:
         raise FlowError(f"The number of shards is {shards}; it must be at least 1.")
-    try:
-        executor = submitit.AutoExecutor(folder=os.fspath(folder), cluster=cluster)
-        executor.update_parameters(**{"name": "compute_flow", "timeout_min": 24 * 60, **(parameters or {})})
-        with executor.batch():
-            return [executor.submit(_run_shard, (index, shards), options) for index in range(shards)]
-    except (RuntimeError, NameError, TypeError, ValueError) as error:
-        raise FlowError(f"submitit cannot submit to '{cluster}': {error}") from None
+    instead = "start the shards yourself with --shard i/n"
+    wanted = {"name": "compute_flow", "timeout_min": 24 * 60, **(parameters or {})}
+    with submitting(cluster, folder, wanted, error=FlowError, instead=instead) as executor, executor.batch():
+        return [executor.submit(_run_shard, (index, shards), options) for index in range(shards)]
 
 
 def _run_shard(shard: tuple[int, int], options: dict) -> FlowSummary:
