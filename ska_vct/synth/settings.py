@@ -1,6 +1,7 @@
 """Settings of a synthetic release; equal settings give equal bytes."""
 
 import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from ska_vct.data.facts import SPLITS
@@ -17,6 +18,23 @@ GENERATOR_VERSION = 2
 
 class SynthError(SkaVctError, ValueError):
     """A setting is invalid or the target folder holds other files; one sentence for the user."""
+
+
+def check_facts(what: str, checks: Iterable[tuple[bool, str, object]]) -> None:
+    """Raise a SynthError for the first of (whether it holds, what is needed, what was given) that fails."""
+    for good, wanted, found in checks:
+        if not good:
+            raise SynthError(f"{what} need {wanted}; got {found}.")
+
+
+def check_scenes(title: str, scenes: Mapping[str, float], kinds: Collection[str]) -> None:
+    """Raise a SynthError unless ``scenes`` are shares of some of ``kinds``, which ``title`` names."""
+    unknown = sorted(set(scenes) - set(kinds))
+    if unknown or not scenes:
+        raise SynthError(f"{title} are {', '.join(kinds)}; got {', '.join(unknown) or 'none'}.")
+    shares = scenes.values()
+    if not all(math.isfinite(share) and share >= 0 for share in shares) or not sum(shares) > 0:
+        raise SynthError(f"Shares of scenes must be 0 or more, and some above 0; got {scenes}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,15 +114,8 @@ class SynthSettings:
             (self.channels in (1, 2), "1 or 2 channels", self.channels),
             (0 <= self.hiss <= 0.1, "a hiss from 0 to 0.1", self.hiss),
         )  # fmt: skip
-        for good, wanted, found in checks:
-            if not good:
-                raise SynthError(f"Synthetic clips need {wanted}; got {found}.")
-        unknown = sorted(set(self.scenes) - set(SCENE_KINDS))
-        if unknown or not self.scenes:
-            raise SynthError(f"Scene kinds are {', '.join(SCENE_KINDS)}; got {', '.join(unknown) or 'none'}.")
-        shares = self.scenes.values()
-        if not all(math.isfinite(share) and share >= 0 for share in shares) or not sum(shares) > 0:
-            raise SynthError(f"Shares of scenes must be 0 or more, and some above 0; got {self.scenes}.")
+        check_facts("Synthetic clips", checks)
+        check_scenes("Scene kinds", self.scenes, SCENE_KINDS)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -1,11 +1,10 @@
 """Settings of composites; equal settings and sources give equal clips."""
 
-import math
 from dataclasses import asdict, dataclass, field
 
 from ska_vct.data.facts import SPLITS
 from ska_vct.data.flow.names import MIN_SIDE
-from ska_vct.synth.settings import SynthError
+from ska_vct.synth.settings import check_facts, check_scenes
 
 # Incremented whenever the same settings would give other clips.
 COMPOSITES_VERSION = 1
@@ -86,17 +85,8 @@ class CompositeSettings:
             *((0 <= getattr(self, name) <= 1, f"a probability {name}", getattr(self, name))
               for name in ("shake", "close", "occluder", "partial", "rest")),
         )  # fmt: skip
-        for good, wanted, found in checks:
-            if not good:
-                raise SynthError(f"Composites need {wanted}; got {found}.")
-        unknown = sorted(set(self.scenes) - set(COMPOSITE_KINDS))
-        if unknown or not self.scenes:
-            raise SynthError(
-                f"Kinds of composites are {', '.join(COMPOSITE_KINDS)}; got {', '.join(unknown) or 'none'}."
-            )
-        shares = self.scenes.values()
-        if not all(math.isfinite(share) and share >= 0 for share in shares) or not sum(shares) > 0:
-            raise SynthError(f"Shares of scenes must be 0 or more, and some above 0; got {self.scenes}.")
+        check_facts("Composites", checks)
+        check_scenes("Kinds of composites", self.scenes, COMPOSITE_KINDS)
 
     @property
     def subset(self) -> str:
