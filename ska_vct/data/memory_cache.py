@@ -20,6 +20,7 @@ class MemoryCache:
     """
 
     def __init__(self, max_gb: float):
+        self._max_gb = max_gb
         self._free = int(max_gb * _GIB)
         self._kept: dict[Hashable, Any] = {}
 
@@ -37,8 +38,8 @@ class MemoryCache:
             self._kept[key] = value
         return value
 
-    def __getstate__(self) -> dict:
-        return {"_free": self._free + sum(a.nbytes for v in self._kept.values() for a in _arrays(v)), "_kept": {}}
+    def __reduce__(self) -> tuple:
+        return MemoryCache, (self._max_gb,)
 
 
 def _arrays(value: Any) -> Iterator[np.ndarray]:

@@ -104,11 +104,8 @@ class ConditionMapper:
     def _changed(self, condition: str, record: Mapping, clip: Mapping) -> dict[str, torch.Tensor]:
         """The fields that a condition changes; none for flow conditions where the model reads no flow."""
         num_frames = len(clip["images"])
-        if condition in _AUDIO or condition in DELAYS:
-            if condition in DELAYS:
-                audio = delayed(record, num_frames, DELAYS[condition])
-            else:
-                audio = _AUDIO[condition](self, record, num_frames)
+        if condition in _AUDIO:
+            audio = _AUDIO[condition](self, record, num_frames)
             return {"log_mel": torch.from_numpy(audio.log_mel), "audio_second": torch.from_numpy(audio.seconds)}
         if condition == "still" and "flow" in clip:
             return {"flow": torch.zeros_like(clip["flow"])}
@@ -130,10 +127,15 @@ class ConditionMapper:
         return load_audio(donor, num_seconds, self._mapper.audio_source)
 
 
+def _late_by(delay: float) -> Callable[[ConditionMapper, Mapping, int], ClipAudio]:
+    return lambda mapper, record, num_seconds: delayed(record, num_seconds, delay)
+
+
 _AUDIO: dict[str, Callable[[ConditionMapper, Mapping, int], ClipAudio]] = {
     "silence": ConditionMapper._silence,
     "noise": ConditionMapper._noise,
     "off_screen": ConditionMapper._off_screen,
+    **{name: _late_by(delay) for name, delay in DELAYS.items()},
 }
 
 
