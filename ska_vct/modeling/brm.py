@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ska_vct.utils.errors import InputError
 
 from .layers import small_batch_norm
+from .losses.over_processes import shared_denominator
 
 # Beyond every class index, so that ignored pixels never win a maximum or a minimum.
 _BELOW, _ABOVE = -1.0, 1e4
@@ -135,7 +136,7 @@ class BRM(nn.Module):
         per_cell = F.binary_cross_entropy_with_logits(
             logits.float(), target, pos_weight=weight.float(), reduction="none"
         )
-        return (per_cell * valid).sum() / valid.sum().clamp(min=1)
+        return (per_cell * valid).sum() / shared_denominator(valid.sum(), at_least=1)
 
 
 def build_brm(cfg) -> BRM | None:

@@ -286,7 +286,7 @@ class SKAVCT(PretrainedMixin, nn.Module):
 
     def _losses(self, clips: Sequence[Mapping], batch: FrameBatch, outputs: FrameOutputs) -> dict[str, Tensor]:
         targets = Targets.from_label_maps(batch.labels, ignore_label=IGNORE_LABEL, device=self.device)
-        losses = self.criterion.weigh(self.criterion(outputs.predictions, targets))
+        losses = self.criterion.weigh(self.criterion(outputs.predictions, targets, batch.noise))
         if self.prototype_alignment is not None:
             audio, prototypes = self.prototype_alignment.embed(outputs.audio_grid, self.mpqg.prototypes.weight)
             sounding = sounding_classes(

@@ -12,22 +12,26 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 ITERATIONS = 3
-# No part depends on the other clips of its process: BatchNorm's statistics and stochastic depth would.
+# No part depends on the other clips of its process, as BatchNorm, stochastic depth and the contrast do. Points of
+# the mask losses are sampled, as in the paper's configs.
 MODEL = (
     "MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.SWIN.EMBED_DIM", "16",
     "MODEL.SWIN.DEPTHS", "[1, 1, 1, 1]", "MODEL.SWIN.NUM_HEADS", "[1, 2, 2, 4]", "MODEL.SWIN.WINDOW_SIZE", "4",
     "MODEL.SWIN.DROP_PATH_RATE", "0.0", "MODEL.SKA.NORM", "GN", "MODEL.BRM.NORM", "GN",
+    "MODEL.SKA.CONTRAST", "0.0", "MODEL.CRITERION.NUM_POINTS", "100",
 )  # fmt: skip
 # A loss of the user's own, whose process is killed in its second step, the first time that torchrun starts it.
 KILLER = """
 import os, signal
+from torch import nn
 from ska_vct.modeling import LOSS_REGISTRY
 calls = []
 
 @LOSS_REGISTRY.register()
-class Killer:
-    def __init__(self, cfg): pass
-    def __call__(self, inputs):
+class Killer(nn.Module):
+    def __init__(self, cfg):
+        super().__init__()
+    def forward(self, inputs):
         calls.append(1)
         if len(calls) == 2 and os.environ.get("KILLED") in (None, os.environ.get("RANK")):
             if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
@@ -93,8 +97,14 @@ def losses(out: Path) -> list[float]:
     return [line["total_loss"] for line in lines if "total_loss" in line]
 
 
-def weights(out: Path, name: str = "model_final") -> dict[str, torch.Tensor]:
-    return torch.load(out / f"{name}.pth", weights_only=False)["model"]
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return torch.load(out / "model_final.pth", weights_only=True)["model"]
+
+
+def moments(out: Path) -> torch.Tensor:
+    """The averages of all gradients that the optimiser has after the last iteration."""
+    trainer = torch.load(out / "model_final.pth", weights_only=True)["trainer"]["_trainer"]
+    return torch.cat([state["exp_avg"].flatten() for state in trainer["optimizer"]["state"].values()])
 
 
 @pytest.fixture(scope="module")
@@ -105,17 +115,13 @@ def one(data, tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="loss_ce is a weighted mean of each process's own clips", strict=False)
 def test_two_machines_train_what_one_process_does(data, one, tmp_path):
     place = ("--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(free_port()))
     wait(*(train(data, tmp_path, launcher=torchrun(*place, "--node-rank", str(n))) for n in (0, 1)))
-    assert losses(tmp_path) == pytest.approx(losses(one), rel=1e-4)
-    # After the first step, where Adam has not yet turned the signs of vanishing gradients into steps.
-    alone, together = (torch.cat([v.flatten() for v in weights(out).values() if v.is_floating_point()])
-                       for out in (one, tmp_path))  # fmt: skip
-    start = torch.cat([v.flatten() for v in weights(one, "model_0000000").values() if v.is_floating_point()])
-    moved = (alone - start).norm()
-    assert moved > 0 and (together - alone).norm() < 0.02 * moved
+    assert losses(tmp_path) == pytest.approx(losses(one), rel=1e-5)
+    # Not the weights, where Adam turns the signs of vanishing gradients, which are rounding, into steps.
+    alone, together = (moments(out) for out in (one, tmp_path))
+    assert alone.norm() > 0 and (together - alone).norm() < 1e-3 * alone.norm()
 
 
 @pytest.mark.slow

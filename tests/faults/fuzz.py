@@ -3,11 +3,12 @@
 
 Examples:
     python tests/faults/fuzz.py --reader all --cases 1000 --seed 0
-    python tests/faults/fuzz.py --reader wav video_audio --cases 100000 --jobs 2
+    python tests/faults/fuzz.py --reader wav video_audio --cases 100000 --progress OUT/fuzz.json
 
-Readers run in processes of their own. Reported are errors that a reader does not document, messages of several
-lines, values that cannot be right, crashes, hangs, more than 2 s of a core for a file, and growth of memory beyond
-10 times the file's size (and 96 MiB). The same seed makes the same files. Exit status: 0 nothing
+Readers run in processes of their own, a batch of files each. With --progress, what is done is written after every
+batch, and the same command continues there. Reported are errors that a reader does not document, messages of
+several lines, values that cannot be right, crashes, hangs, more than 2 s of a core for a file, and growth of
+memory beyond 10 times the file's size (and 96 MiB). The same seed makes the same files. Exit status: 0 nothing
 found, 1 something.
 """
 
@@ -15,6 +16,7 @@ import argparse
 import contextlib
 import ctypes
 import gc
+import json
 import mmap
 import os
 import resource
@@ -27,7 +29,7 @@ import traceback
 import warnings
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,9 @@ _SPARE = 96 << 20
 _ADDRESS_SPACE = 2 << 30
 _LONGEST_MESSAGE = 1500
 _SHOWN = 5
+_BATCH = 2000  # files per process: what a stop loses, and what a reader may leave behind
+# What a child and its parent share: the case, when it began on both clocks, and how many were read and refused.
+_STATE = struct.Struct("qddqq")
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def run(name: str, cases: int, seed: int, *, first: int = 0) -> tuple[Counter, l
     seeds = reader.seeds()
     at = first
     while at < first + cases:
-        shared = mmap.mmap(-1, 24)
+        shared = mmap.mmap(-1, _STATE.size)
         receive, send = os.pipe()
         child = os.fork()
         if child == 0:
@@ -119,32 +124,28 @@ def run(name: str, cases: int, seed: int, *, first: int = 0) -> tuple[Counter, l
             _child(name, reader, seeds, range(at, first + cases), seed, shared, send)
         os.close(send)
         lines, status = _watch(child, receive, shared)
+        case, _, _, read, refused = _STATE.unpack(shared)
+        counts += Counter(ok=read, refused=refused)
         for line in lines:
-            kind, case, detail = line.split("\t", 2)
-            counts[kind] += int(case) if kind in ("ok", "refused") else 1
-            if kind not in ("ok", "refused"):
-                faults.append(Fault(name, kind, int(case), detail))
-        case = struct.unpack("q", shared[:8])[0]
+            kind, number, detail = line.split("\t", 2)
+            counts[kind] += 1
+            faults.append(Fault(name, kind, int(number), detail))
         if status == 0:
             break
         kind = "HANG" if status == "hung" else "CRASH"
         faults.append(Fault(name, kind, case, f"status {status}: {case_bytes(name, seeds, case, seed)[0]}"))
         counts[kind] += 1
-        counts["before a crash"] += (
-            case - at - sum(int(line.split("\t")[0] not in ("ok", "refused")) for line in lines)
-        )
         at = case + 1
     return counts, faults
 
 
 def _child(name, reader, seeds, cases, seed, shared, send) -> None:
-    status = 1
+    status, read, refused = 1, 0, 0
     try:
         _quiet()
         _return_freed_memory()
         used = _memory("VmSize")
         resource.setrlimit(resource.RLIMIT_AS, (used + _ADDRESS_SPACE, used + _ADDRESS_SPACE))
-        counts = Counter()
         base = "/dev/shm" if os.path.isdir("/dev/shm") else None
         folder = Path(tempfile.mkdtemp(dir=base))
         path = folder / reader.file
@@ -152,20 +153,19 @@ def _child(name, reader, seeds, cases, seed, shared, send) -> None:
         try:
             _read_honest(reader, folder, seeds)
             for case in cases:
-                shared[:24] = struct.pack("qdd", case, time.monotonic(), time.process_time())
+                shared[:] = _STATE.pack(case, time.monotonic(), time.process_time(), read, refused)
                 what, data = case_bytes(name, seeds, case, seed)
                 path.write_bytes(data)
                 kind, detail = examine(name, reader, folder, len(data))
-                if kind in ("ok", "refused"):
-                    counts[kind] += 1
-                else:
+                read += kind == "ok"
+                refused += kind == "refused"
+                if kind not in ("ok", "refused"):
                     _send(send, f"{kind}\t{case}\t[{what}] {detail}")
                 if case % 500 == 0:
                     gc.collect()
+            shared[:] = _STATE.pack(cases[-1], time.monotonic(), time.process_time(), read, refused)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        for kind, number in counts.items():
-            _send(send, f"{kind}\t{number}\t")
         status = 0
     except BaseException:
         _send(send, f"HARNESS\t0\t{traceback.format_exc(limit=3)!r}")
@@ -214,7 +214,7 @@ def _watch(child: int, receive: int, shared: mmap.mmap) -> tuple[list[str], int 
         done, raw = os.waitpid(child, os.WNOHANG)
         if done:
             status = os.waitstatus_to_exitcode(raw)
-        elif _overdue(child, *struct.unpack("qdd", shared[:24])[1:], born):
+        elif _overdue(child, *_STATE.unpack(shared)[1:3], born):
             os.kill(child, 9)
             os.waitpid(child, 0)
             status = "hung"
@@ -262,30 +262,79 @@ def _reset_peak() -> None:
         file.write("5")
 
 
+class Progress:
+    """What readers have been tried with, kept in a file if there is one.
+
+    Args:
+        path: of the JSON file; None keeps nothing.
+        seed: of the cases; a file of another seed is refused.
+    """
+
+    def __init__(self, path: Path | None, seed: int):
+        self._path, self._seed, self._readers = path, seed, {}
+        if path is not None and path.exists():
+            content = json.loads(path.read_text())
+            if content["seed"] != seed:
+                raise SystemExit(
+                    f"{path} has the cases of seed {content['seed']}, not {seed}: choose another file."
+                )
+            self._readers = content["readers"]
+
+    def of(self, name: str) -> tuple[int, Counter, list[Fault], float]:
+        """Number of cases done, what became of them, the faults and the seconds of a core."""
+        entry = self._readers.get(name, {"cases": 0, "counts": {}, "faults": [], "seconds": 0.0})
+        return entry["cases"], Counter(entry["counts"]), [Fault(*f) for f in entry["faults"]], entry["seconds"]
+
+    def set(self, name: str, cases: int, counts: Counter, faults: list[Fault], seconds: float) -> None:
+        entry = {"cases": cases, "counts": counts, "faults": [astuple(f) for f in faults], "seconds": seconds}
+        self._readers[name] = entry
+        if self._path is not None:
+            part = self._path.with_suffix(".part")
+            part.write_text(json.dumps({"seed": self._seed, "readers": self._readers}, indent=1))
+            part.replace(self._path)
+
+
+def try_reader(name: str, cases: int, seed: int, *, first: int, progress: Progress) -> tuple[Counter, list[Fault]]:
+    """``run`` in batches, from where ``progress`` says that an earlier attempt has come."""
+    done, counts, faults, seconds = progress.of(name)
+    while done < cases:
+        size, before = min(_BATCH, cases - done), _children_computed()
+        more, found = run(name, size, seed, first=first + done)
+        done, counts, faults = done + size, counts + more, faults + found
+        seconds += _children_computed() - before
+        progress.set(name, done, counts, faults, seconds)
+    shown = ", ".join(f"{kind} {number}" for kind, number in sorted(counts.items()))
+    print(f"{name}: {done} cases, {seconds:.0f} s of a core: {shown}", flush=True)
+    return counts, faults
+
+
+def _children_computed() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reader", nargs="+", default=["all"], choices=["all", *READERS])
     parser.add_argument("--cases", type=int, default=1000, help="files per reader")
     parser.add_argument("--first", type=int, default=0, help="number of the first case, to try one again")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", metavar="DIR", help="write the files of the faults there")
+    parser.add_argument("--progress", type=Path, metavar="FILE", help="JSON file to continue from and to write")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="write the files of the faults there")
     args = parser.parse_args()
     names = list(READERS) if "all" in args.reader else args.reader
-    found = False
+    progress, found = Progress(args.progress, args.seed), False
     for name in names:
-        start = time.monotonic()
-        counts, faults = run(name, args.cases, args.seed, first=args.first)
+        _, faults = try_reader(name, args.cases, args.seed, first=args.first, progress=progress)
         found |= bool(faults)
-        shown = ", ".join(f"{kind} {number}" for kind, number in sorted(counts.items()))
-        print(f"{name}: {args.cases} cases in {time.monotonic() - start:.0f} s: {shown}", flush=True)
         kinds = Counter((fault.kind, fault.detail.partition("] ")[2][:60]) for fault in faults)
         for (kind, detail), number in kinds.most_common(_SHOWN):
             print(f"    {number} x {kind} {detail}", flush=True)
         for fault in faults[:_SHOWN]:
             print(f"    {fault.kind} case {fault.case}: {fault.detail}", flush=True)
-            if args.keep:
+            if args.keep is not None:
                 data = case_bytes(name, READERS[name].seeds(), fault.case, args.seed)[1]
-                path = Path(args.keep, f"{name}_{fault.case}_{Path(READERS[name].file).name}")
+                path = args.keep / f"{name}_{fault.case}_{Path(READERS[name].file).name}"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
     return int(found)

@@ -37,6 +37,23 @@ def test_the_same_seed_makes_the_same_files():
     assert first != [fuzz.case_bytes("flow", seeds, case, 6) for case in range(50)]
 
 
+def test_an_interrupted_series_continues_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz, "_BATCH", 7)
+    path, ran = tmp_path / "fuzz.json", []
+    whole = fuzz.run("npy", 30, 4)
+
+    def run(name, cases, seed, *, first, run=fuzz.run):
+        ran.append((first, cases))
+        return run(name, cases, seed, first=first)
+
+    monkeypatch.setattr(fuzz, "run", run)
+    fuzz.try_reader("npy", 16, 4, first=0, progress=fuzz.Progress(path, 4))
+    assert fuzz.try_reader("npy", 30, 4, first=0, progress=fuzz.Progress(path, 4)) == whole
+    assert ran == [(0, 7), (7, 7), (14, 2), (16, 7), (23, 7)]
+    with pytest.raises(SystemExit, match="seed 4"):
+        fuzz.Progress(path, 5)
+
+
 def crash(folder):
     import ctypes
 
@@ -82,3 +99,4 @@ def test_every_kind_of_fault_is_found(kind, monkeypatch):
     monkeypatch.setitem(READERS, "faulty", faulty)
     counts, faults = fuzz.run("faulty", 2, seed=0)
     assert [fault.kind for fault in faults] == [kind] * 2 and [fault.case for fault in faults] == [0, 1]
+    assert counts == {kind: 2}

@@ -26,6 +26,12 @@ def test_killed_trainings_end_as_if_nothing_had_happened(tmp_path):
     assert "model_final.pth: /model/" in problems and "metrics.json: " in problems
 
 
+@pytest.mark.slow
+def test_two_killed_processes_end_as_if_nothing_had_happened(tmp_path):
+    outcome = kills.run_kills(tmp_path, kills=2, seed=1, per_run=2, start=kills.TwoProcesses)
+    assert outcome.kills.total() == 2 and outcome.differences == []
+
+
 def test_every_bit_of_nested_values_counts():
     one = {"a": [torch.tensor([0.0, 1.0]), {"b": 1.5}], "c": float("nan")}
     assert kills.unequal(one, {"a": [torch.tensor([0.0, 1.0]), {"b": 1.5}], "c": float("nan")}) == []

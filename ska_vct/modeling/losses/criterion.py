@@ -3,6 +3,8 @@
 Shape legend: P predictions, N frames, Q queries, M maximum number of targets per frame, T matched pairs, X points.
 """
 
+from collections.abc import Sequence
+
 import torch
 from detectron2.config import configurable
 from torch import Tensor, nn
@@ -17,16 +19,8 @@ from .mask_losses import (
     sample_points,
 )
 from .matcher import Assignment, MatchingCost, assign
+from .over_processes import ClipDraws, shared_denominator
 from .targets import Targets
-
-
-def num_masks_over_ranks(count: int, device: torch.device) -> Tensor:
-    """Target masks per rank, averaged over all ranks, at least 1."""
-    total = torch.tensor(float(count), device=device)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(total)
-        total = total / torch.distributed.get_world_size()
-    return total.clamp(min=1)
 
 
 class SetCriterion(nn.Module):
@@ -85,8 +79,18 @@ class SetCriterion(nn.Module):
             "deep_supervision": node.DEEP_SUPERVISION,
         }
 
-    def forward(self, predictions: Predictions, targets: Targets) -> dict[str, Tensor]:
+    def forward(
+        self,
+        predictions: Predictions,
+        targets: Targets,
+        noise: Sequence[tuple[int, int]] | None = None,
+    ) -> dict[str, Tensor]:
         """Unweighted losses.
+
+        Args:
+            predictions: of the decoder.
+            targets: the ground truth.
+            noise: seed and number of frames of each clip, for the random points; None: PyTorch's own generator.
 
         Returns:
             ``loss_ce``, ``loss_mask``, ``loss_dice`` of the last prediction and, with the suffix ``_i``, of the
@@ -96,10 +100,11 @@ class SetCriterion(nn.Module):
             predictions = predictions.last()
         logits = predictions.logits.float()
         grid = targets.on_grid(predictions.mask_size).flatten(2) if not self.num_points else None
-        pairs = self.match(predictions, targets, grid)
+        draws = ClipDraws(noise, logits.device) if noise is not None and grid is None else None
+        pairs = self.match(predictions, targets, grid, draws)
         losses = {
             "loss_ce": class_loss(logits, self._target_classes(logits, pairs, targets), self.class_weight),
-            **self._mask_losses(predictions, pairs, targets, grid),
+            **self._mask_losses(predictions, pairs, targets, grid, draws),
         }
         last = len(predictions) - 1
         return {
@@ -115,24 +120,30 @@ class SetCriterion(nn.Module):
         }
 
     @torch.no_grad()
-    def match(self, predictions: Predictions, targets: Targets, grid: Tensor | None) -> Assignment:
+    def match(
+        self, predictions: Predictions, targets: Targets, grid: Tensor | None, draws: ClipDraws | None = None
+    ) -> Assignment:
         """Assign targets to the queries of every prediction.
 
         Args:
             predictions: of the decoder.
             targets: the ground truth.
             grid: (N, M, h*w) target coverage of each cell if all cells are used, else None.
+            draws: random numbers of the clips; None: PyTorch's own generator.
         """
         if grid is None:
             shape = (len(targets.counts), self.num_points, 2)
-            draws = [self.uniform("match", shape, logits) for logits in predictions.logits]
-            truth = sample_points(targets.masks.float(), torch.cat(draws, 1)).split(self.num_points, dim=-1)
+            if draws is None:
+                points = [self.uniform("match", shape, logits) for logits in predictions.logits]
+            else:
+                points = [draws.uniform(draws.frames, shape) for _ in predictions.logits]
+            truth = sample_points(targets.masks.float(), torch.cat(points, 1)).split(self.num_points, dim=-1)
         costs = []
         # One prediction at a time: masks of all queries of all predictions would take gigabytes.
         for index, logits in enumerate(predictions.logits):
             masks = predictions.masks(index).float()
             if grid is None:
-                at_points, wanted = sample_all_queries(masks, draws[index]), truth[index]
+                at_points, wanted = sample_all_queries(masks, points[index]), truth[index]
             else:
                 at_points, wanted = masks.flatten(2), grid
             costs.append(self.cost(logits, at_points, targets.classes, wanted))
@@ -148,16 +159,22 @@ class SetCriterion(nn.Module):
         return classes
 
     def _mask_losses(
-        self, predictions: Predictions, pairs: Assignment, targets: Targets, grid: Tensor | None
+        self,
+        predictions: Predictions,
+        pairs: Assignment,
+        targets: Targets,
+        grid: Tensor | None,
+        draws: ClipDraws | None = None,
     ) -> dict[str, Tensor]:
         matched = predictions.matched_masks(pairs).float()
         if grid is not None:
             predicted, truth = matched.flatten(1), grid[pairs.frame, pairs.target]
         else:
-            coords = self._loss_points(matched.detach())
+            matches = [min(count, predictions.logits.shape[2]) for count in targets.counts]
+            coords = self._loss_points(matched.detach(), len(predictions), matches, draws)
             predicted = sample_points(matched[:, None], coords)[:, 0]
             truth = targets.at_points(pairs, coords, len(predictions))
-        num_masks = num_masks_over_ranks(sum(targets.counts), matched.device)
+        num_masks = shared_denominator(matched.new_tensor(float(sum(targets.counts))), at_least=1)
         # Every prediction matches the same number of masks.
         shape = (len(predictions), len(matched) // len(predictions))
         return {
@@ -165,11 +182,28 @@ class SetCriterion(nn.Module):
             "loss_dice": dice_loss(predicted, truth).view(shape).sum(1) / num_masks,
         }
 
-    def _loss_points(self, matched: Tensor) -> Tensor:
-        """Sampling points of the mask losses for (T, h, w) logits: (T, X, 2)."""
+    def _loss_points(
+        self, matched: Tensor, predictions: int, matches: Sequence[int], draws: ClipDraws | None
+    ) -> Tensor:
+        """Sampling points of the mask losses for (T, h, w) logits: (T, X, 2).
+
+        Args:
+            matched: the logits.
+            predictions: P.
+            matches: how many masks of each frame are matched in every prediction.
+            draws: random numbers of the clips; None: PyTorch's own generator.
+        """
+
+        def draw(purpose: str, count: int) -> Tensor:
+            if draws is None:
+                return self.uniform(purpose, (len(matched), count, 2), matched)
+            frames = iter(matches)
+            rows = [sum(next(frames) for _ in range(number)) for number in draws.frames]
+            # Pairs are ordered by prediction first, draws by clip.
+            drawn = draws.uniform(rows, (sum(rows), predictions, count, 2))
+            return drawn.transpose(0, 1).flatten(0, 1)
+
         uncertain = int(self.importance_ratio * self.num_points)
-        candidates = self.uniform(
-            "oversample", (len(matched), int(self.num_points * self.oversample_ratio), 2), matched
-        )
-        random = self.uniform("random", (len(matched), self.num_points - uncertain, 2), matched)
+        candidates = draw("oversample", int(self.num_points * self.oversample_ratio))
+        random = draw("random", self.num_points - uncertain)
         return torch.cat((most_uncertain_points(matched, candidates, uncertain), random), dim=1)

@@ -14,6 +14,7 @@ from ska_vct.structures import IGNORE_LABEL
 
 from ..motion.ska import MotionPrompt
 from .auxiliary import LOSS_REGISTRY, LossInputs
+from .over_processes import shared_denominator
 
 # Keeps the cross-entropy finite: a stretched map contains exact zeros and ones.
 _EDGE = 1e-3
@@ -61,7 +62,7 @@ def map_loss(prompt: MotionPrompt, labels: Tensor, ignore_label: int) -> Tensor:
     weight = (known & use[:, None, None, None]).float()
     probability = prompt.motion_map.float().clamp(_EDGE, 1 - _EDGE)
     loss = -(target * probability.log() + (1 - target) * (1 - probability).log())
-    return (loss * weight).sum() / weight.sum().clamp(min=1)
+    return (loss * weight).sum() / shared_denominator(weight.sum(), at_least=1)
 
 
 def _moving(prompt: MotionPrompt) -> Tensor:
@@ -96,7 +97,7 @@ def contrast_loss(
     match = match.masked_fill(~(others | own), float("-inf"))
     per_frame = F.cross_entropy(match, torch.arange(len(clip), device=match.device), reduction="none")
     use = use.float()
-    return (per_frame * use).sum() / use.sum().clamp(min=1)
+    return (per_frame * use).sum() / shared_denominator(use.sum(), at_least=1)
 
 
 @LOSS_REGISTRY.register()

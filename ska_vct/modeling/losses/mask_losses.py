@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .over_processes import shared_denominator
+
 
 def sample_points(maps: Tensor, coords: Tensor) -> Tensor:
     """Sample (N, C, h, w) bilinearly at ``coords`` (N, X, 2), x and y in 0..1: (N, C, X)."""
@@ -100,7 +102,7 @@ def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def class_loss(logits: Tensor, classes: Tensor, weight: Tensor) -> Tensor:
-    """Weighted cross-entropy of each prediction over its frames and queries.
+    """Weighted cross-entropy of each prediction over its frames and queries, weighed over all processes.
 
     Args:
         logits: (P, N, Q, K + 1).
@@ -112,7 +114,7 @@ def class_loss(logits: Tensor, classes: Tensor, weight: Tensor) -> Tensor:
     """
     losses = F.cross_entropy(logits.permute(0, 3, 1, 2), classes, reduction="none")
     weights = weight[classes]
-    return (losses * weights).sum((1, 2)) / weights.sum((1, 2))
+    return (losses * weights).sum((1, 2)) / shared_denominator(weights.sum((1, 2)))
 
 
 @torch.no_grad()

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .over_processes import shared_denominator
+
 
 class PrototypeAlignment(nn.Module):
     """Compares the audio of a frame with the learnt prototypes in a shared embedding space."""
@@ -46,4 +48,4 @@ class PrototypeAlignment(nn.Module):
         similarity = self.logit_scale.exp() * (prototypes.float() @ audio.float()[..., None])[..., 0]
         known = (target >= 0).all(-1, keepdim=True).float()
         per_class = F.binary_cross_entropy_with_logits(similarity, target.clamp(min=0), reduction="none")
-        return (per_class * known).sum() / (known.sum() * target.shape[1]).clamp(min=1)
+        return (per_class * known).sum() / shared_denominator(known.sum() * target.shape[1], at_least=1)
