@@ -7,6 +7,9 @@ from itertools import groupby
 
 from ska_vct.utils.errors import InputError
 
+# ska_vct.checkpoint.fetch.packages.DEFAULT_WEIGHTS, whose module is not imported for --help.
+DEMO_WEIGHTS = "ska_vct://demo"
+
 
 def command_parser(description: str | None, *, epilog: str | None = None) -> argparse.ArgumentParser:
     """A parser whose ``--help`` shows the description (usually the module's docstring) with its paragraphs.

@@ -5,14 +5,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ska_vct.cli._parser import command_parser, whole_number
+from ska_vct.cli._parser import DEMO_WEIGHTS, command_parser, whole_number
 from ska_vct.utils.cli import one_sentence_errors
 
 if TYPE_CHECKING:
     from ska_vct.engine.predictor import Predictor
 
-# ska_vct.checkpoint.fetch.packages.DEFAULT_WEIGHTS, whose module is not imported for --help.
-_DEMO = "ska_vct://demo"
 _DESCRIPTION = """Segment what sounds in videos: masks, an overlay video with the audio, scores per second, a page.
 
 Examples:
@@ -37,7 +35,7 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     # fmt: off
     add("videos", nargs="*", metavar="VIDEO_OR_FOLDER",
         help="videos, folders of videos, folders of frames with audio")
-    add("--weights", default=_DEMO, metavar="FILE",
+    add("--weights", default=DEMO_WEIGHTS, metavar="FILE",
         help="checkpoint, folder of save_pretrained, name on Hugging Face's hub, or an address; default: the "
         "small model that comes with the package (%(default)s)")
     add("--config-file", "--config", default=None, metavar="FILE",

@@ -38,6 +38,7 @@ def write_overlay_video(
     class_names: Sequence[str] = (),
     frame_size: tuple[int, int] | None = None,
     captions: bool = True,
+    progress: Callable[[float], object] = lambda seconds: None,
 ) -> None:
     """Write the overlay of a clip's prediction as an MP4, whole or not at all.
 
@@ -61,6 +62,7 @@ def write_overlay_video(
         frame_size: height and width of the clip's own frames, whose proportions held frames take; those of
             ``frames`` when None.
         captions: write captions, time and legend around the images.
+        progress: called with the seconds drawn; may raise to end the work.
 
     Raises:
         ValueError: ``frames``, ``labels``, ``truth`` and ``motion_map`` do not fit, or a file cannot be decoded.
@@ -89,7 +91,7 @@ def write_overlay_video(
     def row_at(time: float) -> int:
         return max(int(np.searchsorted(seconds, int(time), side="right")) - 1, 0)
 
-    drawn = _drawn(images, panels, row_at, frame_size)
+    drawn = _drawn(_reported(images, progress), panels, row_at, frame_size)
     blocks = None if loaded is None else _blocks(*loaded)
     write_mp4(path, drawn, rate=_fraction(rate), audio=blocks, sample_rate=loaded[1] if loaded else 0)
 
@@ -117,7 +119,7 @@ def write_stream_video(
         frames: uint8 (count, H, W, 3), each held for its row.
         audio: blocks of samples, see :func:`ska_vct.visualization.mp4.write_mp4`.
         sample_rate: of the audio, Hz.
-        progress: called with the seconds drawn.
+        progress: called with the seconds drawn; may raise to end the work.
 
     Raises:
         InputError: there is no frame.
@@ -137,14 +139,16 @@ def write_stream_video(
         rate, size = max(HELD_FPS, fps), frames.shape[1:3]  # type: ignore[union-attr]
         images = ((index / rate, frames[row_at(index / rate)]) for index in range(math.ceil(duration * rate)))  # type: ignore[index]
 
-    def reported() -> Iterator[tuple[float, np.ndarray]]:
-        for time, image in images:
-            yield time, image
-            progress(time)
+    drawn = _drawn(_reported(images, progress), panels, row_at, size)
+    write_mp4(path, drawn, rate=_fraction(rate), audio=audio, sample_rate=sample_rate)
 
-    write_mp4(
-        path, _drawn(reported(), panels, row_at, size), rate=_fraction(rate), audio=audio, sample_rate=sample_rate
-    )
+
+def _reported(
+    images: Iterable[tuple[float, np.ndarray]], progress: Callable[[float], object]
+) -> Iterator[tuple[float, np.ndarray]]:
+    for time, image in images:
+        yield time, image
+        progress(time)
 
 
 def _fraction(rate: float) -> Fraction:

@@ -49,6 +49,7 @@ def test_a_clip_becomes_a_video_with_its_audio(predictor, clip, tmp_path):
     assert "Loudest second: -1" in result.summary
     stages = [progress.stage for progress in seen]
     assert stages[0] == "Reading the file" and stages[-1] == "Done" and "Segmenting" in stages
+    assert stages.count("Drawing the result") > 10, "drawing can be followed and cancelled"
     assert max(progress.share for progress in seen) == 1
     alone = segment(predictor, clip, tmp_path / "alone", Choices(motion_map=False))
     assert read(alone.video)[0][0][1].shape[1] < 2 * 320 + 200

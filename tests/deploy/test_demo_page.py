@@ -1,27 +1,32 @@
-"""The demo in a real browser: upload, run, the result plays, an error is a sentence, nothing stays."""
+"""The demo in a real browser: upload, run, play the result, cancel; an error is a sentence, and nothing stays."""
 
 import os
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from detectron2.modeling import build_model
 
+from ska_vct import Predictor
 from ska_vct.deploy.demo.examples import make_examples
+from ska_vct.visualization.mp4 import write_mp4
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 # Milliseconds; a busy machine may need most of it.
 PATIENCE = 300_000
+STATUS = "document.querySelector('#status textarea').value"
 
 
 @pytest.fixture
 def server(tiny_cfg, tmp_path):
     """Address of the page and the folder below which it keeps its files."""
     pytest.importorskip("gradio")
-    build_model(tiny_cfg).save_pretrained(tmp_path / "model")
+    Predictor(tiny_cfg, build_model(tiny_cfg)).model.save_pretrained(tmp_path / "model")
     (tmp_path / "temporary").mkdir()
     command = [sys.executable, "tools/demo_app.py", "--weights", str(tmp_path / "model"), "--device", "cpu"]
     environment = os.environ | {"TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(ROOT)}
@@ -35,7 +40,7 @@ def server(tiny_cfg, tmp_path):
     assert not list((tmp_path / "temporary").glob("ska-vct-demo-*")), "no upload and no result stays"
 
 
-def test_upload_run_play_and_an_error_message(server, browser, tmp_path):
+def test_upload_run_play_cancel_and_an_error_message(server, browser, tmp_path):
     address, temporary = server
     assert address.startswith("http://127.0.0.1:")
     (tmp_path / "examples").mkdir()
@@ -60,11 +65,26 @@ def test_upload_run_play_and_an_error_message(server, browser, tmp_path):
     assert 4.5 < shown[0] < 5.5 and shown[1] > 640 and shown[2] > 0, "five seconds, two panels, sound"
     assert "Loudest second" in page.locator("#status textarea").input_value()
 
+    # A minute of video is work enough to be cancelled.
+    long = tmp_path / "long.mp4"
+    write_mp4(long, np.random.default_rng(0).integers(0, 256, (300, 48, 64, 3), np.uint8), rate=Fraction(5))
+    page.reload(wait_until="domcontentloaded")
+    page.locator("#clip input[type=file]").set_input_files(long)
+    page.locator("#clip video").wait_for()
+    page.locator("#start").click()
+    page.wait_for_function(f"() => {STATUS}.includes('no audio, so that nothing can be heard')")
+    page.get_by_label("Silence if there is no audio").check()
+    page.locator("#start").click()
+    page.wait_for_function(f"() => {STATUS}.includes('Segmenting')")
+    page.locator("#stop").click()
+    page.wait_for_function(f"() => {STATUS} == 'Cancelled.'")
+    assert page.locator("#result video").count() == 0
+
     page.reload(wait_until="domcontentloaded")
     page.locator("#clip input[type=file]").set_input_files(tmp_path / "text.mp4")
     page.get_by_label("Clear").or_(page.get_by_label("Remove")).or_(page.locator("#clip video")).first.wait_for()
     page.locator("#start").click()
-    page.wait_for_function("() => document.querySelector('#status textarea').value.includes('text.mp4')")
+    page.wait_for_function(f"() => {STATUS}.includes('text.mp4')")
     message = page.locator("#status textarea").input_value()
     assert str(temporary) not in message and "Traceback" not in message
     assert all(url.startswith((address, "data:", "blob:")) for url in asked if "127.0.0.1" in url)

@@ -21,6 +21,9 @@ from .work import CancelledError, Work
 TITLE = "SKA-VCT: what makes the sound?"
 _LOGGER = logging.getLogger(__name__)
 _CACHE = "GRADIO_TEMP_DIR"
+# Height of the clip and of the result, so that the buttons stay in sight, pixels; below the clip are its sources.
+_HEIGHT = 360
+_STYLE = f"#clip video {{ max-height: {_HEIGHT - 48}px }}"
 # Files of visits that ended without notice are deleted after this long, seconds.
 _OLDEST = 3600
 
@@ -95,7 +98,8 @@ def serve(
                 quiet=True,
                 share=False,
                 ssr_mode=False,
-                theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+                theme=_theme(gradio),
+                css=_STYLE,
                 footer_links=[],
             )
         except OSError as error:
@@ -123,8 +127,14 @@ def build_page(gradio: Any, models: Models, files: VisitorFiles, examples: Seque
 
     def begin(video: str | None, name: str, use_threshold: bool, threshold: float, beside: bool, silence: bool,
               request: gradio.Request) -> Iterator[tuple]:  # fmt: skip
+        def fail(message: str) -> tuple:
+            # Not gradio.Error, which covers the results and the sentence with a badge.
+            gradio.Warning(html.escape(message), duration=None, title="That did not work")
+            return None, message
+
         if video is None:
-            raise gradio.Error("Upload or record a clip, or choose an example first.", print_exception=False)
+            yield fail("Upload or record a clip, or choose an example first.")
+            return
         visit = str(request.session_hash)
         files.add_upload(visit, Path(video))
         choices = Choices(
@@ -143,14 +153,12 @@ def build_page(gradio: Any, models: Models, files: VisitorFiles, examples: Seque
             yield None, "Cancelled."
             return
         except (SkaVctError, OSError) as error:
-            message = _plain(error, video)
-            yield None, message
-            raise gradio.Error(html.escape(message), duration=None, print_exception=False) from None
+            yield fail(_plain(error, video))
+            return
         except Exception:
             _LOGGER.exception("A clip could not be segmented")
-            message = "Something went wrong that is not the clip's fault; the server's log says what."
-            yield None, message
-            raise gradio.Error(message, duration=None, print_exception=False) from None
+            yield fail("Something went wrong that is not the clip's fault; the server's log says what.")
+            return
         finally:
             running.pop(visit, None)
         # The server keeps copies by name, so that each result needs its own.
@@ -179,8 +187,11 @@ def build_page(gradio: Any, models: Models, files: VisitorFiles, examples: Seque
             with gradio.Column():
                 video = gradio.Video(
                     label="Clip", sources=["upload", "webcam"], include_audio=True, elem_id="clip",
-                    webcam_options=gradio.WebcamOptions(mirror=False),
+                    webcam_options=gradio.WebcamOptions(mirror=False), height=_HEIGHT,
                 )  # fmt: skip
+                with gradio.Row():
+                    start = gradio.Button("Segment", variant="primary", elem_id="start")
+                    stop = gradio.Button("Cancel", elem_id="stop")
                 gradio.Examples([[str(path)] for path in examples], [video], label="Synthetic examples")
                 name = gradio.Dropdown(models.names, value=models.names[0], label="Checkpoint", elem_id="weights")
                 with gradio.Row():
@@ -193,11 +204,10 @@ def build_page(gradio: Any, models: Models, files: VisitorFiles, examples: Seque
                 with gradio.Row():
                     beside = gradio.Checkbox(True, label="Motion map beside the masks")
                     silence = gradio.Checkbox(False, label="Silence if there is no audio")
-                with gradio.Row():
-                    start = gradio.Button("Segment", variant="primary", elem_id="start")
-                    stop = gradio.Button("Cancel", elem_id="stop")
             with gradio.Column():
-                result = gradio.Video(label="Result", show_label=False, interactive=False, elem_id="result")
+                result = gradio.Video(
+                    label="Result", show_label=False, interactive=False, elem_id="result", height=_HEIGHT
+                )
                 status = gradio.Textbox(label="Progress and summary", lines=4, interactive=False, elem_id="status")
         video.upload(uploaded, [video], None, queue=False, show_progress="hidden")
         inputs = [video, name, use, threshold, beside, silence]
@@ -208,9 +218,15 @@ def build_page(gradio: Any, models: Models, files: VisitorFiles, examples: Seque
     return page
 
 
+def _theme(gradio: Any) -> Any:
+    """Fonts of the visitor's machine, nothing from the network; notes as large as the rest, and dark enough."""
+    theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    return theme.set(block_info_text_color="*neutral_600", block_info_text_size="*text_md")
+
+
 def _named(weights: Sequence[str]) -> dict[str, str]:
-    """Names on the page: the last two parts of the paths, or all of them where these are not unique."""
-    short = ["/".join(Path(path).parts[-2:]) for path in weights]
+    """Names on the page: addresses, and the last two parts of paths, or all of them where these are not unique."""
+    short = [path if "://" in path else "/".join(Path(path).parts[-2:]) for path in weights]
     return dict(zip(short if len(set(short)) == len(short) else weights, weights, strict=True))
 
 

@@ -103,7 +103,6 @@ def segment_clip(
         raise InputError(
             "The video has no audio, so that nothing can be heard; tick 'Silence if there is no audio' to go on."
         ) from None
-    report(Progress("Drawing the result"))
     labels = np.concatenate([_shrunk(part.labels) for part in parts])
     has_map = choices.motion_map and all(part.motion_map is not None for part in parts)
     names = parts[0].class_names
@@ -117,6 +116,7 @@ def segment_clip(
         palette=label_palette(len(names)),
         motion_map=np.concatenate([part.motion_map for part in parts]) if has_map else None,
         class_names=names,
+        progress=lambda seconds: report(Progress("Drawing the result", seconds, done, "seconds")),
     )
     report(Progress("Done"))
     return Result(video, _summary(parts, names))

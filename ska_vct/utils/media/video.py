@@ -17,6 +17,7 @@ from av.sidedata.sidedata import Type
 
 from ska_vct.utils.errors import SkaVctError
 from ska_vct.utils.media.errors import VideoError
+from ska_vct.utils.media.hdr import is_hdr, to_sdr
 from ska_vct.utils.media.image_header import MAX_PIXELS
 from ska_vct.utils.media.images import turn_upright
 
@@ -133,7 +134,8 @@ def decode_tolerantly(
             if damage.lost > max(_MAX_LOST, decoded):
                 raise VideoError(
                     f"Video {path} cannot be decoded: of the first {damage.lost + decoded} packets of its "
-                    f"{stream.type} {damage.lost} are damaged ({_reason(error)}); copy or make it again."
+                    f"{stream.type} ({stream.codec_context.name}) {damage.lost} are damaged ({_reason(error)}); "
+                    "copy it again, or convert it to MP4 with a program that plays it."
                 ) from None
             continue
         decoded += len(frames)
@@ -165,7 +167,7 @@ def frame_size(frame: av.VideoFrame) -> tuple[int, int]:
 
 
 def upright_image(frame: av.VideoFrame, **options: Any) -> np.ndarray:
-    """A frame as it is shown, uint8 (h, w, 3), RGB.
+    """A frame as it is shown, uint8 (h, w, 3), RGB; HDR as SDR screens show it.
 
     Args:
         options: of ``av.VideoFrame.reformat``; sizes are those of the stored frame.
@@ -174,11 +176,12 @@ def upright_image(frame: av.VideoFrame, **options: Any) -> np.ndarray:
         VideoError: it cannot be converted, or see :func:`frame_orientation`.
     """
     orientation = frame_orientation(frame)
+    hdr = is_hdr(frame)
     try:
-        image = frame.reformat(format="rgb24", threads=1, **options).to_ndarray()
+        image = frame.reformat(format="rgb48le" if hdr else "rgb24", threads=1, **options).to_ndarray()
     except (av.FFmpegError, ValueError, MemoryError) as error:
         raise VideoError(f"A frame cannot be converted to RGB ({' '.join(str(error).split())[:200]}).") from None
-    return turn_upright(image, orientation)
+    return turn_upright(to_sdr(image, frame.color_trc) if hdr else image, orientation)
 
 
 def upright_at(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:

@@ -57,7 +57,7 @@ def test_several_tracks(segment, make_video, tmp_path):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("hdr.mp4", {"pix_fmt": "yuv420p10le", "options": {"colorprim": "bt2020", "transfer": "smpte2084"}}),
+        ("deep.mp4", {"pix_fmt": "yuv420p10le"}),
         ("full.mp4", {"pix_fmt": "yuv444p"}),
         ("odd.mkv", {"pix_fmt": "yuv444p", "size": (47, 61)}),
         ("odd.avi", {"codec": "mpeg4", "size": (49, 63), "audio_codec": "libmp3lame"}),
@@ -70,6 +70,20 @@ def test_formats_and_sizes(segment, make_video, tmp_path, name, options):
     found = segment(make_video(tmp_path / name, **options))
     assert found.size == options.get("size", (48, 64)) and found.remarks == ()
     assert len(found.times) == options.get("seconds", 2)
+
+
+@pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])
+def test_hdr_is_shown_as_sdr(segment, make_video, tmp_path, transfer):
+    """The same values are other light than in SDR; what is grey stays grey."""
+    words = f"colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc"
+    plain = make_video(tmp_path / "plain.mp4", pix_fmt="yuv420p10le")
+    hdr = make_video(tmp_path / "hdr.mp4", pix_fmt="yuv420p10le", options={"x264-params": words})
+    sdr, found = segment(plain).previews[0], segment(hdr).previews[0]
+    grey = found[40:, :].astype(int)
+    assert np.ptp(grey, 2).mean() < 5, "but for what the codec does to colours"
+    assert np.abs(grey - sdr[40:]).mean() > 10
+    # 160 of 255 is brighter than the eye's middle grey in PQ, and about that in HLG.
+    assert {"smpte2084": 200, "arib-std-b67": 150}[transfer] < grey[:, -1].mean() < 250
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(0.1, 1), (1.0, 1), (1.4, 1), (1.6, 2)])
