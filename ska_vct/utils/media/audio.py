@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ska_vct.utils.media.errors import AudioError, NoAudioError, VideoError
-from ska_vct.utils.media.video import Damage, decode_tolerantly, first_frame_time, open_media
+from ska_vct.utils.media.video import Damage, decode_tolerantly, first_frame_time, is_known, open_media
 
 MIN_RATE, MAX_RATE = 2_000, 768_000
 MAX_CHANNELS = 64
@@ -29,6 +29,10 @@ _SLACK = 0.05
 _UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 _STREAMED = 0x7FFFF000
 _BLOCK = 1 << 16
+# Format tags of wav files whose samples stand there one by one: integers, floats, A-law and mu-law. libsndfile
+# 1.2.2 trusts the header of an ADPCM file (CVE-2026-37555).
+_PLAIN_WAVS = (1, 3, 6, 7)
+_EXTENSIBLE = 0xFFFE
 # Integers are scaled by the full range of their type.
 _SCALES = {"u1": (128.0, 128.0), "i2": (0.0, 2.0**15), "i4": (0.0, 2.0**31), "i8": (0.0, 2.0**63)}
 
@@ -267,9 +271,10 @@ def _audio_stream(container: Any, path: str | os.PathLike) -> Any:
     if not container.streams.audio:
         raise NoAudioError(f"Video {path} has no audio track; give the clip a wav file.")
     # Phones add tracks of formats of their own, which nothing decodes.
-    stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
+    tracks = (s for s in container.streams.audio if s.codec_context is not None)
+    stream = next((s for s in tracks if is_known(s.codec_context.codec.canonical_name)), None)
     if stream is None:
-        raise AudioError(f"The audio of video {path} is of a format that cannot be decoded; convert it to AAC.")
+        raise AudioError(f"The audio of video {path} is of a codec that is not read; convert it to AAC.")
     return stream
 
 
@@ -303,7 +308,14 @@ def _wav_promise(path: str | os.PathLike) -> tuple[int, int, int] | None:
                 name, length = struct.unpack("<4sI", chunk)
                 start = file.tell()
                 if name == b"fmt " and length >= 16:
-                    (per_second,) = struct.unpack("<8xI4x", file.read(16))
+                    tag, per_second = struct.unpack("<H6xI4x", file.read(16))
+                    if tag == _EXTENSIBLE:
+                        tag = int.from_bytes(file.read(10)[8:], "little")
+                    if tag not in _PLAIN_WAVS:
+                        raise AudioError(
+                            f"Audio file {path} is compressed (format {tag}), which is not read; convert it to "
+                            "PCM."
+                        )
                 elif name == b"ds64" and length >= 16:
                     (long_size,) = struct.unpack("<8xQ", file.read(16))
                 elif name == b"data":

@@ -1,4 +1,4 @@
-"""Videos, through FFmpeg: named containers only, bounded sizes, upright frames, times from the first frame shown.
+"""Videos, through FFmpeg: named formats only, bounded sizes, upright frames, times from the first frame shown.
 
 A clip's time line begins with the first frame that its video shows, whatever its time stamp. Audio is placed on
 the same line (``audio.py``), so that second k of the audio is heard while second k of the frames is seen.
@@ -7,8 +7,9 @@ the same line (``audio.py``), so that second k of the audio is heard while secon
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import av
@@ -23,6 +24,14 @@ from ska_vct.utils.media.images import turn_upright
 
 # Names of FFmpeg's demuxers. None of them opens other files, as playlists do.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,swf,ogg,asf,rm,gif,wav"
+# Of FFmpeg's several hundred codecs those of the files that people have; most flaws are found in the others.
+_CODECS = frozenset(
+    "av1 cinepak dnxhd dvvideo ffv1 ffvhuff flv1 gif h263 h263i h263p h264 hevc huffyuv mjpeg mpeg1video "
+    "mpeg2video mpeg4 msmpeg4v1 msmpeg4v2 msmpeg4v3 png prores qtrle rawvideo rv10 rv20 rv30 rv40 svq1 svq3 "
+    "theora utvideo vc1 vp3 vp6 vp6a vp6f vp8 vp9 wmv1 wmv2 wmv3 "
+    "aac aac_latm ac3 adpcm_ima_qt adpcm_ima_wav adpcm_ms adpcm_swf alac amr_nb amr_wb cook dts eac3 flac mp1 mp2 "
+    "mp3 nellymoser opus ra_144 ra_288 sipr speex vorbis wmapro wmav1 wmav2".split()
+)
 _ADDRESS = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
 _QUARTER = 1 << 16
 # (a, b, c, d) of a display matrix, in quarters of 16.16 fixed point -> EXIF's orientation that shows the same.
@@ -68,7 +77,11 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
         with av.open(
             f"file:{os.fspath(path)}",
             metadata_errors="replace",
-            options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
+            options={
+                "format_whitelist": _CONTAINERS,
+                "codec_whitelist": _decoders(),
+                "protocol_whitelist": "file",
+            },
         ) as container:
             yield container
     except SkaVctError:
@@ -77,16 +90,36 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
         raise VideoError(f"Video {path} cannot be decoded ({_reason(error)}); copy or make it again.") from None
 
 
+def is_known(codec: str) -> bool:
+    """Whether files of a codec, by FFmpeg's name, are read."""
+    return codec in _CODECS or codec.startswith("pcm_")
+
+
+@cache
+def _decoders() -> str:
+    """FFmpeg's names of all decoders of the known codecs: opening a file decodes some of it."""
+    names = []
+    for name in av.codecs_available:
+        with suppress(av.codec.codec.UnknownCodecError):
+            if is_known(av.Codec(name, "r").canonical_name):
+                names.append(name)
+    return ",".join(sorted(names))
+
+
 def video_stream(container: av.container.InputContainer, path: str | os.PathLike) -> av.video.stream.VideoStream:
     """The first stream of frames, ready to be decoded on one thread.
 
     Raises:
-        VideoError: there is none, or its frames are too large.
+        VideoError: there is none, its codec is not among those that are read, or its frames are too large.
     """
     stream = next((s for s in container.streams.video if not _is_cover(s)), None)
     if stream is None:
         raise VideoError(f"Video {path} has no video stream; copy or make it again.")
     context = stream.codec_context
+    if not is_known(context.codec.canonical_name):
+        raise VideoError(
+            f"Video {path} is of codec '{context.codec.canonical_name}', which is not read; convert it to H.264."
+        )
     if context.width * context.height > MAX_PIXELS or min(context.width, context.height) < 1:
         raise VideoError(
             f"Video {path} has frames of {context.height} x {context.width} pixels, 1 to "

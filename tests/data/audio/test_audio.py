@@ -297,3 +297,22 @@ def test_wav_of_any_rate_channels_and_depth(record, depth, channels, rate):
     loud = want > 0
     assert loud.sum() > 500 and np.abs(got - want)[loud].max() < 0.1
     assert probe_audio(record) == pytest.approx(seconds) == probe_audio(record, content=False)
+
+
+@pytest.mark.parametrize(
+    "form, subtype", [("WAVEX", "PCM_16"), ("WAVEX", "FLOAT"), ("WAV", "ULAW"), ("WAV", "ALAW")]
+)
+def test_samples_that_stand_one_by_one_are_read(record, form, subtype):
+    soundfile.write(record["wav_path"], np.linspace(-0.5, 0.5, 32000), 16000, subtype=subtype, format=form)
+    assert load_log_mel(record, 2, "wav").shape == (2, 1, 96, 64)
+
+
+@pytest.mark.parametrize("subtype, number", [("IMA_ADPCM", 17), ("MS_ADPCM", 2), ("GSM610", 49)])
+def test_compressed_wavs_never_reach_the_decoder(record, monkeypatch, subtype, number):
+    soundfile.write(record["wav_path"], np.linspace(-0.5, 0.5, 32000), 16000, subtype=subtype, format="WAV")
+    monkeypatch.setattr(soundfile, "SoundFile", lambda *args, **kwargs: pytest.fail("opened"))
+    for read in (lambda: load_log_mel(record, 2, "wav"), lambda: probe_audio(record, "wav", content=False)):
+        with pytest.raises(
+            AudioError, match=rf"\.wav is compressed \(format {number}\), which is not read; convert"
+        ):
+            read()

@@ -169,6 +169,15 @@ def test_a_jpeg_that_lacks_data_is_damaged_whatever_it_ends_with(tmp_path, optio
                 read(path)
 
 
+def test_no_jpeg_reaches_pillow(tmp_path, monkeypatch):
+    """Its decoder wrote behind its buffer until version 13 (CVE-2026-112403)."""
+    path = tmp_path / "x.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
+    Image.fromarray(noise).save(path, progressive=True)
+    monkeypatch.setattr("PIL.Image.open", lambda *args, **kwargs: pytest.fail("opened"))
+    assert check_image(path) == probe_image(path) == read_image(path).shape[:2] == (16, 24)
+
+
 def test_damage_of_a_png_is_found(tmp_path):
     path, data = tmp_path / "x.png", png(np.arange(48).reshape(6, 8), 8)
     path.write_bytes(data + b"behind the end")

@@ -1,0 +1,68 @@
+"""Of FFmpeg's decoders only those of the codecs that are named are ever started."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from ska_vct.data.audio.files import load_audio
+from ska_vct.data.images.video_frames import read_video_frame
+from ska_vct.utils.media import video
+from ska_vct.utils.media.audio import read_video_audio
+from ska_vct.utils.media.errors import AudioError, VideoError
+
+
+def make_video(path: Path, codec: str, sound: str, *, rate: int = 16000) -> Path:
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream(codec, rate=5, width=32, height=32)
+        pictures.pix_fmt = pictures.codec_context.codec.video_formats[0].name
+        audio = container.add_stream(sound, rate=rate, layout="mono")
+        for n in range(5):
+            image = np.full((32, 32, 3), 40 * n, np.uint8)
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(pictures.encode(None))
+        block = av.AudioFrame.from_ndarray(np.full((1, rate), 9000, np.int16), "s16", "mono")
+        block.sample_rate, block.time_base = rate, Fraction(1, rate)
+        context = audio.codec_context
+        resampler = av.AudioResampler(context.format.name, "mono", rate, frame_size=context.frame_size)
+        for part in (*resampler.resample(block), *resampler.resample(None)):
+            container.mux(audio.encode(part))
+        container.mux(audio.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("codec, sound", [("mpeg4", "pcm_s16le"), ("ffv1", "mp2")])
+def test_named_codecs_are_read(tmp_path, codec, sound):
+    path = make_video(tmp_path / "x.mkv", codec, sound)
+    assert read_video_frame(path, 0.5).shape == (32, 32, 3)
+    assert read_video_audio(path)[0].max() > 0.2
+
+
+def test_another_codec_of_frames_is_refused_by_its_name(tmp_path):
+    path = make_video(tmp_path / "x.mkv", "snow", "pcm_s16le")
+    with pytest.raises(VideoError, match=r"x\.mkv is of codec 'snow', which is not read; convert it to H\.264\.$"):
+        read_video_frame(path, 0.5)
+
+
+def test_another_codec_of_audio_is_refused(tmp_path):
+    path = make_video(tmp_path / "x.mkv", "mpeg4", "wavpack")
+    record = {"clip_id": "test/x", "subset": "ms3", "wav_path": None, "video_path": str(path), "log_mel_paths": {}}
+    with pytest.raises(AudioError, match=r"x\.mkv is of a codec that is not read; convert it to AAC\.$"):
+        load_audio(record, 1)
+
+
+def test_opening_a_file_starts_no_other_decoder(tmp_path, monkeypatch):
+    path = make_video(tmp_path / "x.mkv", "mpeg4", "pcm_s16le")
+    opened = []
+
+    def watched(*args, open=av.open, **options):
+        opened.append(options)
+        return open(*args, **options)
+
+    monkeypatch.setattr(av, "open", watched)
+    read_video_frame(path, 0.5)
+    names = opened[0]["options"]["codec_whitelist"].split(",")
+    assert {"h264", "hevc", "aac", "mpeg4", "pcm_s16le"} <= set(names)
+    assert all(video.is_known(av.Codec(name, "r").canonical_name) for name in names)
