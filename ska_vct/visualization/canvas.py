@@ -13,8 +13,8 @@ FAINT = (90, 90, 98)
 MARGIN = 16
 GAP = 6
 LABEL_WIDTH = 150
-# Pages are shown about this wide; text of wider ones grows with them, so that it stays readable.
-SHOWN_WIDTH, MAX_SCALE = 1000, 1.7
+# Pages are shown about this wide; text of wider ones grows with them, so that it stays readable: the smallest is 12.
+SHOWN_WIDTH = 1000
 
 
 @dataclass
@@ -97,7 +97,7 @@ def draw_grid(
     width = rows[0].cells[0].shape[1]
     grid_width = columns * (width + GAP) - GAP
     # The labels grow with the page, and the page with the labels.
-    scale = min(max(1.0, (grid_width + 2 * MARGIN) / (SHOWN_WIDTH - label_width)), MAX_SCALE)
+    scale = max(1.0, (grid_width + 2 * MARGIN) / (SHOWN_WIDTH - label_width))
     layout = _Layout(scale=scale, label_width=round(scale * label_width))
     left = MARGIN + layout.label_width
     page_width = left + grid_width + MARGIN

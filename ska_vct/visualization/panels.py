@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from ska_vct.structures.clip import IGNORE_LABEL
 
-from .canvas import FAINT, INK, MAX_SCALE, PAPER, SHOWN_WIDTH, font, shorten
+from .canvas import FAINT, INK, PAPER, SHOWN_WIDTH, font, shorten
 from .colors import OBJECT_NAME
 from .images import Layer, heat, heat_layer, label_layer, resize_image
 
@@ -78,7 +78,7 @@ class Panels:
         scale = min(scale, MAX_LONG / max(frame_size))
         # yuv420p asks for even sizes
         self._size = tuple(max(2, 2 * round(side * scale / 2)) for side in frame_size)
-        self._scale = min(max(1.0, self._width / SHOWN_WIDTH), MAX_SCALE)
+        self._scale = max(1.0, self._width / SHOWN_WIDTH)
         self._row: int | None = None
         self._layers: list[Layer] = []
         self._caption = ("", True)

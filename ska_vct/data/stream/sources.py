@@ -17,7 +17,7 @@ from ska_vct.data.flow.pair_search import Shown
 from ska_vct.utils.errors import InputError, MissingFileError
 from ska_vct.utils.media.audio import MAX_RATE, MIN_RATE, VideoAudio
 from ska_vct.utils.media.errors import NoAudioError, VideoError
-from ska_vct.utils.media.video import Damage, decode_tolerantly, open_media, video_stream
+from ska_vct.utils.media.video import Damage, decode_tolerantly, is_address, open_media, video_stream
 
 # Rate of silence, Hz; any would do.
 _SILENT_RATE = 16_000
@@ -113,7 +113,7 @@ class VideoSource:
         self.name = Path(path).stem
         self.remarks: list[str] = []
         self.lasts = 0.0
-        if not (Path(path).exists() or "://" in os.fspath(path)):
+        if not (Path(path).exists() or is_address(path)):
             raise MissingFileError(f"There is no video '{path}'.")
         if Path(path).is_dir():
             raise VideoError(f"'{path}' is a folder, not a video.")

@@ -4,6 +4,7 @@ A clip's time line begins with the first frame that its video shows, whatever it
 the same line (``audio.py``), so that second k of the audio is heard while second k of the frames is seen.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ _CODECS = frozenset(
     "aac aac_latm ac3 adpcm_ima_qt adpcm_ima_wav adpcm_ms adpcm_swf alac amr_nb amr_wb cook dts eac3 flac mp1 mp2 "
     "mp3 nellymoser opus ra_144 ra_288 sipr speex vorbis wmapro wmav1 wmav2".split()
 )
-_ADDRESS = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
+# With one slash where it has been a Path; drives have one letter.
+_ADDRESS = re.compile(r"(?!file:)([A-Za-z][A-Za-z0-9+.-]+):/+")
 _QUARTER = 1 << 16
 # (a, b, c, d) of a display matrix, in quarters of 16.16 fixed point -> EXIF's orientation that shows the same.
 _MATRICES = {
@@ -70,8 +72,9 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
     Raises:
         VideoError: the file is missing, of another format, or damaged.
     """
-    if _ADDRESS.match(os.fspath(path)):
-        raise VideoError(f"'{path}' is an address; download the file and name that.")
+    if is_address(path):
+        address = _ADDRESS.sub(r"\1://", os.fspath(path), count=1)
+        raise VideoError(f"'{address}' is an address; download the file and name that.")
     try:
         # Not a bare path, which FFmpeg would take for an address.
         with av.open(
@@ -87,6 +90,8 @@ def open_media(path: str | os.PathLike) -> Iterator[av.container.InputContainer]
     except SkaVctError:
         raise
     except _LIBRARY_ERRORS as error:
+        if getattr(error, "errno", None) == errno.EACCES:
+            raise VideoError(f"Video {path} cannot be read ({_reason(error)}); change its permissions.") from None
         raise VideoError(f"Video {path} cannot be decoded ({_reason(error)}); copy or make it again.") from None
 
 
@@ -104,6 +109,11 @@ def _decoders() -> str:
             if is_known(av.Codec(name, "r").canonical_name):
                 names.append(name)
     return ",".join(sorted(names))
+
+
+def is_address(path: str | os.PathLike) -> bool:
+    """Whether a path is an address in a network, or of one of FFmpeg's protocols."""
+    return bool(_ADDRESS.match(os.fspath(path)))
 
 
 def video_stream(container: av.container.InputContainer, path: str | os.PathLike) -> av.video.stream.VideoStream:
@@ -158,6 +168,8 @@ def decode_tolerantly(
         # Theora writes an empty packet for a frame that repeats the one before; decoders take it for the end.
         if packet.size == 0 and packet.pts is not None:
             continue
+        if packet.has_sidedata("encryption_info"):
+            raise VideoError(f"Video {path} is encrypted; name a copy without protection.")
         try:
             frames = packet.decode()
         except av.EOFError:

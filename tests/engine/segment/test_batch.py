@@ -14,7 +14,7 @@ from ska_vct.engine.segment.batch import result_names, segment_paths
 from ska_vct.engine.segment.outputs import OutputOptions
 from ska_vct.engine.segment.stream import SegmentOptions
 from ska_vct.evaluation import load_coco
-from ska_vct.utils.errors import InputError
+from ska_vct.utils.errors import InputError, SkaVctError
 
 
 def run(predictor, paths, out, *, save=("masks", "overlay", "json", "sheet"), heat=False, **options):
@@ -133,3 +133,13 @@ def test_wrong_options_are_said_before_anything_is_made(predictor, make_video, t
             run(predictor, [path], tmp_path / "out", **options)
     with pytest.raises(InputError, match="neither videos"):
         run(predictor, [tmp_path / "out"], tmp_path / "out")
+
+
+def test_places_that_cannot_be_written_and_addresses_are_one_sentence(predictor, make_video, tmp_path):
+    path = make_video(tmp_path / "v.mp4", seconds=1)
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nowhere")):
+        with pytest.raises(SkaVctError, match="Cannot write to folder .*; choose another output folder"):
+            run(predictor, [path], out)
+    reports = run(predictor, ["https://example.com/a.mp4", path], tmp_path / "out", save=())
+    assert "'https://example.com/a.mp4' is an address" in reports[0].error and not reports[1].error

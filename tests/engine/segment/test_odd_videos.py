@@ -1,6 +1,8 @@
 """Videos as people have them are segmented, or refused in one sentence that names the file."""
 
+import errno
 import struct
+from pathlib import Path
 
 import av
 import numpy as np
@@ -148,7 +150,7 @@ def encrypted(path, make_video):
     [
         ("sound.m4a", lambda path, _: only_audio(path), "no video stream"),
         ("moov.mp4", without_index, "cannot be decoded"),
-        ("secret.mp4", encrypted, "cannot be decoded|holds no frame"),
+        ("secret.mp4", encrypted, "is encrypted; name a copy without protection"),
         ("letter.mp4", lambda path, _: path.write_text("Dear Sir or Madam"), "cannot be decoded"),
         ("empty.mp4", lambda path, _: path.write_bytes(b""), "cannot be decoded"),
         ("folder.mp4", lambda path, _: path.mkdir(), "is a folder"),
@@ -166,3 +168,16 @@ def test_addresses_are_not_opened(segment):
     for address in ("https://example.com/a.mp4", "rtsp://camera/1", "concat://a|b"):
         with pytest.raises(SkaVctError, match="is an address; download the file"):
             segment(address)
+    with pytest.raises(SkaVctError, match="'https://example.com/a.mp4' is an address; download the file"):
+        segment(Path("https://example.com/a.mp4"))
+
+
+def test_a_file_that_may_not_be_read(segment, make_video, tmp_path, monkeypatch):
+    path = make_video(tmp_path / "mine.mp4")
+
+    def refuse(*args, **options):
+        raise av.error.PermissionError(errno.EACCES, "Permission denied", "mine.mp4")
+
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(SkaVctError, match="mine.mp4 cannot be read .Permission denied.; change its permissions"):
+        segment(path)
