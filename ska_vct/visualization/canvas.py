@@ -13,7 +13,7 @@ FAINT = (90, 90, 98)
 MARGIN = 16
 GAP = 6
 LABEL_WIDTH = 150
-# Pages are shown about this wide; text of wider ones grows with them, so that it stays readable: the smallest is 12.
+# Pages are shown about this wide; text of wider ones grows with them: shown, the smallest has 12 pixels.
 SHOWN_WIDTH = 1000
 
 

@@ -7,6 +7,7 @@ import torch
 from ska_vct.structures.clip import ClipError
 from ska_vct.utils.palette import voc_palette
 from ska_vct.visualization import (
+    canvas,
     contact_sheet,
     flow_to_image,
     heat,
@@ -15,6 +16,7 @@ from ska_vct.visualization import (
     overlay_labels,
     overlay_outcomes,
     overview_row,
+    panels,
 )
 from ska_vct.visualization.canvas import font, shorten, wrap
 from ska_vct.visualization.colors import BINARY_PALETTE, OUTCOME_PALETTE
@@ -303,3 +305,30 @@ def test_long_subtitles_take_several_lines():
     clip["mask_valid"][:] = True
     narrow = contact_sheet(clip, prediction, scores={"M_J": 0.5}, scores_note="a note that is long " * 4)
     assert narrow.shape[0] >= contact_sheet(clip, prediction, scores={"M_J": 0.5}).shape[0] + 22
+
+
+@pytest.mark.parametrize(("width", "columns"), [(160, 3), (224, 5), (398, 10), (1920, 2)])
+def test_text_is_readable_where_pages_are_shown(monkeypatch, width, columns):
+    """At 1000 pixels, about the width of a browser's page, no text is smaller than 11.5 pixels."""
+    sizes = []
+
+    def recorded(size):
+        sizes.append(size)
+        return font(size)
+
+    monkeypatch.setattr(canvas, "font", recorded)
+    monkeypatch.setattr(panels, "font", recorded)
+    cells = [np.zeros((100, width, 3), np.uint8)] * columns
+    row = canvas.Row("Flow", cells, subtitle="hue", notes=["IoU"] * columns, ticks=[[(0, "1 s")]] * columns)
+    page = canvas.draw_grid(
+        [row], title="t", subtitle="s", headings=["0 s"] * columns, legend=[("dog", (9, 9, 9))]
+    )
+    assert min(sizes) * min(1, 1000 / page.shape[1]) >= 11.5
+    maps = np.zeros((1, 8, 8))
+    drawn = panels.Panels(
+        maps.astype(int), None, maps, palette=BINARY_PALETTE, class_names=(), captions=True, present=[1]
+    )
+    sizes.clear()
+    drawn.fit((100, width))
+    image = drawn.draw(np.zeros((100, width, 3), np.uint8), 0, 0.0)
+    assert min(sizes) * min(1, 1000 / image.shape[1]) >= 11.5

@@ -55,7 +55,8 @@ def _section(report: VideoReport) -> str:
         lines.append(f'<video controls preload="metadata" src="{_address(report, "overlay")}"></video>')
     if "sheet" in report.files:
         sheet = (
-            f'<img loading="lazy" src="{_address(report, "sheet")}" alt="Contact sheet of {escape(report.name)}">'
+            f'<a href="{_address(report, "sheet")}"><img loading="lazy" src="{_address(report, "sheet")}" '
+            f'alt="Contact sheet of {escape(report.name)}"></a>'
         )
         opened = "" if "overlay" in report.files else " open"
         lines.append(f"<details{opened}><summary>Frame by frame</summary>{sheet}</details>")

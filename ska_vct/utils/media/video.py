@@ -264,6 +264,9 @@ def frame_orientation(frame: av.VideoFrame) -> int:
 
 
 def _reason(error: Exception) -> str:
+    # What some decoders return for any damage, and has nothing to do with permissions.
+    if getattr(error, "errno", None) == errno.EPERM:
+        return "the decoder gives up"
     return getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
 
 
