@@ -25,8 +25,8 @@ from ska_vct.utils.cli import one_sentence_errors
 SHOWN = 10
 NEXT = """\
 Next:
-    python datasets/check.py --config-file {out}/own.yaml
     python datasets/compute_flow.py --config-file {out}/own.yaml
+    python datasets/check.py --config-file {out}/own.yaml
     python tools/train_net.py --config-file {out}/own.yaml"""
 
 

@@ -40,29 +40,34 @@ def code_blocks(text: str) -> Iterator[tuple[str, str]]:
         yield match[2], re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE)
 
 
+def commands_of(language: str, content: str) -> list[list[str]]:
+    """The words of each command of a block that is marked bash, or is not marked and starts with one."""
+    if language != "bash" and (language or not re.match(r"(python|bash|pip|git) ", content)):
+        return []
+    found = []
+    for line in content.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+            words = words[1:]
+        if words:
+            found.append(words)
+    return found
+
+
 def commands(page: Path) -> Iterator[Command]:
-    """The page's commands, from blocks marked bash and from unmarked ones that start with one."""
+    """The page's commands."""
     for language, content in code_blocks(page.read_text(encoding="utf-8")):
-        if language != "bash" and not re.match(r"(python|bash|pip|git) ", content):
-            continue
-        for line in content.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
-                words = words[1:]
-            if words:
-                yield Command(str(page.relative_to(ROOT)), words)
+        for words in commands_of(language, content):
+            yield Command(str(page.relative_to(ROOT)), words)
 
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
 
 
 @functools.cache
-def help_text(script: str, *subcommand: str) -> str:
-    """What a script prints for --help."""
-    start = ["bash"] if script.endswith(".sh") else [sys.executable, "-W", "ignore"]
-    done = subprocess.run(
-        [*start, script, *subcommand, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
+def help_text(script: str) -> str:
+    """What a shell script prints for --help."""
+    done = subprocess.run(["bash", script, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -114,17 +119,17 @@ def test_command_names_what_exists(command):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
-def test_options_are_known(command):
-    if command.words[0] not in ("python", "bash") or command.words[1] == ".ci/run":
+def test_options_of_shell_scripts_are_known(command):
+    """Those of Python programs are parsed by tests/test_doc_blocks.py."""
+    if command.words[0] != "bash" or command.words[1] == ".ci/run":
         return
     _, script, *arguments = command.words
     # Its arguments go to pytest.
     if script == "scripts/test.sh":
         arguments = [word for word in arguments if word == "--no-venv"]
     options = [word.split("=")[0] for word in arguments if word.startswith("--")]
-    subcommand = arguments[:1] if script == "tools/benchmark.py" else []
-    if options or subcommand:
-        text = help_text(script, *subcommand)
+    if options:
+        text = help_text(script)
         missing = [option for option in options if not re.search(rf"(?<![\w-]){option}(?![\w-])", text)]
         assert missing == []
 
