@@ -49,6 +49,7 @@ HOW = {
     "python tools/run_ablation.py": "tests/experiments/ablation/test_ablation.py",
     "python tools/study_ska.py": "tests/experiments/map_study/test_study.py",
     "python scripts/compare_vct.py": "tests/scripts/test_compare_vct.py",
+    "python scripts/join_overlays.py": RUN,
     "python scripts/predict_memory.py": "measures for minutes",
     "python tests/faults/": "tests/faults",
     "python tests/parity/run.py": "tests/test_docs.py",
@@ -270,7 +271,7 @@ def test_arguments_are_understood(block, monkeypatch):
             words = ["python", *words[split:]]
         if words[0] == "ska-vct-train":
             args = build_parser("").parse_args(words[1:])
-        elif words[0] == "python":
+        elif words[0] == "python" and "--help" not in words:
             args = parsed(joined(words[1:]), monkeypatch)
         else:
             continue

@@ -30,10 +30,12 @@ def describe(report: DatasetReport, *, show: int = 10) -> str:
         lines.append(tabulate(rows, headers="keys", tablefmt="simple"))
     for level, kind, heading in summaries(report.findings, sum(report.listed.values())):
         lines.append(heading)
-        same = [finding for finding in report.findings if (finding.level, finding.kind) == (level, kind)]
-        lines += [f"    {finding.text}" for finding in same[:show]]
-        if len(same) > show:
-            lines.append(f"    ... and {len(same) - show} more (--fix-list or --show names them)")
+        same = [finding.text for finding in report.findings if (finding.level, finding.kind) == (level, kind)]
+        # What is said of the whole release is the same for every clip.
+        texts = list(dict.fromkeys(same))
+        lines += [f"    {text}" for text in texts[:show]]
+        if len(texts) > show:
+            lines.append(f"    ... and {len(texts) - show} more (--fix-list or --show names them)")
     lines += [f"on the fly: {line}" for line in report.on_the_fly]
     if not report.errors:
         lines.append("All clips are usable.")

@@ -94,6 +94,11 @@ def test_frames_smaller_than_the_recipe_are_said(release):
     records = load_records("ms3", "train", release)
     assert "they will be enlarged" in kinds(records, Needs(input_side=384))["frames smaller than meant"]
     assert "frames smaller than meant" not in kinds(records, Needs(input_side=32))
+    base = release / "AVSBench_object" / "Multi-sources"
+    options, needs = ReadOptions(root=str(release)), Needs(input_side=384)
+    text = describe(check_release(get_facts("ms3"), str(base), options, needs=needs, progress=False))
+    assert "frames smaller than meant: 5 in 5 of 5 clips" in text
+    assert text.count("they will be enlarged") == 1
 
 
 @pytest.fixture
