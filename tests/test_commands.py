@@ -18,7 +18,7 @@ HEAVY = {"torch", "torchvision", "detectron2", "cv2", "av", "timm", "scipy", "ma
 
 def start(*words: str) -> tuple[subprocess.CompletedProcess, set[str]]:
     """Run Python with ``words``; also returns the names of all top-level modules that it imported."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *words], cwd=ROOT, env=environment, capture_output=True, text=True
     )
@@ -32,6 +32,7 @@ def test_help_imports_nothing_heavy(command):
     assert done.returncode == 0, done.stderr[-2000:]
     assert "usage:" in done.stdout and "argparse" in imported
     assert imported & HEAVY == set()
+    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
 
 
 def test_the_check_notices_an_import():

@@ -83,7 +83,7 @@ TAKES_KEYS = ("tools/train_net.py", "tools/analyze_model.py", "tools/visualize.p
 SHORT = {
     "--train": ["2"], "--val": ["1"], "--test": ["2"], "--size": ["32"], "--num": ["1"], "--num-gpus": ["0"],
     "--method": ["dis"], "--methods": ["dis"], "--batch": ["2"], "--num-machines": None, "--machine-rank": None,
-    "--dist-url": None, "--jobs": ["1"],
+    "--dist-url": None, "--fps": ["1"], "--jobs": ["1"],
 }  # fmt: skip
 # What a page writes below the release is written beside it here, so that blocks do not meet.
 ADDED = {
@@ -213,7 +213,8 @@ def home(tmp_path_factory) -> Path:
             (home / "my_masks" / folder.name).mkdir(exist_ok=True)
             shutil.copy(path, home / "my_masks" / folder.name / f"{number}.png")
     video = next((home / "my_videos").iterdir())
-    shutil.copy(video, home / "my_video.mp4")
+    for name in ("my_video.mp4", "bigbuckbunny.mp4", "my_muted_copy.mp4"):
+        shutil.copy(video, home / name)
     (home / "my_folder").mkdir()
     shutil.copy(video, home / "my_folder")
     with pytest.MonkeyPatch.context() as patch:

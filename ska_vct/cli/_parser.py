@@ -1,6 +1,7 @@
 """The parser of every command, and options that several commands share."""
 
 import argparse
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -22,15 +23,38 @@ def command_parser(description: str | None, *, epilog: str | None = None) -> arg
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Fits paragraphs to the terminal's width; indented lines, such as examples, stay as they are."""
+    """Fits text to the terminal's width: paragraphs are filled, long commands continue behind a backslash."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         filled = []
         for as_it_is, group in groupby(text.splitlines(), lambda line: not line.strip() or line[0].isspace()):
             lines = list(group)
-            block = lines if as_it_is else textwrap.wrap(" ".join(lines), width, break_on_hyphens=False)
+            if as_it_is:
+                block = [part for line in lines for part in _fitted(line, width)]
+            else:
+                block = textwrap.wrap(" ".join(lines), width, break_on_hyphens=False)
             filled += [f"{indent}{line}".rstrip() for line in block]
         return "\n".join(filled)
+
+
+def _fitted(line: str, width: int) -> list[str]:
+    """An indented line, a command or an entry of a table, in lines of at most ``width`` where spaces allow it."""
+    if len(line) <= width:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    entry = re.match(r" *\S+ {2,}(?=\S)", line)
+    if entry:
+        return textwrap.wrap(line, width, subsequent_indent=" " * len(entry[0]), break_on_hyphens=False)
+    command, comment, note = line.partition("  # ")
+    continued = command.endswith(" \\")
+    command = command.removesuffix(" \\").rstrip()
+    # Lines that continue a command are indented once, not deeper for each.
+    following = indent if command.lstrip().startswith("--") else f"{indent}    "
+    parts = textwrap.wrap(
+        command, width - 2, subsequent_indent=following, break_long_words=False, break_on_hyphens=False
+    )
+    parts = [f"{part} \\" for part in parts[:-1]] + [f"{parts[-1]} \\" if continued else parts[-1]]
+    return [f"{indent}# {note}", *parts] if comment else parts
 
 
 def whole_number(least: int) -> Callable[[str], int]:

@@ -60,10 +60,16 @@ def test_the_sentence_of_a_data_loaders_worker_is_found():
 
 def test_help_fits_the_terminal_and_keeps_examples(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
-    example = "    python tools/x.py --option value --another-option another-value --third"
-    text = (
-        f"Does something.\n\nExamples:\n{example}\n\n" + "Many words in one long paragraph. " * 5 + "\nAnd more."
-    )
-    lines = command_parser(text).format_help().splitlines()
-    assert example in lines and "Examples:" in lines
-    assert max(len(line) for line in lines if line != example) <= 60
+    command = "    python tools/x.py --config configs/synth/quickstart.yaml SOLVER.MAX_ITER 2"
+    lines = [
+        "Does something.\n\nExamples:", "    short --one  # why", command, f"{command}  # tiny", "    first \\",
+        "        --second", "\n" + "Many words in one long paragraph. " * 5, "And more.\n",
+        "  word   what the word means to a reader of all these lines",
+    ]  # fmt: skip
+    text = command_parser("\n".join(lines)).format_help()
+    assert max(len(line) for line in text.splitlines()) <= 60 and "\nExamples:\n" in text
+    # The shell joins what is continued behind a backslash.
+    assert text.replace(" \\\n       ", "").count(command) == 2
+    assert "    short --one  # why\n" in text and "\n    # tiny\n    python" in text
+    assert "    first \\\n        --second\n" in text
+    assert "  word   what the word means to a reader of all these\n         lines\n" in text
