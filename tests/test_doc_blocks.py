@@ -83,7 +83,7 @@ TAKES_KEYS = ("tools/train_net.py", "tools/analyze_model.py", "tools/visualize.p
 SHORT = {
     "--train": ["2"], "--val": ["1"], "--test": ["2"], "--size": ["32"], "--num": ["1"], "--num-gpus": ["0"],
     "--method": ["dis"], "--methods": ["dis"], "--batch": ["2"], "--num-machines": None, "--machine-rank": None,
-    "--dist-url": None, "--fps": ["1"], "--jobs": ["1"],
+    "--dist-url": None, "--jobs": ["1"],
 }  # fmt: skip
 # What a page writes below the release is written beside it here, so that blocks do not meet.
 ADDED = {

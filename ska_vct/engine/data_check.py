@@ -53,8 +53,8 @@ def check_datasets(cfg: CfgNode, names: Sequence[str]) -> None:
             clips = {finding.clip_id for finding in errors}
             shown = " ".join(finding.text for finding in errors[:SHOWN])
             raise DatasetError(
-                f"{len(clips)} of {len(records)} clips cannot be used: {shown} "
-                f"'python datasets/check.py --root {cfg.DATASETS.ROOT} --fix-list fix.csv' names all; --no-check "
+                f"{len(clips)} of {len(records)} clips cannot be used: {shown} 'python datasets/check.py "
+                f"--config-file <config> --root {cfg.DATASETS.ROOT} --fix-list fix.csv' names all; --no-check "
                 "starts anyway."
             )
         if coverage.contents < coverage.clips:

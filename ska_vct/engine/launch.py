@@ -58,7 +58,7 @@ def launch(
     if num_gpus is not None and num_gpus > available and not on_cpu:
         raise InputError(
             f"--num-gpus {num_gpus} but this machine has {available} CUDA devices; use --num-gpus 0 for the "
-            f"CPU, or add MODEL.DEVICE cpu for {num_gpus} CPU processes."
+            f"CPU, or add MODEL.DEVICE cpu to train with as many processes on it."
         )
     alone = processes * num_machines == 1
     try:
