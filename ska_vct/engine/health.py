@@ -161,7 +161,7 @@ class HealthHook(HookBase):
         together = comm.get_world_size() == 1 or isinstance(error, SickStepError)
         own = [describe_clip(clip) for clip in batch[:_SHOWN_CLIPS]]
         clips = [text for texts in (comm.all_gather(own) if together else [own]) for text in texts]
-        what = f"{error}. Clips of the batch: {'; '.join(clips)}"
+        what = f"{str(error).rstrip('.')}. Clips of the batch: {'; '.join(clips)}"
         iteration = self.trainer.iter
         if together and self.skipped < self._skips:
             self.skipped += 1

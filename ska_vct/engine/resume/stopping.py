@@ -1,5 +1,6 @@
 """Stopping a training from outside: it finishes its iteration, writes a checkpoint, and says so when it exits."""
 
+import atexit
 import logging
 import os
 import signal
@@ -74,6 +75,7 @@ class StopHook(HookBase):
         # No process may end, and so end the others, before the file is whole.
         comm.synchronize()
         status = STOPPED if asked == "SIGINT" else REQUEUE
+        atexit.register(_ignore_requests)
         _LOGGER.warning(
             f"Stopped by {asked} after iteration {iteration + 1} of {self.trainer.max_iter}; the same command "
             f"with --resume continues from {path} (exit status {status})"
@@ -97,3 +99,11 @@ class StopHook(HookBase):
         except OSError:
             # A terminal that has hung up.
             pass
+
+
+def _ignore_requests() -> None:
+    """A process that is ending cannot be asked to: a second signal would only change its exit status."""
+    for name in STOP_SIGNALS:
+        number = getattr(signal, name, None)
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
