@@ -113,9 +113,12 @@ class CocoPredictions:
 
         Raises:
             FileNotFoundError: a frame is not in the file.
-            ValueError: a frame has another size than ``size``, or a region that cannot be decoded.
+            ValueError: a frame has another size than ``size`` or the first, or a region that cannot be decoded.
         """
-        return np.stack([self._load(clip_id, frame, size) for frame in frames])
+        loaded: list[np.ndarray] = []
+        for frame in frames:
+            loaded.append(self._load(clip_id, frame, size or (loaded[0].shape if loaded else None)))
+        return np.stack(loaded)
 
     def _load(self, clip_id: str, frame: int, size: tuple[int, int] | None) -> np.ndarray:
         name = _file_name(clip_id, frame, self._binary)

@@ -100,3 +100,12 @@ def test_every_kind_of_fault_is_found(kind, monkeypatch):
     counts, faults = fuzz.run("faulty", 2, seed=0)
     assert [fault.kind for fault in faults] == [kind] * 2 and [fault.case for fault in faults] == [0, 1]
     assert counts == {kind: 2}
+
+
+def test_a_clip_with_images_of_two_sizes_is_refused(tmp_path):
+    """Case 13018 of seed 0, which ended in an error of NumPy."""
+    reader = READERS["coco_binary"]
+    data = fuzz.case_bytes("coco_binary", reader.seeds(), 13018, 0)[1]
+    (tmp_path / reader.file).write_bytes(data)
+    with pytest.raises(reader.errors, match="pixels, but 8 x 8 are expected"):
+        reader.read(tmp_path)
