@@ -4,6 +4,7 @@ Examples:
     python tools/benchmark.py train --config-file configs/s4/swin_b_384.yaml configs/ms3/swin_b_384.yaml --apart \\
         --json output/train.json
     python tools/benchmark.py train --config-file configs/s4/r50.yaml --batch 2 --vary MODEL.BRM.ENABLED True False
+    python tools/benchmark.py motion --config-file configs/s4/swin_b_384_temporal.yaml
     python tools/benchmark.py infer --config-file configs/ms3/r50.yaml --compile --amp off bf16 --json infer.json
     python tools/benchmark.py criterion --config-file configs/ms3/r50.yaml --points 12544 0 --frames 5
     python tools/benchmark.py deform --config-file configs/ms3/r50.yaml --frames 5
@@ -45,6 +46,9 @@ def add_train(add: Callable) -> None:
     _sizes(add)
     add("--annotated", type=int, default=0, metavar="N", help="frames with ground truth; default: the subset's")
     _precision(add)
+
+
+add_motion = add_train
 
 
 def add_infer(add: Callable) -> None:
@@ -99,6 +103,7 @@ def add_metrics(add: Callable) -> None:
 # Name of ska_vct.profiling.timing.SUBJECTS -> what it measures, and its options.
 KINDS = {
     "train": ("a training step, and its peak memory", add_train),
+    "motion": ("a training step, and the share of the motion module in it", add_motion),
     "infer": ("inference, from clips to semantic maps; total time relative to that of the backbones", add_infer),
     "criterion": ("matching and losses", add_criterion),
     "deform": ("implementations of deformable attention", add_deform),

@@ -6,6 +6,7 @@ from .flow import FlowSubject
 from .inference import InferenceSubject
 from .loader import LoaderSubject
 from .metrics import MetricsSubject
+from .motion import MotionSubject
 from .predict import PredictSubject
 from .subject import Subject
 from .training import TrainingSubject
@@ -15,6 +16,7 @@ SUBJECTS: dict[str, Subject] = {
     for subject in (
         TrainingSubject(),
         InferenceSubject(),
+        MotionSubject(),
         CriterionSubject(),
         DeformSubject(),
         LoaderSubject(),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from detectron2.config import CfgNode
+from torch import nn
 
 from ska_vct.engine.trainer import Trainer
 
@@ -38,15 +39,18 @@ class TrainingSubject(Subject):
         return Work(run=training_step(cfg, clips, options["amp"]), clips=len(clips), frames=frames)
 
 
-def training_step(cfg: CfgNode, clips: list[dict], amp: str = "off") -> Callable[[Clock], None]:
-    """Create a function that trains a new model of ``cfg`` on ``clips`` for one step per call.
+def training_step(
+    cfg: CfgNode, clips: list[dict], amp: str = "off", *, model: nn.Module | None = None
+) -> Callable[[Clock], None]:
+    """Create a function that trains a model on ``clips`` for one step per call.
 
     Args:
         cfg: the config; its weights are not loaded.
         clips: the batch.
         amp: ``off``, ``bf16`` or ``fp16`` (with a gradient scaler).
+        model: of ``cfg``; None for a new one.
     """
-    model = Trainer.build_model(cfg).train()
+    model = Trainer.build_model(cfg).train() if model is None else model
     optimizer = Trainer.build_optimizer(cfg, model)
     scaler = torch.amp.GradScaler(cfg.MODEL.DEVICE, enabled=amp == "fp16")
 
