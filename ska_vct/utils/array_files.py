@@ -10,6 +10,7 @@ import math
 import os
 import re
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -70,6 +71,10 @@ def parse_npy(data: bytes, *, kinds: str) -> np.ndarray:
         raise ArrayFileError(
             f"holds {len(data) - start} bytes, but its header describes {match['descr']} of shape {shape}"
         )
+    if kind == "U":
+        points = np.frombuffer(data, np.dtype("u4").newbyteorder(dtype.byteorder), offset=start)
+        if points.size and points.max() > sys.maxunicode:
+            raise ArrayFileError("is damaged: it holds text with characters that do not exist")
     order: Literal["F", "C"] = "F" if match["fortran"] == "True" else "C"
     array = np.frombuffer(data, dtype, offset=start).reshape(shape, order=order)
     return array.astype(dtype.newbyteorder("="), copy=False)
