@@ -48,3 +48,13 @@ def test_names_that_clash_are_refused(tiny_cfg, make_clip):
             build_model(tiny_cfg)
     finally:
         del LOSS_REGISTRY._obj_map["Same"]
+
+
+def test_a_function_is_refused_by_name(tiny_cfg):
+    LOSS_REGISTRY._do_register("Plain", lambda cfg: lambda inputs: {})
+    try:
+        tiny_cfg.MODEL.LOSSES = ["Plain"]
+        with pytest.raises(InputError, match="'Plain' is not a torch.nn.Module"):
+            build_model(tiny_cfg)
+    finally:
+        del LOSS_REGISTRY._obj_map["Plain"]

@@ -44,13 +44,17 @@ def build_losses(cfg: CfgNode) -> nn.ModuleDict:
     """Build the losses listed in ``MODEL.LOSSES`` and the losses on the motion map whose weight is not zero.
 
     Raises:
-        InputError: a name is listed twice.
+        InputError: a name is listed twice, or its class is not a module.
         UnknownNameError: a name is not registered.
     """
     names = [*cfg.MODEL.LOSSES, *(name for name, key in _BY_WEIGHT.items() if cfg.MODEL.SKA[key])]
     if len(set(names)) < len(names):
         raise InputError(f"MODEL.LOSSES lists a loss twice: {', '.join(names)}.")
-    return nn.ModuleDict({name: find_registered(LOSS_REGISTRY, name, key="MODEL.LOSSES")(cfg) for name in names})
+    losses = {name: find_registered(LOSS_REGISTRY, name, key="MODEL.LOSSES")(cfg) for name in names}
+    wrong = [name for name, loss in losses.items() if not isinstance(loss, nn.Module)]
+    if wrong:
+        raise InputError(f"MODEL.LOSSES: '{wrong[0]}' is not a torch.nn.Module; derive its class from that.")
+    return nn.ModuleDict(losses)
 
 
 def add_losses(losses: dict[str, Tensor], modules: nn.ModuleDict, inputs: LossInputs) -> None:
