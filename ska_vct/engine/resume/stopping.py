@@ -11,7 +11,6 @@ from typing import Any
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
-from torch.utils.data import get_worker_info
 
 _LOGGER = logging.getLogger(__name__)
 # Exit statuses (docs/reliability.md). REQUEUE is EX_TEMPFAIL of sysexits.h: --resume goes on.
@@ -102,30 +101,8 @@ class StopHook(HookBase):
             pass
 
 
-class Undisturbed:
-    """A mapper whose workers outlive requests to stop, which are the main process's to answer.
-
-    Schedulers signal whole process groups. PyTorch's handler would end the workers, and so the training, before
-    the checkpoint is written.
-    """
-
-    def __init__(self, mapper: Callable[..., Any]):
-        """
-        Args:
-            mapper: what the workers of a data loader call.
-        """
-        self._mapper = mapper
-        self._process = 0
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        if get_worker_info() is not None and self._process != os.getpid():
-            self._process = os.getpid()
-            _ignore_requests()
-        return self._mapper(*args, **options)
-
-
 def _ignore_requests() -> None:
-    """For a process that only serves, or that is ending: a second signal would only change its exit status."""
+    """A process that is ending cannot be asked to: a second signal would only change its exit status."""
     for name in STOP_SIGNALS:
         number = getattr(signal, name, None)
         if number is not None:

@@ -250,26 +250,6 @@ def test_a_signal_leaves_a_checkpoint_and_the_same_run(cfg, scores, tmp_path, ca
     assert not list((tmp_path / "run").glob("model_0000002.pth")), "it counts among the last that are kept"
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_to_the_process_group_does_not_end_the_workers_first(cfg, scores, tmp_path, calls, name):
-    """As Slurm, timeout and a terminal send it; in a process of its own."""
-    cfg.DATALOADER.NUM_WORKERS = 1
-    calls += at(3, lambda: os.killpg(0, getattr(signal, name)))
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.setpgrp()
-            train(cfg)
-        except SystemExit as ended:
-            code = ended.code
-        finally:
-            os._exit(code)
-    status = os.waitpid(child, 0)[1]
-    assert os.waitstatus_to_exitcode(status) == (STOPPED if name == "SIGINT" else REQUEUE)
-    assert list((tmp_path / "run").glob("model_0*.pth"))
-
-
 def test_a_third_interrupt_does_not_wait(cfg, scores, tmp_path, calls):
     calls += at(3, stopped("SIGINT", 3))
     with pytest.raises(KeyboardInterrupt):
