@@ -19,15 +19,14 @@ def cached_constant(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        cached = lru_cache(maxsize=maxsize)(function)
+        # What inference mode makes cannot be used in a training later.
+        cached = lru_cache(maxsize=maxsize)(torch.inference_mode(False)(function))
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             if torch.compiler.is_compiling() or detect_fake_mode() is not None:
                 return function(*args, **kwargs)
-            # What inference mode makes cannot be used in a training later.
-            with torch.inference_mode(False):
-                return cached(*args, **kwargs)
+            return cached(*args, **kwargs)
 
         return call
 
