@@ -48,9 +48,6 @@ def add_train(add: Callable) -> None:
     _precision(add)
 
 
-add_motion = add_train
-
-
 def add_infer(add: Callable) -> None:
     _sizes(add)
     _precision(add)
@@ -103,7 +100,7 @@ def add_metrics(add: Callable) -> None:
 # Name of ska_vct.profiling.timing.SUBJECTS -> what it measures, and its options.
 KINDS = {
     "train": ("a training step, and its peak memory", add_train),
-    "motion": ("a training step, and the share of the motion module in it", add_motion),
+    "motion": ("a training step, and the share of the motion module in it", add_train),
     "infer": ("inference, from clips to semantic maps; total time relative to that of the backbones", add_infer),
     "criterion": ("matching and losses", add_criterion),
     "deform": ("implementations of deformable attention", add_deform),

@@ -1,5 +1,6 @@
 """Loudness over time: single events 0.25-0.9 s apart, so that loudness varies within each second."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,9 +52,14 @@ def draw_unrelated_envelope(
     rng: np.random.Generator, events: str, active: np.ndarray, other: Envelope
 ) -> Envelope:
     """An envelope with an independent rhythm: the first of a few draws that hardly correlates, else the best."""
+    return least_correlated(lambda: draw_envelope(rng, events, active), other, tries=20)
+
+
+def least_correlated(draw: Callable[[], Envelope], other: Envelope, *, tries: int) -> Envelope:
+    """The first of ``tries`` draws that hardly correlates with ``other``, else the one that does least."""
     best, lowest = None, np.inf
-    for _ in range(20):
-        drawn = draw_envelope(rng, events, active)
+    for _ in range(tries):
+        drawn = draw()
         correlation = correlate(drawn.values, other.values)
         if correlation < lowest:
             best, lowest = drawn, correlation

@@ -16,13 +16,13 @@ from ska_vct.utils.media.errors import AudioError, VideoError
 
 def make_video(path: Path, codec: str, sound: str, *, rate: int = 16000) -> Path:
     with av.open(str(path), "w") as container:
-        pictures = container.add_stream(codec, rate=5, width=32, height=32)
-        pictures.pix_fmt = pictures.codec_context.codec.video_formats[0].name
+        stream = container.add_stream(codec, rate=5, width=32, height=32)
+        stream.pix_fmt = stream.codec_context.codec.video_formats[0].name
         audio = container.add_stream(sound, rate=rate, layout="mono")
         for n in range(5):
             image = np.full((32, 32, 3), 40 * n, np.uint8)
-            container.mux(pictures.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(pictures.encode(None))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
         block = av.AudioFrame.from_ndarray(np.full((1, rate), 9000, np.int16), "s16", "mono")
         block.sample_rate, block.time_base = rate, Fraction(1, rate)
         context = audio.codec_context

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 
 from ska_vct.data.audio.log_mel import SAMPLE_RATE
-from ska_vct.synth.envelopes import CONTROL_RATE, Envelope, active_runs, correlate
+from ska_vct.synth.envelopes import CONTROL_RATE, Envelope, active_runs, least_correlated
 
 _PIECE, _GAP = (0.25, 1.2), (0.05, 0.5)  # seconds
 _FADE_IN, _FADE_OUT = 0.01, 0.04
@@ -51,15 +51,11 @@ def draw_unrelated_track(
     rng: np.random.Generator, recordings: list[np.ndarray], active: np.ndarray, other: Envelope
 ) -> Envelope:
     """Loudness of a track that hardly correlates with ``other``; nobody hears the track."""
-    best, lowest = None, np.inf
-    for _ in range(_TRIES):
-        _, drawn = draw_track(rng, recordings[rng.integers(len(recordings))], active)
-        correlation = correlate(drawn.values, other.values)
-        if correlation < lowest:
-            best, lowest = drawn, correlation
-        if lowest < 0.1:
-            break
-    return best
+
+    def draw() -> Envelope:
+        return draw_track(rng, recordings[rng.integers(len(recordings))], active)[1]
+
+    return least_correlated(draw, other, tries=_TRIES)
 
 
 def _piece(rng: np.random.Generator, recording: np.ndarray) -> np.ndarray:
