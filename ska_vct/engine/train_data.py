@@ -10,6 +10,8 @@ from detectron2.data import DatasetFromList, build_detection_train_loader
 from detectron2.data.samplers import TrainingSampler
 from torch.utils.data import Dataset
 
+from .resume.stopping import ParentsWorker
+
 
 class PlaceSampler(TrainingSampler):
     """Detectron2's endless seeded shuffle, which can begin anywhere and says where in it a clip stands.
@@ -74,7 +76,7 @@ def build_stream(
         start: how many clips all ranks together have had.
     """
     return build_detection_train_loader(
-        PlacedClips(records, mapper, seed=seed),
+        PlacedClips(records, ParentsWorker(mapper), seed=seed),
         mapper=None,
         sampler=PlaceSampler(len(records), seed=seed, start=start),
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,

@@ -35,7 +35,7 @@ from .resume.folder import METRICS, check_room
 from .resume.keep_last import PeriodicCheckpointer
 from .resume.log_state import cut_metrics
 from .resume.run_state import RunState
-from .resume.stopping import StopHook
+from .resume.stopping import ParentsWorker, StopHook
 from .tensorboard import TensorBoardWriter, ValidationImages, spread_records
 from .train_data import build_stream
 from .wandb_run import start_wandb
@@ -283,7 +283,7 @@ class Trainer(DefaultTrainer):
             records = get_detection_dataset_dicts([dataset_name], filter_empty=False)
         return build_detection_test_loader(
             records,
-            mapper=mapper or build_mapper(cfg, is_train=False),
+            mapper=ParentsWorker(mapper or build_mapper(cfg, is_train=False)),
             batch_size=cfg.TEST.BATCH_SIZE,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             collate_fn=collate_fn,

@@ -6,7 +6,9 @@ Trainings are processes of their own on a small synthetic dataset. Each is kille
 moment, while it trains, writes a checkpoint, validates, or writes its log; every second time together with its
 data loader's worker. Then it is resumed to the end. Everything must be equal bit by bit: the weights, the
 optimiser, the random numbers, the best model with its score, the names of the checkpoints, and metrics.json except
-for times. Prints one line per kill, and the figures; exits with 1 if anything differed.
+for times. Prints one line per kill, and the figures; exits with 1 if anything differed. With --terminate, SIGTERM
+replaces SIGKILL: a training may then end with its own exit status or, while it starts or ends, by the signal;
+the checkpoint it then leaves counts among those that are kept, so their names may differ.
 """
 
 import argparse
@@ -24,6 +26,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from ska_vct.engine.resume.stopping import REQUEUE
 
 ROOT = Path(__file__).resolve().parents[2]
 PHASES = ("any", "training", "writing", "validating", "reporting")
@@ -166,6 +173,7 @@ def run_kills(
     start: Callable[..., Any] = Forked,
     say: Callable[[str], None] = print,
     workers: int = 1,
+    number: signal.Signals = signal.SIGKILL,
 ) -> Outcome:
     """Kill trainings ``kills`` times in all, and compare each with one that nobody killed.
 
@@ -177,6 +185,7 @@ def run_kills(
         start: starts a training: ``Forked``, ``Program`` or ``TwoProcesses``.
         say: called with each line of progress.
         workers: of the data loader.
+        number: the signal, SIGKILL or SIGTERM.
     """
     out.mkdir(parents=True, exist_ok=True)
     data = out / "data"
@@ -201,7 +210,7 @@ def run_kills(
         while status is None:
             phase = draw.choice(PHASES) if left > 0 else ""
             process = start(words, resume=True, log=log)
-            killed = bool(phase) and _kill(process, folder, phase, draw, seconds)
+            killed = bool(phase) and _kill(process, folder, phase, draw, seconds, number)
             status = None if killed else process.wait()
             left -= killed
             if killed:
@@ -210,7 +219,7 @@ def run_kills(
             elif status is not None and left > 0 and status == 0:
                 # It finished before the moment came: the next run gets the kills that are left.
                 left = 0
-        problems = [f"status {status}"] if status else compare(whole, folder)
+        problems = [f"status {status}"] if status else compare(whole, folder, names_too=number == signal.SIGKILL)
         outcome.differences += [f"{folder.name}: {problem}" for problem in problems]
         say(f"{folder.name}: {'; '.join(problems) if problems else 'equal'}")
         outcome.runs += 1
@@ -219,7 +228,9 @@ def run_kills(
     return outcome
 
 
-def _kill(process: Any, folder: Path, phase: str, draw: random.Random, seconds: float) -> bool:
+def _kill(
+    process: Any, folder: Path, phase: str, draw: random.Random, seconds: float, number: signal.Signals
+) -> bool:
     """Wait for a moment of ``phase`` and kill; False if the training ends before."""
     sign = _SIGNS[phase]
     before = sign(folder)
@@ -240,12 +251,12 @@ def _kill(process: Any, folder: Path, phase: str, draw: random.Random, seconds: 
         time.sleep(0.005)
     try:
         if group:
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, number)
         else:
-            os.kill(process.pid, signal.SIGKILL)
+            os.kill(process.pid, number)
     except ProcessLookupError:
         return False
-    return process.wait() == -signal.SIGKILL
+    return process.wait() in ((-number,) if number == signal.SIGKILL else (-number, REQUEUE))
 
 
 def _parts(folder: Path) -> tuple[str, ...]:
@@ -286,13 +297,13 @@ def _position(folder: Path) -> str:
     return ", ".join([*names, *_parts(folder)]) or "nothing written"
 
 
-def compare(whole: Path, other: Path) -> list[str]:
-    """What is not equal in two finished trainings."""
+def compare(whole: Path, other: Path, *, names_too: bool = True) -> list[str]:
+    """What is not equal in two finished trainings; without ``names_too`` they may hold different checkpoints."""
     import torch
 
     problems = []
     names = [sorted(path.name for path in folder.iterdir() if path.suffix == ".pth") for folder in (whole, other)]
-    if names[0] != names[1]:
+    if names_too and names[0] != names[1]:
         problems.append(f"checkpoints {names[1]}, not {names[0]}")
     if _parts(other):
         problems.append(f"left {_parts(other)}")
@@ -352,6 +363,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="of the data loader (default: 1)")
     parser.add_argument("--program", action="store_true", help="start tools/train_net.py instead of forking")
     parser.add_argument("--two", action="store_true", help="the same in two processes on the CPU")
+    parser.add_argument("--terminate", action="store_true", help="SIGTERM instead of SIGKILL")
     args = parser.parse_args()
     outcome = run_kills(
         args.out.resolve(),
@@ -361,6 +373,7 @@ def main() -> None:
         start=TwoProcesses if args.two else Program if args.program else Forked,
         say=lambda line: print(line, flush=True),
         workers=args.workers,
+        number=signal.SIGTERM if args.terminate else signal.SIGKILL,
     )
     phases = ", ".join(f"{phase} {outcome.kills[phase]}" for phase in PHASES)
     print(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import pytest
 import torch
@@ -30,6 +31,12 @@ def test_killed_trainings_end_as_if_nothing_had_happened(tmp_path):
 def test_two_killed_processes_end_as_if_nothing_had_happened(tmp_path):
     outcome = kills.run_kills(tmp_path, kills=2, seed=1, per_run=2, start=kills.TwoProcesses)
     assert outcome.kills.total() == 2 and outcome.differences == []
+
+
+@pytest.mark.slow
+def test_terminated_trainings_end_as_if_nothing_had_happened(tmp_path):
+    outcome = kills.run_kills(tmp_path, kills=3, seed=3, per_run=3, start=kills.Program, number=signal.SIGTERM)
+    assert outcome.kills.total() == 3 and outcome.differences == []
 
 
 def test_every_bit_of_nested_values_counts():

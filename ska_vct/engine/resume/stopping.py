@@ -11,6 +11,7 @@ from typing import Any
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
+from torch.utils.data import get_worker_info
 
 _LOGGER = logging.getLogger(__name__)
 # Exit statuses (docs/reliability.md). REQUEUE is EX_TEMPFAIL of sysexits.h: --resume goes on.
@@ -99,6 +100,38 @@ class StopHook(HookBase):
         except OSError:
             # A terminal that has hung up.
             pass
+
+
+class ParentsWorker:
+    """A mapper; of the signals SIGTERM, the worker of a data loader that calls it follows its parent's only.
+
+    Schedulers signal whole process groups. PyTorch's handler would end the workers, and so the training, before
+    the main process has written its checkpoint; but a worker that ignored SIGTERM could not be ended by
+    ``multiprocessing`` either. Where the system does not tell who sent a signal (macOS), nothing changes.
+    """
+
+    def __init__(self, mapper: Callable[..., Any]):
+        """
+        Args:
+            mapper: what the workers call.
+        """
+        self._mapper = mapper
+        self._process = 0
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if get_worker_info() is not None and self._process != os.getpid():
+            self._process = os.getpid()
+            if hasattr(signal, "sigwaitinfo"):
+                # Later threads inherit the mask, so the signal is left to the one that asks for its sender.
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+                threading.Thread(target=_end_for_parent, args=(os.getppid(),), daemon=True).start()
+        return self._mapper(*args, **options)
+
+
+def _end_for_parent(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def _ignore_requests() -> None:
