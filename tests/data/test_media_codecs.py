@@ -53,6 +53,60 @@ def test_another_codec_of_audio_is_refused(tmp_path):
         load_audio(record, 1)
 
 
+def make_growing_video(path: Path, width: int, height: int) -> Path:
+    """Five frames at 5 per second, 32 x 32 pixels at first and then larger, which the header does not say."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5, width=32, height=32)
+        large = av.CodecContext.create("mpeg4", "w")
+        large.width, large.height, large.pix_fmt, large.time_base = width, height, "yuv420p", Fraction(1, 5)
+        for n in range(5):
+            context = stream if n < 2 else large
+            image = np.full((context.height, context.width, 3), 40 * n, np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = n, Fraction(1, 5)
+            for packet in context.encode(frame):
+                packet.stream = stream
+                container.mux(packet)
+    return path
+
+
+def test_frames_cannot_grow_to_any_size_midway(tmp_path):
+    path = make_growing_video(tmp_path / "x.mkv", 2560, 1440)
+    assert read_video_frame(path, 0.9).shape == (1440, 2560, 3)
+    path = make_growing_video(tmp_path / "y.mkv", 5120, 2880)
+    with pytest.raises(VideoError, match=r"y\.mkv cannot be decoded"):
+        read_video_frame(path, 0.9)
+
+
+def test_eight_channels_are_read_each_from_its_own(tmp_path):
+    # The conversion of PyAV 18.1 reads a ninth channel, which ends the process.
+    path, levels = tmp_path / "x.mp4", np.linspace(0.1, 0.45, 8, dtype=np.float32)
+    with av.open(str(path), "w") as container:
+        audio = container.add_stream("alac", rate=48000, layout="7.1(wide)")
+        for n in range(4):
+            frame = av.AudioFrame(format="s16p", layout="7.1(wide)", samples=4096)
+            frame.sample_rate, frame.pts = 48000, n * 4096
+            for plane, level in zip(frame.planes[:8], levels, strict=True):
+                plane.update(np.full(4096, round(level * 2**15), np.int16))
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+    samples, rate = read_video_audio(path)
+    assert rate == 48000 and samples.shape == (4 * 4096, 8)
+    np.testing.assert_allclose(samples, np.broadcast_to(levels, samples.shape), atol=1e-4)
+
+
+def test_more_channels_are_refused(tmp_path):
+    path = tmp_path / "x.mkv"
+    with av.open(str(path), "w") as container:
+        audio = container.add_stream("pcm_s16le", rate=16000, layout="hexadecagonal")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16 * 1600), np.int16), "s16", "hexadecagonal")
+        frame.sample_rate = 16000
+        container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+    with pytest.raises(AudioError, match="has 16 channels, expected 1 to 8; convert it to mono"):
+        read_video_audio(path)
+
+
 def test_opening_a_file_starts_no_other_decoder(tmp_path, monkeypatch):
     path = make_video(tmp_path / "x.mkv", "mpeg4", "pcm_s16le")
     opened = []

@@ -185,6 +185,7 @@ def _child(name, reader, seeds, cases, seed, shared, send) -> None:
 
 def _read_honest(reader: Reader, folder: Path, seeds: list[bytes]) -> None:
     """What is imported and compiled on first use is not the first case's memory."""
+    reader.prepare()
     for data in seeds:
         (folder / reader.file).write_bytes(data)
         with contextlib.suppress(reader.errors):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ska_vct.checkpoint.files import CheckpointError, load_state_dict
 from ska_vct.data.audio.files import load_audio, probe_audio
+from ska_vct.data.audio.log_mel import resample_to_16k
 from ska_vct.data.avsbench.folders import DatasetError
 from ska_vct.data.avsbench.tables import read_rows
 from ska_vct.data.flow.frame_pairs import read_video_pairs
@@ -48,6 +49,7 @@ class Reader:
         errors: what it documents.
         seeds: makes the honest files.
         sane: whether a value that was returned can be right.
+        prepare: imports what reading needs for files unlike the honest ones, whose memory is not a file's.
     """
 
     file: str
@@ -55,6 +57,7 @@ class Reader:
     errors: tuple[type[Exception], ...]
     seeds: Callable[[], list[bytes]]
     sane: Callable[[object], bool] = field(default=lambda value: True)
+    prepare: Callable[[], object] = field(default=lambda: None)
 
 
 def saved(write: Callable, **options) -> bytes:
@@ -301,7 +304,8 @@ READERS = {
     "wav": Reader(file="x.wav", read=lambda f: read_audio("wav", f / "x.wav"), errors=(AudioError,), seeds=wavs,
                   sane=audio_is_sane),
     "video_audio": Reader(file="x.mp4", read=lambda f: read_audio("video", f / "x.mp4"), errors=(AudioError,),
-                          seeds=videos, sane=audio_is_sane),
+                          seeds=videos, sane=audio_is_sane,
+                          prepare=lambda: resample_to_16k(np.zeros(800), 8000)),
     "video_frames": Reader(file="x.mp4", read=lambda f: read_frames(f / "x.mp4"), errors=(VideoError, FlowError),
                            seeds=videos),
     "flow": Reader(file="x.npz", read=lambda f: read_flow(f / "x.npz"), errors=(FlowError,), seeds=flows,

@@ -11,12 +11,15 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+from av.audio.frame import format_dtypes
 
 from ska_vct.utils.media.errors import AudioError, NoAudioError, VideoError
 from ska_vct.utils.media.video import Damage, decode_tolerantly, first_frame_time, is_known, open_media
 
 MIN_RATE, MAX_RATE = 2_000, 768_000
 MAX_CHANNELS = 64
+# PyAV reads the pointers of a frame's channels behind their array where there are more (18.1, AudioFrame.planes).
+_MAX_TRACK_CHANNELS = 8
 MAX_SECONDS = 3600.0
 # Of a track that is read in windows, seconds: a week.
 _LATEST = 604_800.0
@@ -108,7 +111,7 @@ def read_video_audio(path: str | os.PathLike, *, seconds: float = MAX_SECONDS) -
         with open_media(path) as container:
             stream = _audio_stream(container, path)
             stream.codec_context.thread_count = 1
-            rate = _checked_rate(path, stream.rate, stream.channels)
+            rate = _checked_rate(path, stream.rate, stream.channels, _MAX_TRACK_CHANNELS)
             track = _Track(rate, stream.channels, round(seconds * rate))
             for frame in container.decode(stream):
                 if frame.sample_rate != rate or frame.layout.nb_channels != track.channels:
@@ -147,7 +150,7 @@ class VideoAudio:
             container = self._resources.enter_context(open_media(path))
             stream = _audio_stream(container, path)
             stream.codec_context.thread_count = 1
-            self.rate = _checked_rate(path, stream.rate, stream.channels)
+            self.rate = _checked_rate(path, stream.rate, stream.channels, _MAX_TRACK_CHANNELS)
         except VideoError as error:
             raise AudioError(f"The audio of the video cannot be read: {error}") from None
         self._track = _Track(self.rate, stream.channels, None)
@@ -200,7 +203,7 @@ def video_audio_seconds(path: str | os.PathLike) -> float | None:
         zero = first_frame_time(path)
         with open_media(path) as container:
             stream = _audio_stream(container, path)
-            _checked_rate(path, stream.rate, stream.channels)
+            _checked_rate(path, stream.rate, stream.channels, _MAX_TRACK_CHANNELS)
             if not stream.duration or stream.time_base is None:
                 return None
             start = float((stream.start_time or 0) * stream.time_base)
@@ -260,11 +263,15 @@ class _Track:
 
 def _samples(frame: Any) -> np.ndarray:
     """(n, ch) floats in -1..1 of a decoded frame, planar or packed."""
-    array = frame.to_ndarray()
-    if not frame.format.is_planar:
-        array = array.reshape(-1, frame.layout.nb_channels).T
-    middle, scale = _SCALES.get(array.dtype.str[1:], (0.0, 1.0))
-    return ((array.T - middle) / scale).astype(np.float64)
+    channels, dtype = frame.layout.nb_channels, np.dtype(format_dtypes[frame.format.name])
+    if frame.format.is_planar:
+        # Of eight channels, PyAV's own conversion reads a ninth, which ends the process.
+        planes = frame.planes[:channels]
+        array = np.stack([np.frombuffer(plane, dtype, frame.samples) for plane in planes], axis=1)
+    else:
+        array = np.frombuffer(frame.planes[0], dtype, frame.samples * channels).reshape(-1, channels)
+    middle, scale = _SCALES.get(dtype.str[1:], (0.0, 1.0))
+    return ((array - middle) / scale).astype(np.float64)
 
 
 def _audio_stream(container: Any, path: str | os.PathLike) -> Any:
@@ -278,15 +285,15 @@ def _audio_stream(container: Any, path: str | os.PathLike) -> Any:
     return stream
 
 
-def _checked_rate(path: str | os.PathLike, rate: int | None, channels: int | None) -> int:
+def _checked_rate(
+    path: str | os.PathLike, rate: int | None, channels: int | None, most: int = MAX_CHANNELS
+) -> int:
     if not rate or not MIN_RATE <= rate <= MAX_RATE:
         raise AudioError(
             f"Audio of {path} has a rate of {rate} Hz, expected {MIN_RATE} to {MAX_RATE}; convert it to 16000 Hz."
         )
-    if not channels or channels > MAX_CHANNELS:
-        raise AudioError(
-            f"Audio of {path} has {channels} channels, expected 1 to {MAX_CHANNELS}; convert it to mono."
-        )
+    if not channels or channels > most:
+        raise AudioError(f"Audio of {path} has {channels} channels, expected 1 to {most}; convert it to mono.")
     return rate
 
 

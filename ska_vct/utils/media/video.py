@@ -48,6 +48,8 @@ _LIBRARY_ERRORS = (
     av.FFmpegError, OSError, ValueError, AttributeError, IndexError, KeyError, OverflowError, ZeroDivisionError,
     NotImplementedError, MemoryError,
 )  # fmt: skip
+# How large frames may become midway: this much larger than the header says, or 4K.
+_GROWTH, _USUAL_PIXELS = 4, 4096 * 2304
 # Frames that may be lost before a video counts as one that cannot be decoded: more than these, and than half.
 _MAX_LOST = 10
 
@@ -136,7 +138,9 @@ def video_stream(container: av.container.InputContainer, path: str | os.PathLike
             f"{MAX_PIXELS // 1_000_000} million are allowed; copy or make it again."
         )
     context.thread_count = 1  # clips are spread over the cores, not frames
-    context.options = {"max_pixels": str(MAX_PIXELS)}
+    # A stream may change its size midway (calls do), but not to what its header gave no reason to expect.
+    expected = max(_GROWTH * context.width * context.height, _USUAL_PIXELS)
+    context.options = {"max_pixels": str(min(expected, MAX_PIXELS))}
     return stream
 
 
