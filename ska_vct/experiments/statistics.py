@@ -29,8 +29,8 @@ class Spread:
         """Student's t interval of the mean; None for fewer than three values."""
         if self.n < MIN_FOR_INTERVAL or self.sd is None:
             return None
-        low, high = student_t.interval(level, self.n - 1, loc=self.mean, scale=self.sd / math.sqrt(self.n))
-        return float(low), float(high)
+        half = float(student_t.ppf((1 + level) / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
 
 
 def spread(values: Iterable[float]) -> Spread | None:

@@ -261,6 +261,7 @@ def test_spread_and_paired_differences_by_hand():
     half = 4.302653 * 7**0.5 / 3**0.5
     assert value.interval() == pytest.approx((3 - half, 3 + half), abs=1e-5)  # the table's t has six digits
     assert spread([]) is None and spread([4.0]) == Spread(1, 4.0, None) and spread([1.0, 2.0]).interval() is None
+    assert spread([2.0, 2.0, 2.0]).interval() == (2.0, 2.0), "without spread the interval is a point"
     assert paired_differences({1: 5.0, 2: 7.0, 4: 0.0}, {2: 4.0, 1: 1.0, 3: 9.0}) == {1: 4.0, 2: 3.0}
     assert format_spread(value) == "3.0 ± 2.6"
     assert format_spread(value, signed=True) == "+3.0 ± 2.6 [-3.6, +9.6]"
