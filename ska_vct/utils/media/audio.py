@@ -109,9 +109,7 @@ def read_video_audio(path: str | os.PathLike, *, seconds: float = MAX_SECONDS) -
     try:
         zero = first_frame_time(path)
         with open_media(path) as container:
-            stream = _audio_stream(container, path)
-            stream.codec_context.thread_count = 1
-            rate = _checked_rate(path, stream.rate, stream.channels, _MAX_TRACK_CHANNELS)
+            stream, rate = _audio_stream(container, path)
             track = _Track(rate, stream.channels, round(seconds * rate))
             for frame in container.decode(stream):
                 if frame.sample_rate != rate or frame.layout.nb_channels != track.channels:
@@ -148,9 +146,7 @@ class VideoAudio:
         try:
             zero = first_frame_time(path)
             container = self._resources.enter_context(open_media(path))
-            stream = _audio_stream(container, path)
-            stream.codec_context.thread_count = 1
-            self.rate = _checked_rate(path, stream.rate, stream.channels, _MAX_TRACK_CHANNELS)
+            stream, self.rate = _audio_stream(container, path)
         except VideoError as error:
             raise AudioError(f"The audio of the video cannot be read: {error}") from None
         self._track = _Track(self.rate, stream.channels, None)
@@ -202,8 +198,7 @@ def video_audio_seconds(path: str | os.PathLike) -> float | None:
     try:
         zero = first_frame_time(path)
         with open_media(path) as container:
-            stream = _audio_stream(container, path)
-            _checked_rate(path, stream.rate, stream.channels, _MAX_TRACK_CHANNELS)
+            stream, _ = _audio_stream(container, path)
             if not stream.duration or stream.time_base is None:
                 return None
             start = float((stream.start_time or 0) * stream.time_base)
@@ -274,7 +269,8 @@ def _samples(frame: Any) -> np.ndarray:
     return ((array - middle) / scale).astype(np.float64)
 
 
-def _audio_stream(container: Any, path: str | os.PathLike) -> Any:
+def _audio_stream(container: Any, path: str | os.PathLike) -> tuple[Any, int]:
+    """The first track that can be read, ready to be decoded on one thread, and its rate in Hz."""
     if not container.streams.audio:
         raise NoAudioError(f"Video {path} has no audio track; give the clip a wav file.")
     # Phones add tracks of formats of their own, which nothing decodes.
@@ -282,7 +278,8 @@ def _audio_stream(container: Any, path: str | os.PathLike) -> Any:
     stream = next((s for s in tracks if is_known(s.codec_context.codec.canonical_name)), None)
     if stream is None:
         raise AudioError(f"The audio of video {path} is of a codec that is not read; convert it to AAC.")
-    return stream
+    stream.codec_context.thread_count = 1
+    return stream, _checked_rate(path, stream.rate, stream.channels, _MAX_TRACK_CHANNELS)
 
 
 def _checked_rate(

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 
 import pytest
 import torch
@@ -248,6 +249,26 @@ def test_a_signal_leaves_a_checkpoint_and_the_same_run(cfg, scores, tmp_path, ca
     one, two = (load_file(tmp_path / folder / "model_final.pth") for folder in ("run", "whole"))
     assert all(torch.equal(value, two["model"][key]) for key, value in one["model"].items())
     assert not list((tmp_path / "run").glob("model_0000002.pth")), "it counts among the last that are kept"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_to_the_process_group_does_not_end_the_workers_first(cfg, scores, tmp_path, calls, name):
+    """As Slurm, timeout and a terminal send it, from another process; in a process of its own."""
+    cfg.DATALOADER.NUM_WORKERS = 1
+    calls += at(3, lambda: subprocess.run(["kill", f"-{name[3:]}", "--", f"-{os.getpgid(0)}"]))
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setpgrp()
+            train(cfg)
+        except SystemExit as ended:
+            code = ended.code
+        finally:
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    assert os.waitstatus_to_exitcode(status) == (STOPPED if name == "SIGINT" else REQUEUE)
+    assert list((tmp_path / "run").glob("model_0*.pth"))
 
 
 def test_a_third_interrupt_does_not_wait(cfg, scores, tmp_path, calls):
