@@ -1,10 +1,12 @@
 """Which process of a run is behind the others, for the message when they have waited for it in vain."""
 
+import logging
 from datetime import timedelta
 
 import torch.distributed as dist
 from detectron2.utils import comm
 
+_LOGGER = logging.getLogger(__name__)
 _KEY = "ska_vct/iteration/"
 _PATIENCE = timedelta(seconds=5)
 
@@ -26,8 +28,10 @@ def late_ranks() -> str:
         for rank in range(comm.get_world_size()):
             begun[rank] = int(store.get(f"{_KEY}{rank}"))
     # Whatever the store raises: the process that holds it, or one that has never begun, is gone.
-    except Exception:
+    except Exception as error:
         missing = len(begun)
+        reason = (str(error).splitlines() or [""])[0]
+        _LOGGER.info(f"Process {missing}, asked which iteration it has begun: {type(error).__name__}: {reason}")
         return f" Process {missing} does not answer; see log.txt.rank{missing}." if missing else ""
     last = max(begun.values())
     behind = [rank for rank, iteration in begun.items() if iteration < last]
