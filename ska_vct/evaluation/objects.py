@@ -20,6 +20,7 @@ from ska_vct.utils.errors import InputError
 
 GROUPS = ("sounding", "silent_still", "silent_moving")
 _CODES = [SOUNDING, SILENT_STILL, SILENT_MOVING]
+_NUM_CODES = len(_CODES) + 1  # and no object
 
 
 def count_objects(segmented: Tensor, groups: Tensor) -> Tensor:
@@ -40,14 +41,12 @@ def count_objects(segmented: Tensor, groups: Tensor) -> Tensor:
             f"The segmented pixels have shape {tuple(segmented.shape)}, the object groups {tuple(groups.shape)}; "
             "both must be (frames, height, width)."
         )
-    codes = len(_CODES) + 1
-    num_frames = len(groups)
-    groups = groups.to(segmented.device).flatten(1).int()
-    if num_frames and int(groups.max()) >= codes:
-        raise InputError(f"Object groups contain the value {int(groups.max())}; they range from 0 to {codes - 1}.")
-    frame = torch.arange(num_frames, device=segmented.device, dtype=torch.int32)[:, None]
-    index = ((frame * codes + groups) * 2 + segmented.flatten(1)).flatten()
-    counts = torch.bincount(index, minlength=num_frames * codes * 2).view(num_frames, codes, 2)[:, _CODES]
+    groups = groups.to(segmented.device)
+    if len(groups) and int(groups.max()) >= _NUM_CODES:
+        raise InputError(
+            f"Object groups contain the value {int(groups.max())}; they range from 0 to {_NUM_CODES - 1}."
+        )
+    counts = _sums(_frame_and_code(groups) * 2 + segmented.flatten(), len(groups), 2)
     return torch.stack([counts.sum(-1), counts[..., 1]], dim=-1)
 
 
@@ -62,9 +61,21 @@ def map_means(motion_map: Tensor, groups: Tensor) -> Tensor:
         float64 (T, G); NaN where a group is not in view.
     """
     motion_map = interpolate(motion_map[:, None].float(), groups.shape[-2:], mode="bilinear", align_corners=False)
-    groups = groups.to(motion_map.device)
-    inside = torch.stack([groups == code for code in _CODES], dim=1).flatten(2)  # T, G, HW
-    return (inside * motion_map.flatten(2)).sum(-1, dtype=torch.float64) / inside.sum(-1)
+    index = _frame_and_code(groups.to(motion_map.device))
+    total = _sums(index, len(groups), weights=motion_map.flatten().double())
+    return (total / _sums(index, len(groups)))[..., 0]
+
+
+def _frame_and_code(groups: Tensor) -> Tensor:
+    """Each pixel's frame and code as one number, int32 (T * H * W)."""
+    frame = torch.arange(len(groups), device=groups.device, dtype=torch.int32)[:, None]
+    return (frame * _NUM_CODES + groups.flatten(1)).flatten()
+
+
+def _sums(index: Tensor, num_frames: int, cells: int = 1, *, weights: Tensor | None = None) -> Tensor:
+    """Sums of ``weights``, or counts, by index: (T, G, cells)."""
+    sums = torch.bincount(index, weights, minlength=num_frames * _NUM_CODES * cells)
+    return sums.view(num_frames, _NUM_CODES, cells)[:, _CODES]
 
 
 def object_scores(
