@@ -112,8 +112,15 @@ def read_objects(root: str | os.PathLike, record: Mapping) -> ClipTruth:
 
 def read_clip_classes(root: str | os.PathLike, subset: str) -> dict[str, tuple[list[str], list[str]]]:
     """Clip id -> AVSS classes of all objects in view, and of all sounds; empty for a real release."""
-    path = Path(root, TRUTH_FOLDER, f"{subset}_clips.csv")
-    if not path.is_file():
-        return {}
-    rows = read_table(os.fspath(path), ("clip_id", "classes", "sounds"))
+    rows = _clip_rows(root, subset, "classes", "sounds")
     return {row["clip_id"]: (row["classes"].split(), row["sounds"].split()) for row in rows}
+
+
+def read_clip_roles(root: str | os.PathLike, subset: str) -> dict[str, list[str]]:
+    """Clip id -> ``scene.ROLES`` of all objects in view; empty for a real release."""
+    return {row["clip_id"]: row["roles"].split() for row in _clip_rows(root, subset, "roles")}
+
+
+def _clip_rows(root: str | os.PathLike, subset: str, *columns: str) -> list[dict[str, str]]:
+    path = Path(root, TRUTH_FOLDER, f"{subset}_clips.csv")
+    return read_table(os.fspath(path), ("clip_id", *columns)) if path.is_file() else []

@@ -57,6 +57,11 @@ _TABLES = {
         ("other clip's audio FPR", "plain/off_screen/FPR"),
     ),
 }
+_SOUNDING = tuple(
+    (f"{heading}, {number}", f"{split}/true/M_J_{number}_sounding")
+    for heading, split in (("plain", "plain"), ("camera", "camera-motion"), ("weak motion", "weak-motion"))
+    for number in ("one", "several")
+)
 _FOLLOWING = (
     ("twin map first", "silent-twin/true/map_first"),
     ("twin right, map first", "silent-twin/true/right_given_map_first"),
@@ -156,6 +161,7 @@ def to_markdown(ablation: Ablation, results: Sequence[RowResults]) -> str:
             ]
             parts.append(_titled(f"{title}; percent, convention `{convention}`", table))
     parts += _interval_table(scored)
+    parts += _sounding_table(scored)
     parts += _following_table(scored)
     parts += _second_table(scored)
     parts += _delay_table(scored)
@@ -185,17 +191,28 @@ def _interval_table(scored: Sequence[RowResults]) -> list[str]:
     return [_titled("Intervals over seeds and clips, percent", table), f"{words}\n"]
 
 
+def _sounding_table(scored: Sequence[RowResults]) -> list[str]:
+    title = "M_J of clips with one and with several sounding objects, percent"
+    return _score_table(scored, title, _SOUNDING)
+
+
 def _following_table(scored: Sequence[RowResults]) -> list[str]:
-    table = [
-        {"row": row.label} | {heading: format_spread(spread(row.values(score))) for heading, score in _FOLLOWING}
-        for row in scored
-        if any(score in row.scores for _, score in _FOLLOWING)
-    ]
     words = (
         "map first: frames in which the motion map is higher on the sounding than on the silent object; right, "
         "map first: how often those frames are right."
     )
-    return [_titled("Does the mask follow the map? Percent of frames", table), f"{words}\n"] if table else []
+    table = _score_table(scored, "Does the mask follow the map? Percent of frames", _FOLLOWING)
+    return [*table, f"{words}\n"] if table else []
+
+
+def _score_table(scored: Sequence[RowResults], title: str, columns: Sequence[tuple[str, str]]) -> list[str]:
+    """Means and deviations of the rows that have any of the scores."""
+    table = [
+        {"row": row.label} | {heading: format_spread(spread(row.values(score))) for heading, score in columns}
+        for row in scored
+        if any(score in row.scores for _, score in columns)
+    ]
+    return [_titled(title, table)] if table else []
 
 
 def _second_table(scored: Sequence[RowResults]) -> list[str]:

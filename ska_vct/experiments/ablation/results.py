@@ -4,9 +4,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from ska_vct.experiments.statistics import paired_differences
+from ska_vct.structures.clip import TRUE_CONDITION
+from ska_vct.synth.truth import read_clip_roles
 
 from .bootstrap import read_clips
 from .plan import Ablation, changed_keys
@@ -14,6 +17,8 @@ from .run import PLAN, TRAINING, is_trained, read_json, read_scores
 
 # The run's own robustness.json holds the other conventions; notes are for human readers.
 _LEFT_OUT = ("notes", "conventions", "silent_frames")
+# Score name -> how many of a clip's objects sound, for splits that have clips of both kinds.
+BY_SOUNDING = {"M_J_one_sounding": lambda number: number == 1, "M_J_several_sounding": lambda number: number > 1}
 
 
 @dataclass(kw_only=True)
@@ -77,6 +82,7 @@ def collect(ablation: Ablation, out: str | os.PathLike) -> list[RowResults]:
             _add_scores(result, seed, scores)
             if scores is not None:
                 result.clips[seed] = read_clips(folder / "per_clip.csv")
+                _add_by_sounding(result, seed, ablation.benchmark, plan["keys"]["DATASETS.SUBSET"])
         results.append(result)
     return results
 
@@ -143,6 +149,26 @@ def _add_scores(result: RowResults, seed: int, report: Mapping[str, Any] | None)
         rest = {key: value for key, value in entry.items() if key not in ("num_clips", "conditions")}
         for name, value in _leaves({**entry["conditions"], **rest}, split):
             result.scores.setdefault(name, {})[seed] = value
+
+
+def _add_by_sounding(result: RowResults, seed: int, benchmark: Path, subset: str) -> None:
+    """M_J apart for clips with one and with several sounding objects, for a run scored on ``benchmark``."""
+    # In the other conventions M_J is no mean over clips.
+    if result.convention != "combo":
+        return
+    for (split, condition), rows in result.clips[seed].items():
+        roles = read_clip_roles(benchmark / split, subset)
+        if condition != TRUE_CONDITION or not roles:
+            continue
+        numbers = [roles[row["clip_id"]].count("sounding") for row in rows]
+        means = {
+            name: mean(float(row["M_J"]) for row, number in zip(rows, numbers, strict=True) if chosen(number))
+            for name, chosen in BY_SOUNDING.items()
+            if any(map(chosen, numbers))
+        }
+        if len(means) == len(BY_SOUNDING):
+            for name, value in means.items():
+                result.scores.setdefault(f"{split}/{condition}/{name}", {})[seed] = value
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, float]]:

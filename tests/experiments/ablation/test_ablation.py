@@ -193,6 +193,21 @@ def test_runs_execute_once_and_are_tabulated(write_list, stub, tmp_path, capsys)
     assert (tmp_path / "docs" / "few.png").stat().st_size > 1000
 
 
+def test_clips_with_several_sounding_objects_are_counted_apart(write_list, stub, tmp_path):
+    stub()
+    path, out, truth = write_list(), tmp_path / "out", tmp_path / "benchmark" / "plain" / "synth_truth"
+    assert ablation.run_ablation(path, out, threads=1, say=str)
+    truth.mkdir()
+    roles = {"a": "sounding", "b": "twin sounding", "c": "sounding sounding"}
+    (truth / "ms3_clips.csv").write_text("clip_id,roles\n" + "".join(f"{k},{v}\n" for k, v in roles.items()))
+    per_clip = "split,condition,clip_id,M_J\nplain,true,a,80\nplain,true,b,90\nplain,true,c,20\nplain,noise,a,0\n"
+    (out / "a" / "seed1" / "per_clip.csv").write_text(per_clip)
+    assert ablation.run_ablation(path, out, threads=1, table_only=True, say=str)
+    text = (out / "few.md").read_text()
+    assert "## M_J of clips with one and with several sounding objects" in text
+    assert "| A     | 85.0         | 20.0             |" in text
+
+
 def test_a_failing_run_is_reported_and_retried_next_time(write_list, stub, tmp_path):
     trace, lines = stub(fails="a"), []
     assert not ablation.run_ablation(write_list(), tmp_path / "out", threads=1, say=lines.append)
