@@ -17,6 +17,7 @@ from .run import PLAN, TRAINING, is_trained, read_json, read_scores
 
 # The run's own robustness.json holds the other conventions; notes are for human readers.
 _LEFT_OUT = ("notes", "conventions", "silent_frames")
+_BY_SECOND = "/by_frame/"
 # Score name -> how many of a clip's objects sound, for splits that have clips of both kinds.
 BY_SOUNDING = {"M_J_one_sounding": lambda number: number == 1, "M_J_several_sounding": lambda number: number > 1}
 
@@ -148,7 +149,9 @@ def _add_scores(result: RowResults, seed: int, report: Mapping[str, Any] | None)
         result.num_clips[split] = entry["num_clips"]
         rest = {key: value for key, value in entry.items() if key not in ("num_clips", "conditions")}
         for name, value in _leaves({**entry["conditions"], **rest}, split):
-            result.scores.setdefault(name, {})[seed] = value
+            # By second for the clips' own audio only, or the tables would consist of little else.
+            if _BY_SECOND not in name or f"/{TRUE_CONDITION}/" in name:
+                result.scores.setdefault(name, {})[seed] = value
 
 
 def _add_by_sounding(result: RowResults, seed: int, benchmark: Path, subset: str) -> None:
