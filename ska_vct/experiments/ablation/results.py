@@ -19,7 +19,7 @@ from .run import PLAN, TRAINING, is_trained, read_json, read_scores
 _LEFT_OUT = ("notes", "conventions", "silent_frames")
 _BY_SECOND = "/by_frame/"
 # Score name -> how many of a clip's objects sound, for splits that have clips of both kinds.
-BY_SOUNDING = {"M_J_one_sounding": lambda number: number == 1, "M_J_several_sounding": lambda number: number > 1}
+_BY_SOUNDING = {"M_J_one_sounding": lambda number: number == 1, "M_J_several_sounding": lambda number: number > 1}
 
 
 @dataclass(kw_only=True)
@@ -160,16 +160,16 @@ def _add_by_sounding(result: RowResults, seed: int, benchmark: Path, subset: str
     if result.convention != "combo":
         return
     for (split, condition), rows in result.clips[seed].items():
-        roles = read_clip_roles(benchmark / split, subset)
-        if condition != TRUE_CONDITION or not roles:
+        roles = read_clip_roles(benchmark / split, subset) if condition == TRUE_CONDITION else {}
+        if not roles:
             continue
         numbers = [roles[row["clip_id"]].count("sounding") for row in rows]
         means = {
             name: mean(float(row["M_J"]) for row, number in zip(rows, numbers, strict=True) if chosen(number))
-            for name, chosen in BY_SOUNDING.items()
+            for name, chosen in _BY_SOUNDING.items()
             if any(map(chosen, numbers))
         }
-        if len(means) == len(BY_SOUNDING):
+        if len(means) == len(_BY_SOUNDING):
             for name, value in means.items():
                 result.scores.setdefault(f"{split}/{condition}/{name}", {})[seed] = value
 
