@@ -30,7 +30,7 @@ from ..job_queue import format_seconds
 from ..robustness.names import DELAYS
 from .bootstrap import ClipScore, interval
 from .plan import Ablation
-from .results import RowResults, collect, mixed_configs, summarize
+from .results import BY_SOUNDING, RowResults, collect, mixed_configs, summarize
 
 _EXPORTED = (".md", ".csv", "_differences.csv", ".png", "_summary.json")
 _RIGHT = "/true/right_minus_wrong"
@@ -58,9 +58,9 @@ _TABLES = {
     ),
 }
 _SOUNDING = tuple(
-    (f"{heading}, {number}", f"{split}/true/M_J_{number}_sounding")
+    (f"{heading}, {number}", f"{split}/true/{score}")
     for heading, split in (("plain", "plain"), ("camera", "camera-motion"), ("weak motion", "weak-motion"))
-    for number in ("one", "several")
+    for number, score in BY_SOUNDING.items()
 )
 _FOLLOWING = (
     ("twin map first", "silent-twin/true/map_first"),
@@ -152,14 +152,7 @@ def to_markdown(ablation: Ablation, results: Sequence[RowResults]) -> str:
     parts = ["Mean ± standard deviation over n seeds. Scores in percent, for the weights of the last iteration.\n"]
     parts += [f"**{sentence}**\n" for sentence in mixed_configs(results)]
     for title, columns in _TABLES.items():
-        columns = [column for column in columns if any(column[1] in row.scores for row in scored)]
-        if columns:
-            table = [
-                {"row": row.label, "n": len(row.seeds)}
-                | {heading: format_spread(spread(row.values(score))) for heading, score in columns}
-                for row in scored
-            ]
-            parts.append(_titled(f"{title}; percent, convention `{convention}`", table))
+        parts += _score_table(scored, f"{title}; percent, convention `{convention}`", columns)
     parts += _interval_table(scored)
     parts += _sounding_table(scored)
     parts += _following_table(scored)
@@ -206,9 +199,11 @@ def _following_table(scored: Sequence[RowResults]) -> list[str]:
 
 
 def _score_table(scored: Sequence[RowResults], title: str, columns: Sequence[tuple[str, str]]) -> list[str]:
-    """Means and deviations of the rows that have any of the scores."""
+    """Means and deviations of the rows that have any of the scores; scores that no row has are left out."""
+    columns = [column for column in columns if any(column[1] in row.scores for row in scored)]
     table = [
-        {"row": row.label} | {heading: format_spread(spread(row.values(score))) for heading, score in columns}
+        {"row": row.label, "n": max(len(row.scores.get(score, ())) for _, score in columns)}
+        | {heading: format_spread(spread(row.values(score))) for heading, score in columns}
         for row in scored
         if any(score in row.scores for _, score in columns)
     ]

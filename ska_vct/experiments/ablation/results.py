@@ -18,8 +18,8 @@ from .run import PLAN, TRAINING, is_trained, read_json, read_scores
 # The run's own robustness.json holds the other conventions; notes are for human readers.
 _LEFT_OUT = ("notes", "conventions", "silent_frames")
 _BY_SECOND = "/by_frame/"
-# Score name -> how many of a clip's objects sound, for splits that have clips of both kinds.
-_BY_SOUNDING = {"M_J_one_sounding": lambda number: number == 1, "M_J_several_sounding": lambda number: number > 1}
+# How many of a clip's objects sound -> score, for splits that have clips of both kinds.
+BY_SOUNDING = {"one": "M_J_one_sounding", "several": "M_J_several_sounding"}
 
 
 @dataclass(kw_only=True)
@@ -163,15 +163,13 @@ def _add_by_sounding(result: RowResults, seed: int, benchmark: Path, subset: str
         roles = read_clip_roles(benchmark / split, subset) if condition == TRUE_CONDITION else {}
         if not roles:
             continue
-        numbers = [roles[row["clip_id"]].count("sounding") for row in rows]
-        means = {
-            name: mean(float(row["M_J"]) for row, number in zip(rows, numbers, strict=True) if chosen(number))
-            for name, chosen in _BY_SOUNDING.items()
-            if any(map(chosen, numbers))
-        }
-        if len(means) == len(_BY_SOUNDING):
-            for name, value in means.items():
-                result.scores.setdefault(f"{split}/{condition}/{name}", {})[seed] = value
+        values: dict[str, list[float]] = {}
+        for row in rows:
+            if number := roles[row["clip_id"]].count("sounding"):
+                values.setdefault("one" if number == 1 else "several", []).append(float(row["M_J"]))
+        if len(values) == len(BY_SOUNDING):
+            for name, score in BY_SOUNDING.items():
+                result.scores.setdefault(f"{split}/{condition}/{score}", {})[seed] = mean(values[name])
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, float]]:

@@ -205,7 +205,7 @@ def test_clips_with_several_sounding_objects_are_counted_apart(write_list, stub,
     assert ablation.run_ablation(path, out, threads=1, table_only=True, say=str)
     text = (out / "few.md").read_text()
     assert "## M_J of clips with one and with several sounding objects" in text
-    assert "| A     | 85.0         | 20.0             |" in text
+    assert "| A     | 1   | 85.0         | 20.0             |" in text
 
 
 def test_a_failing_run_is_reported_and_retried_next_time(write_list, stub, tmp_path):
