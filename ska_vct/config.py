@@ -346,6 +346,9 @@ def _add_solver_config(cfg: CN) -> None:
     cfg.TEST.BATCH_SIZE = 1
     # Also return motion map and boundary, for visualization.
     cfg.TEST.RETURN_EXTRAS = False
+    # Predictor's masks are where the score exceeds this, chosen on validation data; 0: the class with the highest
+    # score, as in the papers and in every evaluation.
+    cfg.TEST.THRESHOLD = 0.0
     # How scores are averaged: combo, tpavi, dataset or pooled (docs/scores.md). All are reported; this one is the
     # headline and selects the best checkpoint.
     cfg.TEST.CONVENTION = "combo"

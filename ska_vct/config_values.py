@@ -314,6 +314,7 @@ RULES: Mapping[str, Rule] = {
     "TEST.EVAL_PERIOD": integer(0, meaning="0: only after the last iteration"),
     "TEST.BATCH_SIZE": COUNT,
     "TEST.RETURN_EXTRAS": BOOLEAN,
+    "TEST.THRESHOLD": number(0, 1, meaning="0: the class with the highest score"),
     "TEST.CONVENTION": one_of("combo", "tpavi", "dataset", "pooled"),
     "TEST.IMAGES": integer(0),
     "TEST.SAVE_PREDICTIONS": BOOLEAN,

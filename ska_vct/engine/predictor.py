@@ -31,6 +31,7 @@ from ska_vct.structures.clip import UNKNOWN_CATEGORY
 from ska_vct.utils.errors import InputError
 
 from .pretrained import find_cfg
+from .segment.masks import frame_labels
 from .segment.result import Segmentation, join
 from .segment.stream import SegmentOptions, segment_stream
 from .weights import build_trained_model
@@ -70,7 +71,8 @@ class Prediction:
     Attributes:
         sem_seg: float32 (T, K, H, W), class scores at the frames' size, not normalised; softmax over K gives the
             probabilities that are evaluated.
-        labels: int64 (T, H, W), the class of each pixel, 0 for background.
+        labels: int64 (T, H, W), the class of each pixel, 0 for background: of the highest score, or by
+            ``TEST.THRESHOLD``.
         motion_map: float32 (T, g, g) in [0, 1], where motion agrees with the audio; None without SKA.
         boundary: float32 (T, h, w) in [0, 1], probability of a contour; None without BRM.
     """
@@ -150,7 +152,7 @@ class Predictor:
             AudioError, FlowError: audio is empty or not finite; frames are too small to compute flow.
         """
         outputs = self.model([self.prepare(clip) for clip in clips])
-        return [_to_prediction(output) for output in outputs]
+        return [_to_prediction(output, self.cfg.TEST.THRESHOLD or None) for output in outputs]
 
     def predict_records(self, records: Sequence[dict]) -> Iterator["ClipPrediction"]:
         """Predict clips of a dataset one by one, see :func:`predict` and :func:`find_records`."""
@@ -370,11 +372,12 @@ def _channels_first(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
-def _to_prediction(output: dict[str, torch.Tensor]) -> Prediction:
+def _to_prediction(output: dict[str, torch.Tensor], threshold: float | None) -> Prediction:
     arrays = {name: value.float().cpu().numpy() for name, value in output.items()}
+    size = arrays["sem_seg"].shape[2:]
     return Prediction(
         sem_seg=arrays["sem_seg"],
-        labels=arrays["sem_seg"].argmax(1),
+        labels=np.stack([frame_labels(frame, size, threshold) for frame in output["sem_seg"].float()]).astype(np.int64),
         motion_map=arrays.get("motion_map"),
         boundary=arrays.get("boundary"),
     )

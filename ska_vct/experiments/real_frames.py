@@ -37,7 +37,9 @@ HALVES = (CHOOSE, REPORT)
 OWN, MUTED, SWAPPED, LATE, STILL = "own", "muted", "swapped sound", "sound 0.5 s late", "no flow"
 CONDITIONS = (OWN, MUTED, SWAPPED, LATE, STILL)
 _LATE_SECONDS = 0.5
+_COLUMNS = ("J_rule", "J_argmax", "J_threshold", "AUC", "area_of_own")
 # Softmax of two scores that hardly exceed 1 lies between 0.27 and 0.73.
+_ARGMAX = 0.5
 _THRESHOLDS = np.linspace(0.26, 0.74, 97)
 
 
@@ -104,8 +106,8 @@ def evaluate_real_frames(
         progress: show a progress bar.
 
     Returns:
-        as written to the JSON file: per condition and half J in percent at argmax and at the threshold chosen,
-        pixel AUC and area; the baselines; the thresholds.
+        as written to the JSON file: per condition and half J in percent by the model's rule, at argmax and at the
+        threshold chosen, pixel AUC and area by the model's rule; the baselines; the thresholds.
 
     Raises:
         InputError: outlines or videos are missing.
@@ -123,7 +125,7 @@ def evaluate_real_frames(
             if condition == OWN:
                 sheets.append(_row(own, clip, maps))
     speeds = [_speeds(own, clip) for own, clip in zip(inputs, clips, strict=True)]
-    data = _summarise(clips, scores, speeds)
+    data = _summarise(clips, scores, speeds, predictor.cfg.TEST.THRESHOLD or _ARGMAX)
     write_json(Path(out, "real_frames.json"), data)
     with atomic_write(Path(out, "real_frames.md"), "w") as file:
         file.write(to_markdown(data))
@@ -175,21 +177,27 @@ def _speeds(clip: ClipArrays, outlined: Outlined) -> dict[int, np.ndarray]:
     return {k: cv2.resize(speed[k], (SIDE, SIDE)) for k in outlined.masks if k < len(speed)}
 
 
-def _summarise(clips: list[Outlined], scores: dict[str, list], speeds: list) -> dict:
+def _summarise(clips: list[Outlined], scores: dict[str, list], speeds: list, rule: float) -> dict:
     own = scores[OWN]
     threshold = _best(clips, own, _THRESHOLDS)
     ranges = np.exp(np.linspace(np.log(1e-4), np.log(1.0), 60))
     speed_threshold = _best(clips, speeds, ranges)
     everything = [{k: np.ones((SIDE, SIDE), np.float32) for k in clip.masks} for clip in clips]
-    data: dict = {"threshold": float(threshold), "speed_threshold": float(speed_threshold), "conditions": {}}
-    areas = {half: _area(clips, own, half, threshold) for half in HALVES}
+    data: dict = {
+        "rule": float(rule),
+        "threshold": float(threshold),
+        "speed_threshold": float(speed_threshold),
+        "conditions": {},
+    }
+    areas = {half: _area(clips, own, half, rule) for half in HALVES}
     for condition in CONDITIONS:
         data["conditions"][condition] = {
             half: {
-                "J_argmax": _jaccard(clips, scores[condition], half, 0.5),
+                "J_rule": _jaccard(clips, scores[condition], half, rule),
+                "J_argmax": _jaccard(clips, scores[condition], half, _ARGMAX),
                 "J_threshold": _jaccard(clips, scores[condition], half, threshold),
                 "AUC": _auc(clips, scores[condition], half),
-                "area_of_own": 100 * _area(clips, scores[condition], half, threshold) / max(areas[half], 1e-9),
+                "area_of_own": 100 * _area(clips, scores[condition], half, rule) / max(areas[half], 1e-9),
             }
             for half in HALVES
         }
@@ -198,11 +206,12 @@ def _summarise(clips: list[Outlined], scores: dict[str, list], speeds: list) -> 
             half: {"J_threshold": _jaccard(clips, speeds, half, speed_threshold), "AUC": _auc(clips, speeds, half)}
             for half in HALVES
         },
-        "everything": {half: {"J_threshold": _jaccard(clips, everything, half, 0.5)} for half in HALVES},
+        "everything": {half: {"J_threshold": _jaccard(clips, everything, half, _ARGMAX)} for half in HALVES},
     }
     data["by_clip"] = {
         clip.name: {
-            "J_argmax": _jaccard([clip], [maps], clip.half, 0.5),
+            "J_rule": _jaccard([clip], [maps], clip.half, rule),
+            "J_argmax": _jaccard([clip], [maps], clip.half, _ARGMAX),
             "J_threshold": _jaccard([clip], [maps], clip.half, threshold),
             "flow": _jaccard([clip], [speed], clip.half, speed_threshold),
             "half": clip.half,
@@ -265,12 +274,14 @@ def to_markdown(data: dict) -> str:
     rows = []
     for name, halves in {**data["conditions"], **data["baselines"]}.items():
         found = halves[REPORT]
-        shown = [found.get(key) for key in ("J_argmax", "J_threshold", "AUC", "area_of_own")]
+        shown = [found.get(key) for key in _COLUMNS]
         rows.append([name, *("" if value is None else f"{value:.1f}" for value in shown)])
-    heads = ["", "J at argmax", f"J at {data['threshold']:.2f}", "pixel AUC", "area, % of own"]
+    rule = f"J, model's rule ({data['rule']:.2f})"
+    heads = ["", rule, "J at argmax", f"J at {data['threshold']:.2f}", "pixel AUC", "area, % of own"]
     speed = f"{data['speed_threshold']:.4f} of the diagonal per second"
     note = (
-        "Mean over frames of the half `report`, percent. The model's threshold (of the softmax that is evaluated; "
-        f"0.5 is argmax) and that of the flow ({speed}) were chosen on the other half.\n"
+        "Mean over frames of the half `report`, percent; area by the model's rule, TEST.THRESHOLD. "
+        f"The threshold {data['threshold']:.2f} (of the softmax that is evaluated; 0.5 is argmax) and that of the "
+        f"flow ({speed}) were chosen on the other half.\n"
     )
     return f"{tabulate(rows, heads, tablefmt='pipe', disable_numparse=True)}\n\n{note}"

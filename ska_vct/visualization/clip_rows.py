@@ -163,7 +163,8 @@ def predicted_rows(
     notes = ()
     if frame_scores is not None:
         notes = ["" if np.isnan(score) else f"IoU {100 * score:.0f} %" for score in frame_scores]
-    subtitle = "p > 0.5" if binary else "highest score"
+    threshold = prediction.get("threshold") or (0.5 if binary else None)
+    subtitle = "highest score" if threshold is None else f"p > {threshold:g}"
     rows = [view.label_row("Prediction", labels, palette, subtitle, notes)]
     if prediction.get("sem_seg") is not None or prediction.get("scores") is not None:
         rows.append(_probability_row(view, prediction, binary=binary))

@@ -45,7 +45,8 @@ def contact_sheet(
     Args:
         clip: as ``structures/clip.py`` describes it.
         prediction: ``sem_seg`` float (T, K, h, w), or ``labels`` int (T, h, w) from saved predictions, and for
-            these ``scores`` float (T, h, w) in [0, 1], of the class that is shown, if known; with the model's
+            these ``scores`` float (T, h, w) in [0, 1], of the class that is shown, and the ``threshold`` that
+            they exceed in the masks, if known (None: the class with the highest score); with the model's
             extras ``motion_map`` (T, h', w') in [0, 1] and ``boundary`` (T, h', w') probability. Each has
             a row per frame, or for the frames that exist only.
         scores: the clip's shares in [0, 1] by name, printed below the title in percent.

@@ -71,7 +71,7 @@ def store_part(store: PartStore, part: Segmentation, folder: Path, options: Outp
         arrays["scores"] = (255 * part.scores.astype(np.float32)).round().astype(np.uint8)
     if "sheet" in options.save:
         arrays |= _sheet_arrays(part)
-    values: dict[str, Any] = {"size": list(part.size)}
+    values: dict[str, Any] = {"size": list(part.size), "threshold": part.threshold}
     if "json" in options.save:
         values["regions"] = encode_frames(folder.name, part.labels, frames, binary=binary)
     store.save(arrays, values)
@@ -199,9 +199,10 @@ def _sheet_arrays(part: Segmentation) -> dict[str, np.ndarray]:
 def _sheet(
     store: PartStore, *, name: str, count: int, class_names: Sequence[str], frame_size: tuple[int, int]
 ) -> np.ndarray:
-    stride, first = _stride(count), 0
+    stride, first, threshold = _stride(count), 0, None
     found: dict[str, list] = {}
-    for arrays, _ in store:
+    for arrays, values in store:
+        threshold = values.get("threshold")
         for index, row in enumerate(arrays["sheet_rows"]):
             if row % stride == 0:
                 for key in (*(f"sheet_{key}" for key in _SHEET), "times", "labels", "scores", "motion_map"):
@@ -209,7 +210,7 @@ def _sheet(
                         at = index if key.startswith("sheet_") else int(row) - first
                         found.setdefault(key.removeprefix("sheet_"), []).append(arrays[key][at])
         first += len(arrays["times"])
-    stacked = {key: np.stack(values) for key, values in found.items()}
+    stacked = {key: np.stack(cells) for key, cells in found.items()}
     total = len(stacked["times"])
     clip = {
         "images": torch.from_numpy(np.ascontiguousarray(stacked["previews"].transpose(0, 3, 1, 2))),
@@ -221,7 +222,11 @@ def _sheet(
     }
     if "flow" in stacked:
         clip["flow"] = torch.from_numpy(stacked["flow"])
-    prediction = {"labels": stacked["labels"], "scores": stacked["scores"].astype(np.float32) / 255}
+    prediction = {
+        "labels": stacked["labels"],
+        "scores": stacked["scores"].astype(np.float32) / 255,
+        "threshold": threshold,
+    }
     prediction |= {
         key: torch.from_numpy(stacked[key].astype(np.float32))
         for key in ("motion_map", "boundary")

@@ -38,9 +38,10 @@ class SegmentOptions:
 
     Attributes:
         fps: frames per second to segment.
-        threshold: None: each pixel gets the class with the highest score, as in the papers; else the best class
-            but background where its score exceeds this, 0 to 1. Models are under-confident outside their
-            training domain. Of two classes, 0.5 is the same as None.
+        threshold: each pixel gets the best class but background where its score exceeds this, 0 to 1; None for
+            ``TEST.THRESHOLD``, which is the class with the highest score, as in the papers, unless the model has
+            another. Models are under-confident outside their training domain. Of two classes, 0.5 is the same as
+            the highest score.
         classes: names of the classes to segment; what belongs to others is background. Empty: all.
         size: side, or height and width, of the network's input; None for ``INPUT.SIZE``.
         batch: clips per call of the model.
@@ -103,6 +104,8 @@ def segment_stream(
             "without them, or datasets/make_premasks.py and a dataset of your own."
         )
     plan = make_plan(cfg, options, first=first)
+    if options.threshold is None:
+        options = replace(options, threshold=cfg.TEST.THRESHOLD or None)
     segmenter = ClipSegmenter(cfg, model, options, plan.geometry)
     clips = read_ahead(stream_clips(source, plan))
     with closing(clips):  # type: ignore[type-var]
@@ -247,4 +250,5 @@ def _result(
         spent={stage: clip.spent[stage] for stage in ("decode", "audio", "flow")}
         | {"model": 0.0, "masks": time.perf_counter() - start},
         remarks=tuple(source.remarks),
+        threshold=options.threshold,
     )

@@ -111,6 +111,21 @@ def test_frames_a_second_apart_are_those_of_the_predictor(predictor, record):
     np.testing.assert_allclose(found.audio_level, decibels(noise.mean(1)), atol=0.5)
 
 
+def test_the_models_own_threshold_is_the_default(predictor, record):
+    argmax = predictor.segment(record["video_path"])
+    own = float(np.quantile(argmax.scores, 0.6))
+    wanted = predictor.segment(record["video_path"], threshold=own)
+    clip, _ = from_dataset(predictor, record)
+    frames, audio = clip["images"].permute(0, 2, 3, 1).numpy(), (np.zeros(5 * 16000), 16000)
+    scores = torch.from_numpy(predictor(frames, audio).sem_seg).softmax(1)[:, 1].numpy()
+    predictor.cfg.TEST.THRESHOLD = own
+    found = predictor.segment(record["video_path"])
+    np.testing.assert_array_equal(found.labels, wanted.labels)
+    assert (found.labels != argmax.labels).any()
+    differ = (predictor(frames, audio).labels == 1) != (scores > own)
+    assert not differ[np.abs(scores - own) > 1e-5].any()
+
+
 @pytest.mark.parametrize(("fps", "count"), [(2.0, 10), (0.5, 3), (10.0, 50)])
 def test_any_number_of_frames_per_second(predictor, record, fps, count):
     found = predictor.segment(record["video_path"], fps=fps)
