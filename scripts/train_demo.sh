@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The model in the box: composites, pretrained parts, training, export. Needs apt-get and pip, and about 3 hours on two
-# cores. Can be run again at any time: finished stages are skipped, interrupted ones continue.
+# The model in the box: composites, pretrained parts, training, export. Needs apt-get and pip, and about an hour on
+# two cores. Can be run again at any time: finished stages are skipped, interrupted ones continue.
 #   bash scripts/train_demo.sh
 #   bash scripts/train_demo.sh --no-venv      in the current Python environment
 #   bash scripts/train_demo.sh KEY VALUE ...  with changes to configs/demo/photo.yaml

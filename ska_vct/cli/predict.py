@@ -46,8 +46,8 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     add("--batch", type=whole_number(1), default=1, metavar="N",
         help="clips per call of the model (default: %(default)s)")
     add("--threshold", type=float, metavar="P",
-        help="masks where the score exceeds P, 0 to 1; default: the model's own, TEST.THRESHOLD of its config, or the "
-        "highest score's class, as in the papers")
+        help="masks where the score exceeds P, 0 to 1; default: the model's own (TEST.THRESHOLD of its config), "
+        "or the highest score's class, as in the papers")
     add("--classes", nargs="+", default=[], metavar="NAME", help="segment these classes only")
     add("--save", default="masks,overlay,json,sheet", metavar="LIST", help="what to write (default: %(default)s)")
     add("--heat", action="store_true", help="draw scores instead of masks in the overlay")

@@ -1,4 +1,4 @@
-"""The weights that come with the package: they load, have a threshold of their own, and silence empties their masks."""
+"""The weights that come with the package: they load, have their own threshold, and silence empties their masks."""
 
 import numpy as np
 import pytest

@@ -63,7 +63,12 @@ def test_scores_of_perfect_empty_and_random_maps(tmp_path):
     scores = dict.fromkeys(CONDITIONS, faint) | {"muted": empty}
     data = real_frames._summarise(clips, scores, perfect, 0.35)
     own, muted = data["conditions"]["own"]["report"], data["conditions"]["muted"]["report"]
-    assert own["J_argmax"] == 0 and own["J_rule"] == pytest.approx(100) and own["J_threshold"] == pytest.approx(100) and own["AUC"] == pytest.approx(100)
+    assert (
+        own["J_argmax"] == 0
+        and own["J_rule"] == pytest.approx(100)
+        and own["J_threshold"] == pytest.approx(100)
+        and own["AUC"] == pytest.approx(100)
+    )
     assert muted["J_threshold"] == 0 and muted["area_of_own"] == 0 and muted["AUC"] == pytest.approx(50)
     assert data["baselines"]["everything"]["report"]["J_threshold"] == pytest.approx(25, abs=1)
     text = to_markdown(data)
