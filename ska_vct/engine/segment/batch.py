@@ -183,7 +183,7 @@ def _segment(
 def _settings(predictor: Predictor, path: Path, options: SegmentOptions, output: OutputOptions) -> dict[str, Any]:
     """All that the files of a video depend on, as JSON gives it back."""
     weights = str(predictor.cfg.MODEL.WEIGHTS)
-    plain = asdict(options) | {"batch": None} | asdict(output)
+    plain = asdict(options.with_threshold(predictor.cfg)) | {"batch": None} | asdict(output)
     return {
         "version": _VERSION,
         "source": _identity(path),

@@ -72,6 +72,10 @@ class SegmentOptions:
         if any(not 32 <= side <= _MAX_SIDE for side in sides):
             raise InputError(f"The size is {self.size}; the network's input may be 32 to {_MAX_SIDE} pixels.")
 
+    def with_threshold(self, cfg: CfgNode) -> "SegmentOptions":
+        """These options, with the model's own threshold where none is given."""
+        return self if self.threshold is not None else replace(self, threshold=cfg.TEST.THRESHOLD or None)
+
     def input_size(self, cfg: CfgNode) -> tuple[int, int]:
         """Height and width of the network's input."""
         if self.size is None:
@@ -104,8 +108,7 @@ def segment_stream(
             "without them, or datasets/make_premasks.py and a dataset of your own."
         )
     plan = make_plan(cfg, options, first=first)
-    if options.threshold is None:
-        options = replace(options, threshold=cfg.TEST.THRESHOLD or None)
+    options = options.with_threshold(cfg)
     segmenter = ClipSegmenter(cfg, model, options, plan.geometry)
     clips = read_ahead(stream_clips(source, plan))
     with closing(clips):  # type: ignore[type-var]

@@ -86,6 +86,16 @@ def test_a_stopped_run_goes_on(predictor, make_video, tmp_path, monkeypatch):
     assert not report.kept and report.frames == 6 and len(masks_of(tmp_path / "out/v")) == 6
 
 
+def test_another_threshold_of_the_model_makes_the_files_again(predictor, make_video, tmp_path):
+    path = make_video(tmp_path / "v.mp4", seconds=2)
+    run(predictor, [path], tmp_path / "out", save=("masks",))
+    predictor.cfg.TEST.THRESHOLD = 0.999
+    (report,) = run(predictor, [path], tmp_path / "out", save=("masks",))
+    assert not report.kept and not masks_of(tmp_path / "out/v").any()
+    (report,) = run(predictor, [path], tmp_path / "out", save=("masks",), threshold=0.999)
+    assert report.kept, "the same rule, said in another way"
+
+
 def test_a_batch_survives_a_bad_file(predictor, make_video, tmp_path, capsys):
     weights = str(predictor.model.save_pretrained(tmp_path / "model"))
     folder = tmp_path / "videos"
