@@ -377,9 +377,9 @@ def _to_prediction(output: dict[str, torch.Tensor], threshold: float | None) -> 
     size = arrays["sem_seg"].shape[2:]
     return Prediction(
         sem_seg=arrays["sem_seg"],
-        labels=np.stack([frame_labels(frame, size, threshold) for frame in output["sem_seg"].float()]).astype(
-            np.int64
-        ),
+        labels=np.stack(
+            [frame_labels(frame, size, threshold) for frame in torch.from_numpy(arrays["sem_seg"])]
+        ).astype(np.int64),
         motion_map=arrays.get("motion_map"),
         boundary=arrays.get("boundary"),
     )

@@ -163,7 +163,9 @@ def predicted_rows(
     notes = ()
     if frame_scores is not None:
         notes = ["" if np.isnan(score) else f"IoU {100 * score:.0f} %" for score in frame_scores]
-    threshold = prediction.get("threshold") or (0.5 if binary else None)
+    threshold = prediction.get("threshold")
+    if threshold is None and binary:
+        threshold = 0.5
     subtitle = "highest score" if threshold is None else f"p > {threshold:g}"
     rows = [view.label_row("Prediction", labels, palette, subtitle, notes)]
     if prediction.get("sem_seg") is not None or prediction.get("scores") is not None:

@@ -19,6 +19,7 @@ def test_hardly_a_pixel_of_noise_is_segmented_in_silence(predictor):
     flow = rng.standard_normal((2, 10, 2, 24, 24)).astype(np.float32)
     found = predictor(frames, audio=(np.zeros(32000), 16000), flow=flow)
     assert found.labels.shape == (2, 64, 64) and found.labels.mean() < 0.01
+    assert not found.sem_seg.argmax(1).any()
     assert np.isfinite(found.sem_seg).all()
 
 

@@ -58,7 +58,8 @@ def segment_paths(
         InputError: an option is wrong, or there is nothing to segment.
         OSError: ``out`` cannot be written.
     """
-    options, output = options or SegmentOptions(), output or OutputOptions()
+    options = (options or SegmentOptions()).with_threshold(predictor.cfg)
+    output = output or OutputOptions()
     out = make_folder(out)
     # Wrong options are said once, not for every video.
     make_plan(predictor.cfg, options)
@@ -165,7 +166,7 @@ def _segment(
     ) as bar:  # fmt: skip
         values = write_outputs(
             store, source, folder, output, name=source.name, fps=options.fps, class_names=names,
-            length=plan.length, progress=lambda seconds: bar.update(seconds - bar.n),
+            length=plan.length, threshold=options.threshold, progress=lambda seconds: bar.update(seconds - bar.n),
         )  # fmt: skip
     report = VideoReport(
         name=folder.name,
@@ -183,7 +184,7 @@ def _segment(
 def _settings(predictor: Predictor, path: Path, options: SegmentOptions, output: OutputOptions) -> dict[str, Any]:
     """All that the files of a video depend on, as JSON gives it back."""
     weights = str(predictor.cfg.MODEL.WEIGHTS)
-    plain = asdict(options.with_threshold(predictor.cfg)) | {"batch": None} | asdict(output)
+    plain = asdict(options) | {"batch": None} | asdict(output)
     return {
         "version": _VERSION,
         "source": _identity(path),

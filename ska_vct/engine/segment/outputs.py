@@ -71,7 +71,7 @@ def store_part(store: PartStore, part: Segmentation, folder: Path, options: Outp
         arrays["scores"] = (255 * part.scores.astype(np.float32)).round().astype(np.uint8)
     if "sheet" in options.save:
         arrays |= _sheet_arrays(part)
-    values: dict[str, Any] = {"size": list(part.size), "threshold": part.threshold}
+    values: dict[str, Any] = {"size": list(part.size)}
     if "json" in options.save:
         values["regions"] = encode_frames(folder.name, part.labels, frames, binary=binary)
     store.save(arrays, values)
@@ -87,6 +87,7 @@ def write_outputs(
     fps: float,
     class_names: Sequence[str],
     length: int,
+    threshold: float | None,
     progress: Callable[[float], object],
 ) -> dict[str, Any]:
     """Write all files of a video but its masks, from what is stored of its clips.
@@ -98,6 +99,7 @@ def write_outputs(
         options: which.
         name: in titles.
         fps, class_names, length: frames per second, names of the classes, frames of a clip.
+        threshold: of the score, which the masks exceed; None where they are the class with the highest score.
         progress: called with the seconds drawn.
 
     Returns:
@@ -118,7 +120,9 @@ def write_outputs(
         files["json"] = REGIONS
     if "sheet" in options.save:
         with atomic_write(folder / SHEET) as file:
-            image = _sheet(store, name=name, count=count, class_names=class_names, frame_size=tuple(size))
+            image = _sheet(
+                store, name=name, count=count, class_names=class_names, frame_size=tuple(size), threshold=threshold
+            )
             Image.fromarray(image).save(file, format="JPEG", quality=88)
         files["sheet"] = SHEET
     if "overlay" in options.save:
@@ -197,12 +201,17 @@ def _sheet_arrays(part: Segmentation) -> dict[str, np.ndarray]:
 
 
 def _sheet(
-    store: PartStore, *, name: str, count: int, class_names: Sequence[str], frame_size: tuple[int, int]
+    store: PartStore,
+    *,
+    name: str,
+    count: int,
+    class_names: Sequence[str],
+    frame_size: tuple[int, int],
+    threshold: float | None,
 ) -> np.ndarray:
-    stride, first, threshold = _stride(count), 0, None
+    stride, first = _stride(count), 0
     found: dict[str, list] = {}
-    for arrays, values in store:
-        threshold = values.get("threshold")
+    for arrays, _ in store:
         for index, row in enumerate(arrays["sheet_rows"]):
             if row % stride == 0:
                 for key in (*(f"sheet_{key}" for key in _SHEET), "times", "labels", "scores", "motion_map"):
@@ -210,7 +219,7 @@ def _sheet(
                         at = index if key.startswith("sheet_") else int(row) - first
                         found.setdefault(key.removeprefix("sheet_"), []).append(arrays[key][at])
         first += len(arrays["times"])
-    stacked = {key: np.stack(cells) for key, cells in found.items()}
+    stacked = {key: np.stack(values) for key, values in found.items()}
     total = len(stacked["times"])
     clip = {
         "images": torch.from_numpy(np.ascontiguousarray(stacked["previews"].transpose(0, 3, 1, 2))),

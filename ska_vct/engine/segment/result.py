@@ -36,7 +36,6 @@ class Segmentation:
             result that joins several clips.
         spent: seconds by stage: processor time of decode, audio and flow, elapsed time of model and masks.
         remarks: what is unusual about the video, one sentence each.
-        threshold: of the score, which the masks exceed; None where they are the class with the highest score.
     """
 
     name: str
@@ -55,7 +54,6 @@ class Segmentation:
     clip: dict[str, Any] | None = None
     spent: dict[str, float]
     remarks: tuple[str, ...] = ()
-    threshold: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:

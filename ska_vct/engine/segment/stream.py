@@ -253,5 +253,4 @@ def _result(
         spent={stage: clip.spent[stage] for stage in ("decode", "audio", "flow")}
         | {"model": 0.0, "masks": time.perf_counter() - start},
         remarks=tuple(source.remarks),
-        threshold=options.threshold,
     )
