@@ -198,7 +198,7 @@ def build_page(gradio: Any, models: Models, files: VisitorFiles, examples: Seque
                     use = gradio.Checkbox(
                         False,
                         label="Own threshold",
-                        info="else the highest score wins, as in the papers",
+                        info="else the model's, or the highest score wins, as in the papers",
                     )
                     threshold = gradio.Slider(0.05, 0.95, 0.5, step=0.05, label="Threshold of the score")
                 with gradio.Row():
