@@ -88,7 +88,7 @@ class PredictSubject(Subject):
             start = now()
             write_outputs(
                 store, source, results, output, name="video", fps=1.0,
-                class_names=names, length=plan.length, progress=lambda _: None,
+                class_names=names, length=plan.length, threshold=None, progress=lambda _: None,
             )  # fmt: skip
             clock.add("drawing", now() - start)
 
