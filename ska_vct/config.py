@@ -252,6 +252,8 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.SKA.NORM = "BN"
     # Also add the map, times learnt vectors, to the mask features and the keys of the decoder's visual memories.
     cfg.MODEL.SKA.MAP_AS_FEATURE = False
+    # With it: radii of wider copies of the map in the mask features, as fractions of the map's longer side.
+    cfg.MODEL.SKA.MAP_RADII = []
     # Weight of the cross-entropy of the map against the mask where the foreground moves; 0 = off.
     cfg.MODEL.SKA.MAP_LOSS = 0.0
     # TemporalSKA: weight of the contrastive loss between a clip's own and other clips' audio; 0 = off.

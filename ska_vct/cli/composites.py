@@ -44,6 +44,10 @@ def build_parser(description: str | None = None) -> argparse.ArgumentParser:
         ("partial", "probability that only a part of an object moves"),
         ("rest", "probability that an object pauses for one or two seconds"),
         ("lag", "largest delay of the sound behind the motion in seconds"),
+        (
+            "dubbed",
+            "probability that objects have the looks of silent cut-outs and others' recordings; not in tests",
+        ),
     ):
         default = _DEFAULTS[name]
         flag = "--" + name.replace("_", "-")

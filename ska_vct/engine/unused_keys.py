@@ -30,14 +30,16 @@ def _ska_is(*names: str) -> Callable[[CfgNode], bool]:
 _TEMPORAL = "SERIES_DIM MATCH_SCALE CENTRED STEPS AUDIO SPEED_FLOOR CONFIDENCE CONTRAST"
 _NETWORK = "FLOW_DIM NORM"
 _MATCHING = "CHANNELS NUM_HEADS ENERGY_PRIOR ENERGY_INIT"
+_MAP = "MAP_AS_FEATURE MAP_RADII MAP_LOSS"
 # From the general to the particular; a key is reported once.
 _RULES = (
-    _Rule("MODEL.SKA", f"NAME {_MATCHING} {_NETWORK} {_TEMPORAL} MAP_AS_FEATURE MAP_LOSS", _uses_motion,
+    _Rule("MODEL.SKA", f"NAME {_MATCHING} {_NETWORK} {_TEMPORAL} {_MAP}", _uses_motion,
           "MODEL.SKA.ENABLED or MODEL.MPQG.MOTION is False"),
     _Rule("MODEL.MPQG", "GATE_INIT ANCHORS ANCHOR_FEATURES", _uses_motion,
           "MODEL.SKA.ENABLED or MODEL.MPQG.MOTION is False"),
     _Rule("INPUT.FLOW", "ROOT NORM DIAGONAL_SHARE SERIES GROUPING SIZE FIRST_FRAME CAMERA ONLINE METHOD",
           lambda cfg: cfg.MODEL.SKA.ENABLED, "MODEL.SKA.ENABLED is False, so no flow is read"),
+    _Rule("MODEL.SKA", "MAP_RADII", lambda cfg: cfg.MODEL.SKA.MAP_AS_FEATURE, "MODEL.SKA.MAP_AS_FEATURE is False"),
     _Rule("MODEL.SKA", _TEMPORAL, _ska_is("TemporalSKA"), "MODEL.SKA.NAME is {MODEL.SKA.NAME}, not TemporalSKA"),
     _Rule("MODEL.SKA", _NETWORK, _ska_is("SKA", "FlowGatedSKA"),
           "MODEL.SKA.NAME is {MODEL.SKA.NAME}, not SKA or FlowGatedSKA"),

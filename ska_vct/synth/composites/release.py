@@ -75,8 +75,9 @@ def make_release(
         if name == TRAIN:
             wanted = {"train": train, "val": val}
         else:
-            wanted = {"test": test, "scenes": {TEST_SPLITS[name]: 1.0}}
-        own = CompositeSettings(seed=1000 * seed + number, sources="..", **wanted, **settings)
+            # Test clips are real pairs of a thing and its recording.
+            wanted = {"test": test, "scenes": {TEST_SPLITS[name]: 1.0}, "dubbed": 0.0}
+        own = CompositeSettings(**{"seed": 1000 * seed + number, "sources": "..", **settings, **wanted})
         generate_composites(root / name, own, jobs=jobs, progress=progress)
         counts[name] = sum(own.counts.values())
     return counts

@@ -132,22 +132,28 @@ def draw_composite(
     size, seconds = settings.size, SECONDS
     content = kind if kind != "camera" else ("plain", "twin", "mover")[rng.integers(3)]
     roles, things = _draw_roles(rng, content, library)
+    voices = [source if source.sound else None for source in things]
+    if settings.dubbed and rng.random() < settings.dubbed:
+        things, voices = _dub(rng, library, things, voices)
     places = _draw_places(rng, len(roles), size, settings.close)
     lot = rng.permutation(len(roles))
     objects, sounds = [], []
     heard: Envelope | None = None
     lights: dict[str, Light] = {}
     recordings = [library.recording(source) for group in library.sounding.values() for source in group]
-    for number, (role, source) in enumerate(zip(roles, things, strict=True)):
+    for number, (role, source, voice) in enumerate(zip(roles, things, voices, strict=True)):
         envelope, thing = None, Thing(source.name, source.group)
         active = draw_active(rng, seconds, settings.rest)
         moves = content != "quiet" or role != "sounding"
         if role == "sounding":
-            samples, envelope = draw_track(rng, library.recording(source), active)
-            sounds.append(Sound(object_class=thing, samples=_later(samples, rng.uniform(0, settings.lag))))
+            samples, envelope = draw_track(rng, library.recording(voice), active)
+            sound = Sound(
+                object_class=Thing(voice.name, voice.group), samples=_later(samples, rng.uniform(0, settings.lag))
+            )
+            sounds.append(sound)
             heard = heard or envelope
         elif role == "mover":
-            others = [r for r in recordings if r is not _recording_of(library, source)] or recordings
+            others = [r for r in recordings if voice is None or r is not library.recording(voice)] or recordings
             reference = heard or draw_track(rng, others[rng.integers(len(others))], active)[1]
             envelope = draw_unrelated_track(rng, others, active, reference)
         orbit = sorted(ORBITS)[rng.integers(len(ORBITS))]
@@ -222,8 +228,14 @@ def _other_group(rng: np.random.Generator, library: Library, excluded: set[str])
     return groups[rng.integers(len(groups))]
 
 
-def _recording_of(library: Library, source: Source) -> np.ndarray | None:
-    return library.recording(source) if source.sound else None
+def _dub(
+    rng: np.random.Generator, library: Library, things: list[Source], voices: list[Source | None]
+) -> tuple[list[Source], list[Source | None]]:
+    """Silent cut-outs in place of those with a recording, whose recordings they get; pairs stay pairs."""
+    if not library.silent:
+        return things, voices
+    looks = {name: _one(rng, library.silent) for name in dict.fromkeys(source.name for source in things)}
+    return [looks[source.name] for source in things], voices
 
 
 def _one(rng: np.random.Generator, sources: list[Source]) -> Source:

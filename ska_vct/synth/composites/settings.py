@@ -52,6 +52,7 @@ class CompositeSettings:
         partial: probability that only a part of an object moves.
         rest: probability that an object is silent and still for a second or two.
         lag: largest delay of the sound behind the motion, seconds.
+        dubbed: probability that a clip's objects have the looks of silent cut-outs and the recordings of others.
         sources: folder that holds ``sources``, relative to the release.
     """
 
@@ -70,6 +71,7 @@ class CompositeSettings:
     partial: float = 0.5
     rest: float = 0.25
     lag: float = 0.1
+    dubbed: float = 0.0
     sources: str = "."
 
     def __post_init__(self):
@@ -83,7 +85,7 @@ class CompositeSettings:
             (self.flow_size >= 1, "a flow size of at least 1", self.flow_size),
             (0 <= self.lag <= 0.5, "a lag from 0 to 0.5 s", self.lag),
             *((0 <= getattr(self, name) <= 1, f"a probability {name}", getattr(self, name))
-              for name in ("shake", "close", "occluder", "partial", "rest")),
+              for name in ("shake", "close", "occluder", "partial", "rest", "dubbed")),
         )  # fmt: skip
         check_facts("Composites", checks)
         check_scenes("Kinds of composites", self.scenes, COMPOSITE_KINDS)

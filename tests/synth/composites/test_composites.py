@@ -171,6 +171,17 @@ def test_movers_move_out_of_step(scenes):
     assert 0.2 < np.mean([len({item.source.name for item in scene.objects}) == 1 for scene in drawn]) < 0.9
 
 
+def test_dubbed_clips_have_silent_looks_and_real_recordings(release, small):
+    settings = CompositeSettings(train=12, scenes={"twin": 0.5, "mover": 0.5}, dubbed=1.0, **small)
+    sounding = {source.name for source in read_sources(release) if source.sound}
+    for index in range(12):
+        scene = plan_composite(release, settings, "train", index).scene
+        assert not {item.source.name for item in scene.objects} & sounding
+        assert {sound.object_class.avss for sound in scene.sources} <= sounding
+        if scene.kind == "twin":
+            assert len({item.source.name for item in scene.objects}) == 1
+
+
 def test_roles_do_not_depend_on_place_size_and_order(scenes):
     drawn = scenes("mover", 300)
     first = np.array([scene.objects[0].role == "sounding" for scene in drawn])
