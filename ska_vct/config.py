@@ -248,6 +248,9 @@ def _add_model_config(cfg: CN) -> None:
     cfg.MODEL.SKA.SPEED_FLOOR = 0.005
     # TemporalSKA: scale the map by a learnt confidence that something is audible and moving.
     cfg.MODEL.SKA.CONFIDENCE = True
+    # TemporalSKA: softmax (the attention, stretched to [0, 1]) or sigmoid (each location judged on its own, so two
+    # that sound may both be high; CONFIDENCE is then not used).
+    cfg.MODEL.SKA.MAP = "softmax"
     # Normalization in SKA's flow encoder: BN as published, or GN, which is independent of the batch.
     cfg.MODEL.SKA.NORM = "BN"
     # Also add the map, times learnt vectors, to the mask features and the keys of the decoder's visual memories.

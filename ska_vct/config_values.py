@@ -246,6 +246,7 @@ RULES: Mapping[str, Rule] = {
     "MODEL.SKA.CENTRED": BOOLEAN,
     "MODEL.SKA.STEPS": either(integer(0, 0), integer(2, 1000)),
     "MODEL.SKA.AUDIO": one_of("second", "patch"),
+    "MODEL.SKA.MAP": one_of("softmax", "sigmoid"),
     "MODEL.SKA.SPEED_FLOOR": number(0),
     "MODEL.SKA.CONFIDENCE": BOOLEAN,
     "MODEL.SKA.NORM": NORM,

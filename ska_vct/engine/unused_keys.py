@@ -27,7 +27,7 @@ def _ska_is(*names: str) -> Callable[[CfgNode], bool]:
     return lambda cfg: cfg.MODEL.SKA.NAME in names or cfg.MODEL.SKA.NAME not in builtin
 
 
-_TEMPORAL = "SERIES_DIM MATCH_SCALE CENTRED STEPS AUDIO SPEED_FLOOR CONFIDENCE CONTRAST"
+_TEMPORAL = "SERIES_DIM MATCH_SCALE CENTRED STEPS AUDIO SPEED_FLOOR CONFIDENCE MAP CONTRAST"
 _NETWORK = "FLOW_DIM NORM"
 _MATCHING = "CHANNELS NUM_HEADS ENERGY_PRIOR ENERGY_INIT"
 _MAP = "MAP_AS_FEATURE MAP_RADII MAP_LOSS"
@@ -49,6 +49,7 @@ _RULES = (
           lambda cfg: cfg.MODEL.SKA.ENERGY_PRIOR == "on"
           or (cfg.MODEL.SKA.ENERGY_PRIOR == "auto" and _ska_is("TemporalSKA")(cfg)),
           "MODEL.SKA.ENERGY_PRIOR is {MODEL.SKA.ENERGY_PRIOR}"),
+    _Rule("MODEL.SKA", "CONFIDENCE", lambda cfg: cfg.MODEL.SKA.MAP != "sigmoid", "MODEL.SKA.MAP is sigmoid"),
     _Rule("MODEL.SKA", "SPEED_FLOOR", lambda cfg: cfg.INPUT.FLOW.NORM == "diagonal",
           "INPUT.FLOW.NORM is {INPUT.FLOW.NORM}, not diagonal"),
     _Rule("INPUT.FLOW", "DIAGONAL_SHARE", lambda cfg: cfg.INPUT.FLOW.NORM == "diagonal",

@@ -163,6 +163,7 @@ def make_prompt(
     *,
     speed_floor: float = 0.0,
     confidence: Tensor | None = None,
+    motion_map: Tensor | None = None,
     region_match: Callable[[Tensor], Tensor] | None = None,
 ) -> MotionPrompt:
     """Build the prompt of any form of SKA: attention averaged over heads, stretched, and zero at static locations.
@@ -174,10 +175,11 @@ def make_prompt(
         speed_floor: speed at which a location gets weight 1/2, in the units of the flow; 0: only frames with
             uniform flow count as static, and ``moving`` is relative to the frame's fastest location.
         confidence: (N,) in [0, 1], factor that scales the map; None: 1.
+        motion_map: (N, L) in [0, 1], used instead of the stretched attention.
         region_match: see :class:`MotionPrompt`.
     """
     still = is_still(motion_image)[:, None]
-    motion_map = min_max(attention.mean(1))
+    motion_map = min_max(attention.mean(1)) if motion_map is None else motion_map
     speed = motion_image[:, -1].flatten(1)
     if speed_floor > 0:
         moving = soft_gate(speed, speed_floor)

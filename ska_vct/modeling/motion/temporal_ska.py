@@ -36,6 +36,7 @@ from .ska import (
 )
 
 AUDIO_CHOICES = ("second", "patch")
+MAP_CHOICES = ("softmax", "sigmoid")
 _MEL_BANDS = 64
 # Log-mel of digital silence, ln(0.01).
 _SILENCE = math.log(0.01)
@@ -82,6 +83,7 @@ class TemporalSKA(nn.Module):
         audio: str = "second",
         speed_floor: float = 0.0,
         confidence: bool = True,
+        map_form: str = "softmax",
     ):
         """
         Args:
@@ -99,15 +101,19 @@ class TemporalSKA(nn.Module):
             speed_floor: speed at which a location gets weight 1/2, in the units of the flow; 0 for no floor.
             confidence: scale the map by a learnt confidence that something is audible and moving; the map is then
                 exactly zero in silence.
+            map_form: ``softmax``: the map is the attention, stretched to [0, 1]; what matches best leaves little to
+                the rest. ``sigmoid``: each location is judged on its own; two that sound may both be high.
 
         Raises:
-            InputError: ``channels`` or ``audio`` is unknown, or ``steps`` is 1 or negative.
+            InputError: ``channels``, ``audio`` or ``map_form`` is unknown, or ``steps`` is 1 or negative.
         """
         super().__init__()
         if steps < 0 or steps == 1:
             raise InputError(f"MODEL.SKA.STEPS is {steps}; choose 2 or more, or 0 for as many as flow fields.")
         if audio not in AUDIO_CHOICES:
             raise InputError(f"MODEL.SKA.AUDIO is '{audio}'; choose {' or '.join(AUDIO_CHOICES)}.")
+        if map_form not in MAP_CHOICES:
+            raise InputError(f"MODEL.SKA.MAP is '{map_form}'; choose {' or '.join(MAP_CHOICES)}.")
         self.grid = tuple(grid)
         self.num_heads = num_heads
         self.match_scale = match_scale
@@ -127,7 +133,10 @@ class TemporalSKA(nn.Module):
             nn.Conv1d(width, width, 5, padding=2, padding_mode=padding),
         )
         self.energy_weight = energy_parameter(energy_init)
-        self.confidence = _Confidence() if confidence else None
+        sigmoid = map_form == "sigmoid"
+        # A location's own probability says whether, too.
+        self.confidence = _Confidence() if confidence and not sigmoid else None
+        self.location_score = _LocationScore() if sigmoid else None
         self.v_proj = nn.Linear(width, dim, bias=False)
 
     @classmethod
@@ -148,6 +157,7 @@ class TemporalSKA(nn.Module):
             "audio": node.AUDIO,
             "speed_floor": node.SPEED_FLOOR / cfg.INPUT.FLOW.DIAGONAL_SHARE if absolute else 0.0,
             "confidence": node.CONFIDENCE,
+            "map_form": node.MAP,
         }
 
     def forward(self, audio_grid: Tensor, audio: Tensor, flow: Tensor) -> MotionPrompt:
@@ -191,9 +201,16 @@ class TemporalSKA(nn.Module):
             torch.cat((motion_image, speed.unflatten(-1, self.grid)[:, None]), 1),
             speed_floor=self.speed_floor,
             confidence=self._confident(attention, cosine, speed, heard.level),
+            motion_map=self._probability(logits, heard.level),
             region_match=self._region_match(response, series, heard),
         )
         return replace(prompt, attention=attention.unflatten(-1, self.grid))
+
+    def _probability(self, logits: Tensor, level: Tensor) -> Tensor | None:
+        """(N, L), each location's probability; None where the map is the attention."""
+        if self.location_score is None:
+            return None
+        return self.location_score(logits.mean(1)) * soft_gate(level, _LEVEL_FLOOR)[:, None]
 
     def _hear(self, audio: Tensor, steps: int) -> _Audio:
         log_mel = at_least_float32(audio[:, 0]).transpose(1, 2)  # N, 64, t
@@ -283,6 +300,20 @@ class _Confidence(nn.Module):
     def forward(self, facts: Tensor) -> Tensor:
         """(N, 3) -> (N,) in (0, 1)."""
         return at_least_float32(self.linear(facts))[:, 0].sigmoid()
+
+
+class _LocationScore(nn.Module):
+    """Logistic regression on a location's logit."""
+
+    def __init__(self):
+        super().__init__()
+        # A good match (a logit of 6) begins high, none (0) low.
+        self.weight = nn.Parameter(torch.tensor(1.0))
+        self.bias = nn.Parameter(torch.tensor(-2.0))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(N, L) -> (N, L) in (0, 1)."""
+        return (self.weight * logits + self.bias).sigmoid()
 
 
 def _sum(weight: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ska_vct.modeling.motion.temporal_ska import TemporalSKA
+from ska_vct.utils.errors import InputError
 
 
 def make_ska(**options):
@@ -248,3 +249,41 @@ def test_steps_and_channels_train_and_read_the_whole_second():
 def test_one_step_is_no_series_either(steps):
     with pytest.raises(ValueError, match="MODEL.SKA.STEPS"):
         make_ska(steps=steps)
+
+
+def test_each_location_is_judged_on_its_own_with_a_sigmoid():
+    """A third object, however well it matches, takes nothing from the others; the stretched attention does."""
+
+    def left(**options):
+        ska = make_ska(**options)
+        flows = two_movers(), two_movers()
+        # The object on the right gets all the energy in the second flow.
+        flows[1][0, :, 0, 8:16, 16:22] *= 20
+        maps = [ska(torch.zeros(1, 32, 6, 4), sound_at({1, 2, 6}), flow).motion_map[0, 0] for flow in flows]
+        return [motion_map[4:8, 1:4].mean().item() for motion_map in maps]
+
+    alone, beside = left(map_form="sigmoid")
+    assert alone == pytest.approx(beside, abs=1e-6) and alone > 0
+    alone, beside = left()
+    assert beside < alone / 2
+
+
+def test_the_sigmoid_map_is_dark_in_silence_and_where_nothing_moves():
+    ska = make_ska(map_form="sigmoid", confidence=True, speed_floor=0.1)
+    silent = torch.full((1, 1, 100, 64), math.log(0.01))
+    assert ska(torch.zeros(1, 32, 6, 4), silent, two_movers()).motion_map.eq(0).all()
+    motion_map = ska(torch.zeros(1, 32, 6, 4), sound_at({1, 2, 6}), two_movers()).motion_map[0, 0]
+    assert motion_map[0].max() == 0 and motion_map[4:8, 1:4].min() > 0
+
+
+def test_the_sigmoid_form_trains_whole():
+    ska = make_ska(map_form="sigmoid", confidence=True)
+    prompt = ska(torch.zeros(1, 32, 6, 4), sound_at({1, 2, 6}), two_movers())
+    (prompt.motion_map[0, 0, 5, 2] + prompt.retrieved.sum()).backward()
+    assert [name for name, p in ska.named_parameters() if p.grad is None] == []
+    assert ska.confidence is None
+
+
+def test_an_unknown_form_of_the_map_is_refused():
+    with pytest.raises(InputError, match="softmax or sigmoid"):
+        make_ska(map_form="tanh")
