@@ -101,8 +101,8 @@ class TemporalSKA(nn.Module):
             speed_floor: speed at which a location gets weight 1/2, in the units of the flow; 0 for no floor.
             confidence: scale the map by a learnt confidence that something is audible and moving; the map is then
                 exactly zero in silence.
-            map_form: ``softmax``: the map is the attention, stretched to [0, 1]; what matches best leaves little to
-                the rest. ``sigmoid``: each location is judged on its own; two that sound may both be high.
+            map_form: ``softmax``: the map is the attention, stretched to [0, 1]; what matches best leaves little
+                to the rest. ``sigmoid``: each location is judged on its own; two that sound may both be high.
 
         Raises:
             InputError: ``channels``, ``audio`` or ``map_form`` is unknown, or ``steps`` is 1 or negative.
