@@ -108,7 +108,8 @@ def _add_data_config(cfg: CN) -> None:
     cfg.INPUT.FLOW.FIRST_FRAME = "forward"
     # Clips without a flow file: error, or zero (use zero flow).
     cfg.INPUT.FLOW.MISSING = "error"
-    # Camera motion: none, or affine (subtract the dominant affine motion of each field: pan, zoom, rotation).
+    # Camera motion: none, affine (subtract the dominant affine motion of each field: pan, zoom, rotation), or
+    # affine_soft (the same where it exceeds the noise that it leaves, so a still camera's flow stays as it is).
     cfg.INPUT.FLOW.CAMERA = "none"
     # Compute missing flow when a clip is first loaded and store it in INPUT.FLOW.ROOT for later epochs.
     cfg.INPUT.FLOW.ONLINE = False

@@ -177,7 +177,7 @@ RULES: Mapping[str, Rule] = {
     "INPUT.FLOW.SIZE": SIDES,
     "INPUT.FLOW.FIRST_FRAME": one_of("forward", "zero"),
     "INPUT.FLOW.MISSING": one_of("error", "zero"),
-    "INPUT.FLOW.CAMERA": one_of("none", "affine"),
+    "INPUT.FLOW.CAMERA": one_of("none", "affine", "affine_soft"),
     "INPUT.FLOW.ONLINE": BOOLEAN,
     "INPUT.FLOW.METHOD": one_of("dis", "farneback"),
     "INPUT.CACHE.ROOT": PATH,

@@ -15,7 +15,7 @@ import numpy as np
 
 from ska_vct.data.flow.store import PIXELS_PER_SECOND, FlowError
 
-CAMERAS = ("none", "affine")
+CAMERAS = ("none", "affine", "affine_soft")
 # Cells the fit looks at along a side; six numbers need no more.
 _MAX_SIDE = 24
 _STEPS = 12
@@ -24,6 +24,8 @@ _WIDTH = 2.0
 _START = 4.0
 # Share of the field's mean magnitude below which a residual is not looked into.
 _FLOOR = 0.02
+# Fitted motion of this many median residuals is subtracted by half, if softly.
+_NOISE = 2.0
 
 
 def compensate_camera(flow: np.ndarray, camera: str, *, units: str = PIXELS_PER_SECOND) -> np.ndarray:
@@ -31,7 +33,8 @@ def compensate_camera(flow: np.ndarray, camera: str, *, units: str = PIXELS_PER_
 
     Args:
         flow: float (..., 2, h, w).
-        camera: ``none`` leaves the flow as it is, ``affine`` is :func:`remove_camera_motion`.
+        camera: ``none`` leaves the flow as it is, ``affine`` is :func:`remove_camera_motion`, ``affine_soft`` the
+            same with ``soft``.
         units: ``FlowRecord.meta.get("units")``, to refuse fields without direction.
 
     Raises:
@@ -46,14 +49,16 @@ def compensate_camera(flow: np.ndarray, camera: str, *, units: str = PIXELS_PER_
             "The published flow files keep no direction, so INPUT.FLOW.CAMERA 'affine' cannot be used with them; "
             "set it to none, or compute the flow with datasets/compute_flow.py."
         )
-    return remove_camera_motion(flow)
+    return remove_camera_motion(flow, soft=camera == "affine_soft")
 
 
-def remove_camera_motion(flow: np.ndarray) -> np.ndarray:
+def remove_camera_motion(flow: np.ndarray, *, soft: bool = False) -> np.ndarray:
     """Subtract each field's global affine motion.
 
     Args:
         flow: float (..., 2, h, w), u right, v down, any unit.
+        soft: subtract the share c^2 / (c^2 + r^2) of it, with c its mean speed and r twice the median speed that
+            it leaves. What is fitted to a still camera's noise, and takes from objects that hardly move, stays.
 
     Returns:
         float32, same shape; a field without motion stays exactly zero.
@@ -68,7 +73,17 @@ def remove_camera_motion(flow: np.ndarray) -> np.ndarray:
     motion = fit_affine(design, some.reshape(len(fields), 2, -1).astype(np.float64)).astype(np.float32)
     x, y = columns[None, :].astype(np.float32), rows[:, None].astype(np.float32)
     across, down, shift = (motion[:, :, k, None, None] for k in range(3))
-    return (fields - (across * x + down * y + shift)).reshape(flow.shape)
+    fitted = across * x + down * y + shift
+    if soft:
+        fitted *= _significance(fitted, fields - fitted)[:, None, None, None]
+    return (fields - fitted).reshape(flow.shape)
+
+
+def _significance(fitted: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """(F, 2, h, w) each -> (F,) in [0, 1)."""
+    camera = np.linalg.norm(fitted, axis=1).mean(axis=(1, 2)) ** 2
+    left = (_NOISE * np.median(np.linalg.norm(residual, axis=1), axis=(1, 2))) ** 2
+    return camera / (camera + left + np.finfo(np.float32).tiny)
 
 
 def fit_affine(design: np.ndarray, values: np.ndarray) -> np.ndarray:

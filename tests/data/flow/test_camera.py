@@ -50,10 +50,24 @@ def test_pure_camera_motion_vanishes():
     np.testing.assert_allclose(remove_camera_motion(field), 0, atol=1e-3)
 
 
+def test_noise_of_a_still_camera_stays_if_softly_and_a_moving_camera_goes():
+    """Fits to noise are left in, with what they would take from an object that hardly moves."""
+    rng = np.random.default_rng(2)
+    noise = rng.normal(0, 0.2, (20, 2, 24, 24)).astype(np.float32)
+    weak = noise.copy()
+    weak[:, 0, 4:14, 4:14] += 1.0
+    taken, left = (np.abs(remove_camera_motion(weak, soft=soft) - weak).mean() for soft in (False, True))
+    assert left < taken / 3
+    camera = np.stack([affine_field(rng, (24, 24)) for _ in range(20)]).astype(np.float32)
+    np.testing.assert_allclose(remove_camera_motion(weak + camera, soft=True), weak, atol=0.5)
+    assert not remove_camera_motion(np.zeros((1, 2, 8, 8)), soft=True).any()
+
+
 def test_choices():
     flow = np.ones((1, 1, 2, 8, 8), np.float16)
     assert compensate_camera(flow, "none") is flow
     assert not np.abs(compensate_camera(flow, "affine")).max() > 1e-5
+    assert not np.abs(compensate_camera(flow, "affine_soft")).max() > 1e-5
     with pytest.raises(FlowError, match="none, affine"):
         compensate_camera(flow, "pan")
     with pytest.raises(FlowError, match="keep no direction"):
