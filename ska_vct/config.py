@@ -234,6 +234,8 @@ def _add_model_config(cfg: CN) -> None:
     # "off". Quote it: YAML reads a bare on as a boolean. ENERGY_INIT is the initial value of the learnt weight.
     cfg.MODEL.SKA.ENERGY_PRIOR = "auto"
     cfg.MODEL.SKA.ENERGY_INIT = 1.0
+    # TemporalSKA: unit of that speed: flow (that of the flow) or frame (the frame's largest speed).
+    cfg.MODEL.SKA.ENERGY_UNIT = "flow"
     # TemporalSKA: width of a head, weight of the match.
     cfg.MODEL.SKA.SERIES_DIM = 8
     cfg.MODEL.SKA.MATCH_SCALE = 6.0

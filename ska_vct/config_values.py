@@ -241,6 +241,7 @@ RULES: Mapping[str, Rule] = {
     "MODEL.SKA.NUM_HEADS": COUNT,
     "MODEL.SKA.ENERGY_PRIOR": one_of("auto", "on", "off"),
     "MODEL.SKA.ENERGY_INIT": number(),
+    "MODEL.SKA.ENERGY_UNIT": one_of("flow", "frame"),
     "MODEL.SKA.SERIES_DIM": COUNT,
     "MODEL.SKA.MATCH_SCALE": number(),
     "MODEL.SKA.CENTRED": BOOLEAN,

@@ -27,7 +27,7 @@ def _ska_is(*names: str) -> Callable[[CfgNode], bool]:
     return lambda cfg: cfg.MODEL.SKA.NAME in names or cfg.MODEL.SKA.NAME not in builtin
 
 
-_TEMPORAL = "SERIES_DIM MATCH_SCALE CENTRED STEPS AUDIO SPEED_FLOOR CONFIDENCE MAP CONTRAST"
+_TEMPORAL = "SERIES_DIM MATCH_SCALE CENTRED STEPS AUDIO SPEED_FLOOR CONFIDENCE MAP ENERGY_UNIT CONTRAST"
 _NETWORK = "FLOW_DIM NORM"
 _MATCHING = "CHANNELS NUM_HEADS ENERGY_PRIOR ENERGY_INIT"
 _MAP = "MAP_AS_FEATURE MAP_RADII MAP_LOSS"
@@ -45,7 +45,7 @@ _RULES = (
           "MODEL.SKA.NAME is {MODEL.SKA.NAME}, not SKA or FlowGatedSKA"),
     _Rule("MODEL.SKA", _MATCHING, _ska_is("SKA", "FlowGatedSKA", "TemporalSKA"),
           "MODEL.SKA.NAME is {MODEL.SKA.NAME}, which only measures the speed"),
-    _Rule("MODEL.SKA", "ENERGY_INIT",
+    _Rule("MODEL.SKA", "ENERGY_INIT ENERGY_UNIT",
           lambda cfg: cfg.MODEL.SKA.ENERGY_PRIOR == "on"
           or (cfg.MODEL.SKA.ENERGY_PRIOR == "auto" and _ska_is("TemporalSKA")(cfg)),
           "MODEL.SKA.ENERGY_PRIOR is {MODEL.SKA.ENERGY_PRIOR}"),

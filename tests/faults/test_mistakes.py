@@ -14,7 +14,7 @@ from ska_vct.engine.amp import DTYPES
 from ska_vct.engine.setup import load_cfg
 from ska_vct.evaluation.names import CONVENTIONS
 from ska_vct.modeling.layers.deform_attn.choice import DEFORM_IMPLEMENTATIONS
-from ska_vct.modeling.motion.temporal_ska import AUDIO_CHOICES, MAP_CHOICES
+from ska_vct.modeling.motion.temporal_ska import AUDIO_CHOICES, ENERGY_UNITS, MAP_CHOICES
 from tests.faults.mistakes import FILE, MISTAKES, Mistake
 
 COMMANDS = {
@@ -63,6 +63,7 @@ def test_defaults_follow_the_table():
         ("MODEL.PIXEL_DECODER.DEFORM_ATTN", ("auto", *DEFORM_IMPLEMENTATIONS)),
         ("MODEL.SKA.AUDIO", AUDIO_CHOICES),
         ("MODEL.SKA.MAP", MAP_CHOICES),
+        ("MODEL.SKA.ENERGY_UNIT", ENERGY_UNITS),
     ],
 )
 def test_names_in_the_table_are_those_of_the_code(key, names):

@@ -37,6 +37,7 @@ from .ska import (
 
 AUDIO_CHOICES = ("second", "patch")
 MAP_CHOICES = ("softmax", "sigmoid")
+ENERGY_UNITS = ("flow", "frame")
 _MEL_BANDS = 64
 # Log-mel of digital silence, ln(0.01).
 _SILENCE = math.log(0.01)
@@ -84,6 +85,7 @@ class TemporalSKA(nn.Module):
         speed_floor: float = 0.0,
         confidence: bool = True,
         map_form: str = "softmax",
+        energy_unit: str = "flow",
     ):
         """
         Args:
@@ -103,9 +105,12 @@ class TemporalSKA(nn.Module):
                 exactly zero in silence.
             map_form: ``softmax``: the map is the attention, stretched to [0, 1]; what matches best leaves little
                 to the rest. ``sigmoid``: each location is judged on its own; two that sound may both be high.
+            energy_unit: of the speed in the energy prior. ``flow``: that of the flow. ``frame``: the frame's
+                largest speed, so that weakly moving scenes are judged like others; the floor stays absolute.
 
         Raises:
-            InputError: ``channels``, ``audio`` or ``map_form`` is unknown, or ``steps`` is 1 or negative.
+            InputError: ``channels``, ``audio``, ``map_form`` or ``energy_unit`` is unknown, or ``steps`` is 1 or
+                negative.
         """
         super().__init__()
         if steps < 0 or steps == 1:
@@ -114,6 +119,9 @@ class TemporalSKA(nn.Module):
             raise InputError(f"MODEL.SKA.AUDIO is '{audio}'; choose {' or '.join(AUDIO_CHOICES)}.")
         if map_form not in MAP_CHOICES:
             raise InputError(f"MODEL.SKA.MAP is '{map_form}'; choose {' or '.join(MAP_CHOICES)}.")
+        if energy_unit not in ENERGY_UNITS:
+            raise InputError(f"MODEL.SKA.ENERGY_UNIT is '{energy_unit}'; choose {' or '.join(ENERGY_UNITS)}.")
+        self.relative_energy = energy_unit == "frame"
         self.grid = tuple(grid)
         self.num_heads = num_heads
         self.match_scale = match_scale
@@ -158,6 +166,7 @@ class TemporalSKA(nn.Module):
             "speed_floor": node.SPEED_FLOOR / cfg.INPUT.FLOW.DIAGONAL_SHARE if absolute else 0.0,
             "confidence": node.CONFIDENCE,
             "map_form": node.MAP,
+            "energy_unit": node.ENERGY_UNIT,
         }
 
     def forward(self, audio_grid: Tensor, audio: Tensor, flow: Tensor) -> MotionPrompt:
@@ -185,7 +194,11 @@ class TemporalSKA(nn.Module):
 
         cosine = self._match(response, series[:, None], heard)  # N, H, L
         per_field = series.unflatten(1, (-1, fields.shape[2]))[:, :, -1]
-        logits = add_energy(self.match_scale * cosine, per_field.mean(1), self.energy_weight)
+        speed = per_field.mean(1)
+        energy = speed
+        if self.relative_energy:
+            energy = speed / speed.amax(-1, keepdim=True).clamp(min=max(self.speed_floor, _STEADY))
+        logits = add_energy(self.match_scale * cosine, energy, self.energy_weight)
         attention = logits.softmax(-1)
 
         # The encoder is linear: attending first gives the same result and encodes only one location.
@@ -194,7 +207,6 @@ class TemporalSKA(nn.Module):
         own = motion.unflatten(2, (self.num_heads, -1)).diagonal(dim1=1, dim2=2)  # N, D, B, H
         retrieved = self.v_proj(own.abs().mean(2).transpose(1, 2).flatten(1))
 
-        speed = per_field.mean(1)
         prompt = make_prompt(
             attention,
             retrieved,

@@ -287,3 +287,18 @@ def test_the_sigmoid_form_trains_whole():
 def test_an_unknown_form_of_the_map_is_refused():
     with pytest.raises(InputError, match="softmax or sigmoid"):
         make_ska(map_form="tanh")
+
+
+def test_weak_motion_is_judged_like_strong_motion_with_energy_in_the_frame_s_unit():
+    """Up to the absolute floor: ten times slower gives the same map, a thousand times slower darkness."""
+
+    def largest(factor, unit):
+        ska = make_ska(map_form="sigmoid", speed_floor=1e-3, energy_unit=unit)
+        flow = two_movers() * factor
+        return ska(torch.zeros(1, 32, 6, 4), sound_at({1, 2, 6}), flow).motion_map.max().item()
+
+    assert largest(0.1, "frame") == pytest.approx(largest(1.0, "frame"), rel=0.02)
+    assert largest(0.1, "flow") < 0.8 * largest(1.0, "flow")
+    assert largest(1e-4, "frame") < 0.02
+    with pytest.raises(InputError, match="flow or frame"):
+        make_ska(energy_unit="pixel")
