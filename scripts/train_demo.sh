@@ -39,7 +39,7 @@ fetch_packages() {
 }
 
 compose() {
-    "$PYTHON" datasets/make_composites.py --root "$DATA" --dubbed 0.6 --from-deb "$DATA"/packages/*.deb
+    "$PYTHON" datasets/make_composites.py --root "$DATA" --from-deb "$DATA"/packages/*.deb
 }
 
 fetch_weights() {
