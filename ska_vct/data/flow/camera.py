@@ -46,8 +46,8 @@ def compensate_camera(flow: np.ndarray, camera: str, *, units: str = PIXELS_PER_
         return flow
     if units != PIXELS_PER_SECOND:
         raise FlowError(
-            "The published flow files keep no direction, so INPUT.FLOW.CAMERA 'affine' cannot be used with them; "
-            "set it to none, or compute the flow with datasets/compute_flow.py."
+            f"The published flow files keep no direction, so INPUT.FLOW.CAMERA '{camera}' cannot be used with "
+            "them; set it to none, or compute the flow with datasets/compute_flow.py."
         )
     return remove_camera_motion(flow, soft=camera == "affine_soft")
 

@@ -134,7 +134,7 @@ def draw_composite(
     roles, things = _draw_roles(rng, content, library)
     voices = [source if source.sound else None for source in things]
     if settings.dubbed and rng.random() < settings.dubbed:
-        things, voices = _dub(rng, library, things, voices)
+        things = _dub(rng, library, things)
     places = _draw_places(rng, len(roles), size, settings.close)
     lot = rng.permutation(len(roles))
     objects, sounds = [], []
@@ -228,14 +228,12 @@ def _other_group(rng: np.random.Generator, library: Library, excluded: set[str])
     return groups[rng.integers(len(groups))]
 
 
-def _dub(
-    rng: np.random.Generator, library: Library, things: list[Source], voices: list[Source | None]
-) -> tuple[list[Source], list[Source | None]]:
-    """Silent cut-outs in place of those with a recording, whose recordings they get; pairs stay pairs."""
+def _dub(rng: np.random.Generator, library: Library, things: list[Source]) -> list[Source]:
+    """Silent cut-outs in place of ``things``; pairs stay pairs."""
     if not library.silent:
-        return things, voices
+        return things
     looks = {name: _one(rng, library.silent) for name in dict.fromkeys(source.name for source in things)}
-    return [looks[source.name] for source in things], voices
+    return [looks[source.name] for source in things]
 
 
 def _one(rng: np.random.Generator, sources: list[Source]) -> Source:
