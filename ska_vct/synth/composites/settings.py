@@ -102,4 +102,8 @@ class CompositeSettings:
 
     def to_json(self) -> dict:
         """Plain values, including the generator's version."""
-        return {"composites_version": COMPOSITES_VERSION, **asdict(self)}
+        values = asdict(self)
+        if not self.dubbed:
+            # Releases from before this setting hold the same clips and can be continued.
+            del values["dubbed"]
+        return {"composites_version": COMPOSITES_VERSION, **values}

@@ -182,6 +182,11 @@ def test_dubbed_clips_have_silent_looks_and_real_recordings(release, small):
             assert len({item.source.name for item in scene.objects}) == 1
 
 
+def test_releases_from_before_dubbing_are_still_the_same_clips():
+    assert "dubbed" not in CompositeSettings(train=1).to_json()
+    assert CompositeSettings(train=1, dubbed=0.5).to_json()["dubbed"] == 0.5
+
+
 def test_roles_do_not_depend_on_place_size_and_order(scenes):
     drawn = scenes("mover", 300)
     first = np.array([scene.objects[0].role == "sounding" for scene in drawn])
